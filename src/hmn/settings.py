@@ -1,0 +1,141 @@
+"""Every setting of the program, as frozen dataclasses that import nothing heavy.
+
+They stand apart from the code that they configure because `hmn --help` shows them and must answer
+without importing torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Differentiable augmentation (DSA, with IDC's semantics).
+
+    Source: method.md of the IDC / DSA papers (arXiv:2102.08259, arXiv:2205.14959); "color_crop_cutout" is IDC's default.
+    """
+
+    strategy: str = "color_crop_cutout"
+    """Operations joined by "_": color, crop, scale, rotate, flip, cutout; or "none"."""
+    brightness: float = 1.0
+    """Brightness shift is uniform in +-brightness/2, in normalised units."""
+    saturation: float = 2.0
+    """Saturation factor is uniform in [0, saturation]."""
+    contrast: float = 0.5
+    """Contrast factor is uniform in 1 +- contrast."""
+    crop_share: float = 0.125
+    """Shift of the crop, at most this share of the side, zero-padded."""
+    scale: float = 1.2
+    """Zoom factor is uniform in [1/scale, scale], per axis."""
+    rotate_degrees: float = 15.0
+    cutout_share: float = 0.5
+    """Side of the square hole as a share of the image side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Training a network on labelled images. Source: supplement C.2 of arXiv:2310.07506."""
+
+    steps: int | None = None
+    """Optimizer steps in all; overrides epochs."""
+    epochs: int = 2000
+    batch_size: int = 64
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 2e-4
+    schedule: Literal["cosine", "multistep"] = "cosine"
+    """cosine anneals to min_lr; multistep multiplies by 0.1 at 30, 60 and 90 % of training (supplement D.3, with lr 0.1)."""
+    min_lr: float = 1e-4
+    augment: AugmentConfig = AugmentConfig()
+    cutmix_probability: float = 0.5
+    cutmix_alpha: float = 1.0
+    """CutMix draws its area from Beta(alpha, alpha); where CutMix is on, cutout is dropped from the augmentation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartConfig:
+    """Where a container starts from."""
+
+    kind: Literal["real", "noise"] = "real"
+    """real: fitted to reconstruct a random choice of real images (squared error) before matching; noise: as drawn."""
+    steps: int = 1500
+    """Adam steps of the reconstruction."""
+    lr: float = 0.01
+    batch: int = 1024
+    """Images rendered a step, of all classes (all of them where there are fewer)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The networks that gradients or features are taken from, trained on real data as condensation goes on."""
+
+    name: str = "convnet3"
+    width: int | None = 128
+    warm_up_batches: int = 0
+    """Batches of real data that a new network is trained on before its first sweep."""
+    update_batches: int = 32
+    """Batches of real data after each sweep."""
+    update_batch_size: int = 64
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    cutmix_probability: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class CondenseConfig:
+    """Condensation. The defaults are the paper's for CIFAR-10. Source: supplement C.2 of arXiv:2310.07506; IDC."""
+
+    objective: Literal["gradient", "features"] = "gradient"
+    """gradient: match weight gradients (the paper). features: match class means of features, with cross-entropy."""
+    distance: Literal["squared", "absolute"] = "squared"
+    """Distance of gradients, summed over all convolution kernels."""
+    cross_entropy_weight: float = 10.0
+    """features only: weight of the trained network's cross-entropy on the generated images."""
+    epochs: int = 1000
+    """Fresh networks."""
+    inner_steps: int = 200
+    """Sweeps over all classes a network."""
+    real_per_class: int = 64
+    generated_per_class: int = 128
+    """At most this many generated images of a class a sweep (a random choice where there are more)."""
+    lr: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.99
+    schedule: Literal["step", "cosine"] = "step"
+    """step: times 0.1 at 60 and 80 % of the epochs; cosine: to zero, sweep by sweep."""
+    step_per: Literal["sweep", "class"] = "sweep"
+    """An Adam step after all classes, or after each (as IDC's code does with its unshared pixels)."""
+    augment: AugmentConfig = AugmentConfig()
+    start: StartConfig = StartConfig(kind="noise")
+    network: NetworkConfig = NetworkConfig()
+
+    @property
+    def num_sweeps(self) -> int:
+        return self.epochs * self.inner_steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Training networks on a source, several seeds, and testing each at its last epoch."""
+
+    net: str = "convnet3"
+    width: int | None = 128
+    protocol: str = "short"
+    """Name of the training protocol: paper, short or quick (hmn.protocols)."""
+    seeds: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that a condensation is made from, besides the data: written beside its results as recipe.toml."""
+
+    name: str
+    cost: str
+    """What it takes, in words."""
+    ipc: int
+    seed: int = 0
+    condense: CondenseConfig = CondenseConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
