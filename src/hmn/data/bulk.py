@@ -1,0 +1,173 @@
+"""Many encoded images into one uint8 array, on a few threads (Pillow releases the interpreter lock)."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self, final
+
+import numpy as np
+
+from hmn.data.decode import Pixels, UnreadableImage, decode_image
+from hmn.data.formats import ReadOptions
+from hmn.errors import UserError
+
+IMAGES_PER_TASK = 64
+SECONDS_BEFORE_BAR = 1.0
+
+
+class Item(NamedTuple):
+    """One image to decode: the name that errors show, and its bytes or its file."""
+
+    name: str
+    data: bytes | Path
+
+
+class Bulk(NamedTuple):
+    """Decoded images uint8 [m, c, h, w], and which items they are, int64 [m]; m = items less the bad ones."""
+
+    pixels: np.ndarray
+    kept: np.ndarray
+
+
+def decode_all(items: Iterable[Item], count: int, options: ReadOptions, *, title: str) -> Bulk:
+    """Decode `count` items in order.
+
+    Raises:
+        UserError: an image is bad (unless options.skip_bad), none is good, or sizes differ without a size.
+    """
+    stream = enumerate(iter(items))
+    with warnings.catch_warnings(), Bar(title, count, options.progress) as bar:
+        warnings.filterwarnings("ignore", module="PIL")
+        from PIL import Image
+
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        first = first_good(stream, options)
+        if first is None:
+            raise UserError(f"{title}: no image could be read")
+        start, name, pixels = first
+        canvas = allocate(count, pixels.array.shape, title)
+        canvas[start] = pixels.array
+        kept = np.zeros(count, dtype=bool)
+        kept[start] = True
+        colour = pixels.colour
+        for indices, is_colour in decode_chunks(stream, canvas, name, options, bar):
+            kept[indices] = True
+            colour |= is_colour
+    index = kept.nonzero()[0]
+    if options.channels is None and not colour:
+        canvas = canvas[:, :1]
+    return Bulk(np.ascontiguousarray(canvas if len(index) == count else canvas[index]), index)
+
+
+def first_good(stream: Iterator[tuple[int, Item]], options: ReadOptions) -> tuple[int, str, Pixels] | None:
+    """The first image that decodes fixes the size of all; bad ones before it are skipped or raised."""
+    for position, item in stream:
+        try:
+            pixels = decode_image(item.data, item.name, size=options.size, channels=options.channels)
+            return position, item.name, pixels
+        except UnreadableImage:
+            if not options.skip_bad:
+                raise
+    return None
+
+
+def allocate(count: int, shape: tuple[int, ...], title: str) -> np.ndarray:
+    """An empty array for `count` images, or a clear line where memory does not hold them."""
+    try:
+        return np.empty((count, *shape), dtype=np.uint8)
+    except MemoryError:
+        gib = count * int(np.prod(shape)) / 2**30
+        raise UserError(
+            f"{title}: {count} images need {gib:.1f} GiB of memory: pass a smaller --size"
+        ) from None
+
+
+def decode_chunks(
+    stream: Iterator[tuple[int, Item]], canvas: np.ndarray, first_name: str, options: ReadOptions, bar: Bar
+) -> Iterator[tuple[list[int], bool]]:
+    """Fill the canvas; yields (positions filled, any colour) by chunks in order: the first error is told."""
+    workers = max(1, min(8, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="hmn-decode")
+    pending: deque[Future[tuple[list[int], bool]]] = deque()
+    try:
+        while True:
+            # Few chunks wait at a time, so that a Parquet shard is not in memory whole.
+            while len(pending) < 2 * workers and (chunk := list(islice(stream, IMAGES_PER_TASK))):
+                pending.append(pool.submit(decode_chunk, chunk, canvas, first_name, options))
+            if not pending:
+                return
+            yield pending.popleft().result()
+            bar.advance(IMAGES_PER_TASK)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def decode_chunk(
+    chunk: list[tuple[int, Item]], canvas: np.ndarray, first_name: str, options: ReadOptions
+) -> tuple[list[int], bool]:
+    """Decode a chunk into its places; returns the places filled, and whether any image held colour."""
+    filled, colour = [], False
+    for position, item in chunk:
+        try:
+            pixels = decode_image(item.data, item.name, size=options.size, channels=options.channels)
+        except UnreadableImage:
+            if not options.skip_bad:
+                raise
+            continue
+        if pixels.array.shape != canvas.shape[1:]:
+            height, width = pixels.array.shape[1:]
+            expected = f"{canvas.shape[3]} x {canvas.shape[2]} like {first_name}"
+            raise UserError(
+                f"{item.name} is {width} x {height}, not {expected}: pass --size to make all equal"
+            )
+        canvas[position] = pixels.array
+        filled.append(position)
+        colour |= pixels.colour
+    return filled, colour
+
+
+@final
+class Bar:
+    """A progress bar on stderr that appears after a second of work.
+
+    progress=None shows it only where stderr is a terminal, True always, False never.
+    """
+
+    def __init__(self, title: str, total: int, progress: bool | None) -> None:
+        self.wanted = sys.stderr.isatty() if progress is None else progress
+        self.title, self.total, self.done = title, total, 0
+        self.start = time.monotonic()
+        self.bar: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def advance(self, count: int) -> None:
+        """`count` more images are decoded."""
+        self.done = min(self.done + count, self.total)
+        if not self.wanted:
+            return
+        if self.bar is None and time.monotonic() - self.start > SECONDS_BEFORE_BAR:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self.bar = Progress(console=Console(stderr=True), transient=sys.stderr.isatty())
+            self.task = self.bar.add_task(f"decoding {self.title}", total=self.total)
+            self.bar.start()
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()

@@ -1,0 +1,162 @@
+"""Decoded data sets on disk, so that a second run starts at once.
+
+One file per data set: <folder>/<key>.safetensors. The folder is $HMN_CACHE, else the platform's cache folder
+(~/.cache/hmn on Linux); deleting it is always safe. The key is a SHA-256 over the source's bytes (each file's
+relative path, length and content: Parquet, npz and image trees alike) and over every option that changes the
+result, so an edited, added or renamed file decodes again, and a copied or touched tree does not.
+
+A file is written under a temporary name in the same folder and moved into place, so readers, a second
+process that decodes the same data, and a killed run never meet half a file. Content is checked by a SHA-256
+on loading; a damaged file is decoded again. A folder that cannot be written costs a warning, not the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from hmn.data.formats import Decoded, Labelled, ReadOptions
+from hmn.errors import UserError
+
+FORMAT = "hmn-decoded-1"
+"""Part of every key: raised when decoding changes its result."""
+
+log = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """$HMN_CACHE, else the platform's cache folder for hmn."""
+    if folder := os.environ.get("HMN_CACHE"):
+        return Path(folder)
+    import platformdirs
+
+    return platformdirs.user_cache_path("hmn")
+
+
+def fingerprint(files: Iterable[tuple[str, Path]], *, skip_bad: bool) -> str:
+    """SHA-256 over the relative names, lengths and bytes of files, in the order given.
+
+    Raises:
+        UserError: a file cannot be read, and skip_bad is off.
+    """
+    total = hashlib.sha256()
+    for name, path in files:
+        try:
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                size = stream.tell()
+        except OSError as error:
+            if not skip_bad:
+                raise UserError(f"{path}: cannot read the file: {error.strerror or error}") from None
+            digest, size = "unreadable", 0
+        total.update(f"{name}\0{size}\0{digest}\n".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
+
+
+def key_of(kind: str, content: str, options: ReadOptions, **extra: object) -> str:
+    """The cache key of one reading: format, reader, content and every option that changes the result."""
+    told = {
+        "format": FORMAT,
+        "kind": kind,
+        "content": content,
+        "size": options.size,
+        "channels": options.channels,
+        "skip_bad": options.skip_bad,
+        "image_column": options.image_column,
+        "label_column": options.label_column,
+        **extra,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def cached(key: str, read: Callable[[], Decoded], *, enabled: bool) -> Decoded:
+    """The data set of this key from disk, or from `read`, which is then stored."""
+    if not enabled:
+        return read()
+    path = cache_folder() / f"{key}.safetensors"
+    found = load(path)
+    if found is None:
+        found = read()
+        store(found, path)
+    return found
+
+
+def load(path: Path) -> Decoded | None:
+    """What was stored, or None where the file is missing, foreign or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return None
+    try:
+        # Copied out of the mapping: an image must not change or vanish when the cache is cleaned under us.
+        with safe_open(path, framework="np") as stored:
+            about = json.loads((stored.metadata() or {})["about"])
+            arrays = {name: np.array(stored.get_tensor(name)) for name in stored.keys()}  # noqa: SIM118
+        names = tuple(about["class_names"])
+        if about["format"] != FORMAT or about["sha256"] != checksum(arrays):
+            raise ValueError("checksum")
+        test = Labelled(arrays["test_pixels"], arrays["test_labels"]) if "test_pixels" in arrays else None
+        train = Labelled(arrays["train_pixels"], arrays["train_labels"])
+        return Decoded(train, test, names, int(about["skipped"]))
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        log.warning("damaged cache file %s is replaced (%s)", path, error)
+        return None
+
+
+def store(decoded: Decoded, path: Path) -> None:
+    """Write atomically; failing to write is a warning, as the data are in memory already."""
+    from safetensors.numpy import save_file
+
+    arrays = {"train_pixels": decoded.train.pixels, "train_labels": decoded.train.labels}
+    if decoded.test is not None:
+        arrays |= {"test_pixels": decoded.test.pixels, "test_labels": decoded.test.labels}
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    about = {
+        "format": FORMAT,
+        "class_names": decoded.class_names,
+        "skipped": decoded.skipped,
+        "sha256": checksum(arrays),
+    }
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
+        os.close(handle)
+        # One entry: safetensors writes several in an order that changes from run to run.
+        save_file(arrays, temporary, metadata={"about": json.dumps(about)})
+        os.replace(temporary, path)
+        temporary = None
+    except Exception as error:  # safetensors reports a full disk in a type of its own
+        log.warning("cannot write the cache %s (%s): the data will be decoded again next time", path, error)
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files that a killed run left more than a day ago."""
+    for leftover in folder.glob("*.tmp"):
+        try:
+            if time.time() - leftover.stat().st_mtime > 86400:
+                leftover.unlink()
+        except OSError:
+            continue  # another process was quicker
+
+
+def checksum(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over names, shapes and bytes."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        total.update(array.data)
+    return total.hexdigest()

@@ -1,0 +1,162 @@
+"""Image trees: class folders, split by folder or by seed; the base of the ImageNet layouts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hmn.data.bulk import Item, decode_all
+from hmn.data.cache import cached, fingerprint, key_of
+from hmn.data.formats import Decoded, Labelled, ReadOptions
+from hmn.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
+TRAIN_FOLDERS = ("train", "training")
+TEST_FOLDERS = ("test", "testing", "val", "validation", "valid")
+"""In order of preference; a folder counts only if it holds class folders (ImageNet's test/ does not)."""
+
+
+class Listing(NamedTuple):
+    """Labelled image files: test is None where it must be split off by a seed."""
+
+    train: list[tuple[Path, int]]
+    test: list[tuple[Path, int]] | None
+    class_names: tuple[str, ...]
+
+
+def read_folders(root: Path, options: ReadOptions) -> Decoded:
+    """Read `root/train/<class>/` with `root/test|val/<class>/`, or `root/<class>/` to be split by a seed.
+
+    Classes are the folders of the training tree in sorted order; images may lie deeper inside them. Hidden
+    files and files that are not images by their suffix are passed over.
+
+    Raises:
+        UserError: no class folders, an empty class, a test class that training lacks, or a bad image.
+    """
+    return read_listing(list_folders(root, options), root, options, kind="folders")
+
+
+def list_folders(root: Path, options: ReadOptions) -> Listing:
+    """The labelled files of a class-folder tree."""
+    train_root = next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), None)
+    if train_root is None:
+        names = class_folders(root)
+        return Listing(list_classes(root, names, options), None, names)
+    names = class_folders(train_root)
+    train = list_classes(train_root, names, options)
+    for test_root in (root / name for name in TEST_FOLDERS):
+        if test_root.is_dir() and subfolders(test_root):
+            return Listing(train, list_test(test_root, names, options), names)
+    return Listing(train, None, names)
+
+
+def subfolders(root: Path) -> tuple[str, ...]:
+    """Names of the visible folders in root, sorted."""
+    try:
+        found = [
+            entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")
+        ]
+    except OSError as error:
+        raise UserError(f"{root}: cannot list the folder: {error.strerror or error}") from None
+    return tuple(sorted(found))
+
+
+def class_folders(root: Path) -> tuple[str, ...]:
+    """The class names of a tree.
+
+    Raises:
+        UserError: there are none, or no images in any of them.
+    """
+    names = subfolders(root)
+    if not names:
+        hint = "images, but no class folders" if images_below(root) else "neither class folders nor images"
+        raise UserError(f"{root}: {hint}: expected one folder of images per class")
+    if not any(images_below(root / name) for name in names):
+        raise UserError(
+            f"{root}: no images in its {len(names)} folders: expected one folder of images per class"
+        )
+    return names
+
+
+def images_below(folder: Path) -> list[Path]:
+    """All image files in a folder and below, in sorted order."""
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [
+            Path(parent, name)
+            for name in sorted(files)
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
+    return found
+
+
+def list_classes(root: Path, names: Sequence[str], options: ReadOptions) -> list[tuple[Path, int]]:
+    """(file, label) of every image of every class, class by class.
+
+    Raises:
+        UserError: a class is empty, and skip_bad is off (with it, the class is left out later).
+    """
+    listed = []
+    for label, name in enumerate(names):
+        files = images_below(root / name)
+        if not files and not options.skip_bad:
+            raise UserError(f"{root / name}: the class folder has no images: add some or remove the folder")
+        listed += [(file, label) for file in files]
+    return listed
+
+
+def list_test(root: Path, names: tuple[str, ...], options: ReadOptions) -> list[tuple[Path, int]]:
+    """(file, label) of the test tree; classes may be missing there, but none may be new.
+
+    A new class's files get label -1 with skip_bad, so that they are counted as skipped.
+    """
+    label_of = {name: label for label, name in enumerate(names)}
+    listed = []
+    for name in subfolders(root):
+        if name not in label_of and not options.skip_bad:
+            raise UserError(f"{root / name}: class {name!r} is not among the {len(names)} training classes")
+        listed += [(file, label_of.get(name, -1)) for file in images_below(root / name)]
+    if not listed:
+        raise UserError(f"{root}: no images in its class folders")
+    return listed
+
+
+def read_listing(listing: Listing, root: Path, options: ReadOptions, *, kind: str) -> Decoded:
+    """Decode the files of a listing, or take them from the cache."""
+    files = listing.train + (listing.test or [])
+    if not any(label >= 0 for _, label in listing.train):
+        raise UserError(f"{root}: no images: expected one folder of images per class")
+
+    def read() -> Decoded:
+        return decode_listing(listing, root, options)
+
+    if not options.cache:
+        return read()
+    content = fingerprint(
+        ((path.relative_to(root).as_posix(), path) for path, _ in files), skip_bad=options.skip_bad
+    )
+    # The labels too: Tiny ImageNet's lie in a text file, and a name may be given another order of classes.
+    labels = [label for _, label in files]
+    shape = {"labels": labels, "train": len(listing.train), "classes": listing.class_names}
+    return cached(key_of(kind, content, options, split=listing.test is None, **shape), read, enabled=True)
+
+
+def decode_listing(listing: Listing, root: Path, options: ReadOptions) -> Decoded:
+    """Decode all files at once, so that both splits share size and channels, and part them again."""
+    files = [(path, label) for path, label in listing.train + (listing.test or []) if label >= 0]
+    foreign = len(listing.train) + len(listing.test or []) - len(files)
+    labels = np.array([label for _, label in files], dtype=np.int64)
+    items = (Item(str(path), path) for path, _ in files)
+    bulk = decode_all(items, len(files), options, title=root.name)
+    # Training files never carry label -1, so the first len(train) files are still the training files.
+    in_train = int((bulk.kept < len(listing.train)).sum())
+    train = Labelled(bulk.pixels[:in_train], labels[bulk.kept[:in_train]])
+    test = None
+    if listing.test is not None:
+        test = Labelled(bulk.pixels[in_train:], labels[bulk.kept[in_train:]])
+    return Decoded(train, test, listing.class_names, len(files) - len(bulk.kept) + foreign)

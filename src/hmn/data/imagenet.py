@@ -1,0 +1,152 @@
+"""Tiny ImageNet in its own layout, and ImageNet-10 out of an ImageNet tree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from hmn.data.folders import (
+    TEST_FOLDERS,
+    TRAIN_FOLDERS,
+    Listing,
+    images_below,
+    list_classes,
+    read_listing,
+    subfolders,
+)
+from hmn.data.formats import Decoded, ReadOptions
+from hmn.errors import UserError
+
+IMAGENET10 = {
+    "n02869837": "poke bonnet",
+    "n01749939": "green mamba",
+    "n02488291": "langur",
+    "n02107142": "Doberman",
+    "n13037406": "gyromitra",
+    "n02091831": "Saluki",
+    "n04517823": "vacuum cleaner",
+    "n04589890": "window screen",
+    "n03062245": "cocktail shaker",
+    "n01773797": "garden spider",
+}
+"""The ten classes of the dataset-condensation literature, in its order.
+
+Source: IDC (arXiv:2205.14959), whose ImageNet-10 is the first ten of the ImageNet-100 list of CMC (Tian et
+al., arXiv:1906.05849, imagenet100.txt). Deep clustering (DAC, ICCV 2017) calls another ten ImageNet-10.
+"""
+IMAGENET10_SIZE = 224
+
+
+def is_tiny_imagenet(root: Path) -> bool:
+    """Whether a folder has Tiny ImageNet's layout: train/ with wnids.txt or val/val_annotations.txt."""
+    return (root / "train").is_dir() and (
+        (root / "wnids.txt").is_file() or (root / "val" / "val_annotations.txt").is_file()
+    )
+
+
+def read_tiny_imagenet(root: Path, options: ReadOptions) -> Decoded:
+    """Read Tiny ImageNet: classes are the wnids in sorted order, named by words.txt; val/ is the test set.
+
+    Without val/val_annotations.txt the test set is split off by seed.
+
+    Raises:
+        UserError: wnids.txt names a class without images, or the annotations name an unknown class or file.
+    """
+    wnids = read_wnids(root)
+    train = list_classes(root / "train", wnids, options)
+    annotations = root / "val" / "val_annotations.txt"
+    test = list_annotated(annotations, wnids, options) if annotations.is_file() else None
+    listing = Listing(train, test, word_names(root / "words.txt", wnids))
+    return read_listing(listing, root, options, kind="tiny-imagenet")
+
+
+def read_wnids(root: Path) -> tuple[str, ...]:
+    """The class ids: those of wnids.txt, or the folders of train/ where it is missing."""
+    path = root / "wnids.txt"
+    if not path.is_file():
+        return subfolders(root / "train")
+    wnids = tuple(sorted({line.strip() for line in read_lines(path) if line.strip()}))
+    if not wnids:
+        raise UserError(f"{path}: the file is empty: expected one WordNet id a line")
+    return wnids
+
+
+def list_annotated(path: Path, wnids: tuple[str, ...], options: ReadOptions) -> list[tuple[Path, int]]:
+    """(file, label) of the validation images: lines of <file> TAB <wnid> TAB box."""
+    label_of = {wnid: label for label, wnid in enumerate(wnids)}
+    listed = []
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        fields = line.split("\t")
+        if len(fields) < 2:
+            raise UserError(f"{path}: line {number} is {line[:40]!r}: expected <file> TAB <wnid>")
+        if fields[1] not in label_of and not options.skip_bad:
+            raise UserError(f"{path}: line {number} names class {fields[1]!r}, which is not in wnids.txt")
+        listed.append((path.parent / "images" / fields[0], label_of.get(fields[1], -1)))
+    return listed
+
+
+def word_names(path: Path, wnids: tuple[str, ...]) -> tuple[str, ...]:
+    """The first word for each wnid; where two classes share it, the wnid is put behind."""
+    words = {}
+    if path.is_file():
+        for line in read_lines(path):
+            wnid, _, text = line.partition("\t")
+            words[wnid] = text.split(",")[0].strip()
+    names = [words.get(wnid) or wnid for wnid in wnids]
+    counts = Counter(names)
+    return tuple(
+        name if counts[name] == 1 else f"{name} ({wnid})" for name, wnid in zip(names, wnids, strict=True)
+    )
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read the text file: {error}") from None
+
+
+def has_imagenet10(root: Path) -> bool:
+    """Whether a folder is an ImageNet tree with at least one of the ten classes: train/<wnid> or <wnid>."""
+    return any((base / wnid).is_dir() for base in (root / "train", root) for wnid in IMAGENET10)
+
+
+def read_imagenet10(root: Path, options: ReadOptions) -> Decoded:
+    """Read the ten classes out of an ImageNet tree, at 224 x 224 unless another size is set.
+
+    `root/train/<wnid>` with `root/val/<wnid>`; or `root/<wnid>`, to be split by a seed.
+
+    Raises:
+        UserError: one of the ten folders is missing or empty, or val/ is not sorted into class folders.
+    """
+    if options.size is None:
+        options = replace(options, size=IMAGENET10_SIZE)
+    train_root = next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), root)
+    train = list_ten(train_root, options)
+    test = None
+    if train_root != root:
+        for test_root in (root / name for name in TEST_FOLDERS):
+            if any((test_root / wnid).is_dir() for wnid in IMAGENET10):
+                test = list_ten(test_root, options)
+                break
+        else:
+            if (root / "val").is_dir():
+                raise UserError(
+                    f"{root / 'val'}: no class folders: sort the validation images into val/<wnid>/ first"
+                )
+    return read_listing(Listing(train, test, tuple(IMAGENET10.values())), root, options, kind="imagenet-10")
+
+
+def list_ten(root: Path, options: ReadOptions) -> list[tuple[Path, int]]:
+    """(file, label) of the ten classes below root."""
+    listed = []
+    for label, (wnid, name) in enumerate(IMAGENET10.items()):
+        files = images_below(root / wnid)
+        if not files and not options.skip_bad:
+            raise UserError(f"{root / wnid}: no images of {name!r}: ImageNet-10 needs this folder")
+        listed += [(file, label) for file in files]
+    return listed

@@ -1,0 +1,120 @@
+"""Data sets by name: where to look for them, and what to say when they are not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hmn.data.digits import read_digits
+from hmn.data.folders import read_folders
+from hmn.data.formats import Decoded, ReadOptions
+from hmn.data.imagenet import has_imagenet10, is_tiny_imagenet, read_imagenet10, read_tiny_imagenet
+from hmn.data.parquet import find_shards, read_parquet
+from hmn.data.torchvision_sets import VISION_SETS, read_torchvision
+from hmn.errors import UserError
+
+FOLDERS_OF = {
+    "cifar10": ("cifar10", "cifar-10"),
+    "cifar100": ("cifar100", "cifar100/cifar100", "cifar-100"),
+    "svhn": ("svhn", "svhn/cropped_digits"),
+    "mnist": ("mnist", "mnist/mnist"),
+    "fashion-mnist": ("fashion-mnist", "fashion_mnist", "fashion_mnist/fashion_mnist"),
+    "tiny-imagenet": ("tiny-imagenet", "tiny-imagenet-200"),
+    "imagenet-10": ("imagenet-10", "imagenet10", "imagenet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC"),
+}
+"""Name -> the folders below the data folder that may hold it; the data folder itself is tried last."""
+FIRST_CLASS = {"cifar10": "airplane", "cifar100": "apple", "svhn": "0", "mnist": "0", "fashion-mnist": "t"}
+"""How the name of class 0 starts, to tell data sets of one shape apart; unnamed classes are 0, 1, 2, ..."""
+NAMES = ("digits", *FOLDERS_OF)
+
+
+def data_roots(data_dir: Path | None) -> list[Path]:
+    """Where names are looked up: the folder given, else $HMN_DATA, else the platform's data folder for hmn.
+
+    Raises:
+        UserError: the folder given, or $HMN_DATA, is not a folder.
+    """
+    told, source = (
+        (data_dir, "--data-dir") if data_dir is not None else (os.environ.get("HMN_DATA"), "$HMN_DATA")
+    )
+    if told:
+        root = Path(told).expanduser()
+        if root.exists() and not root.is_dir():
+            raise UserError(f"{root}: {source} is a file: expected the folder that holds the data sets")
+        return [root]
+    import platformdirs
+
+    return [platformdirs.user_data_path("hmn")]
+
+
+def read_named(
+    name: str, options: ReadOptions, *, data_dir: Path | None, download: bool
+) -> tuple[Decoded, Path | None]:
+    """Find and read a data set of `NAMES`; returns it and the folder that it was found in.
+
+    Raises:
+        UserError: it is nowhere (the line says what to do), or does not look like the data set of that name.
+    """
+    if name == "digits":
+        return read_digits(options), None
+    roots = data_roots(data_dir)
+    for folder in [root / sub for root in roots for sub in (*FOLDERS_OF[name], "")]:
+        if folder.is_dir() and (decoded := read_if_present(name, folder, options)) is not None:
+            check_looks(name, decoded, folder, options)
+            return decoded, folder
+    if download:
+        if name not in VISION_SETS:
+            raise UserError(f"{name}: cannot be downloaded here: get it yourself and pass --data-dir")
+        return read_torchvision(name, roots[0], options, download=True), roots[0]
+    looked = " or ".join(str(root) for root in roots)
+    advice = "pass --download to fetch it, or" if name in VISION_SETS else "get it and"
+    raise UserError(f"{name}: not found in {looked}: {advice} pass --data-dir (or set HMN_DATA) where it is")
+
+
+def read_if_present(name: str, folder: Path, options: ReadOptions) -> Decoded | None:
+    """The data set, where the folder holds it in one of the layouts known for that name."""
+    if name in VISION_SETS:
+        if (folder / VISION_SETS[name].marker).exists():
+            return read_torchvision(name, folder, options, download=False)
+        return read_parquet(folder, options) if find_shards(folder) else None
+    if name == "tiny-imagenet":
+        if is_tiny_imagenet(folder):
+            return read_tiny_imagenet(folder, options)
+        return read_parquet(folder, options) if find_shards(folder) else None
+    return read_imagenet10(folder, options) if has_imagenet10(folder) else None
+
+
+def check_looks(name: str, decoded: Decoded, folder: Path, options: ReadOptions) -> None:
+    """Refuse another data set's files under a known name: wrong number of classes or image shape."""
+    if name not in VISION_SETS:
+        return
+    known = VISION_SETS[name]
+    shape = tuple(decoded.train.pixels.shape[1:])
+    first = decoded.class_names[0].lower()
+    right_shape = options.size is not None or options.channels is not None or shape == known.shape
+    right_name = first == "0" or first.startswith(FIRST_CLASS[name])
+    if len(decoded.class_names) != known.num_classes or not right_shape or not right_name:
+        got = f"{len(decoded.class_names)} classes ({first}, ...) of {shape} images"
+        expected = f"{known.num_classes} ({FIRST_CLASS[name]}..., ...) of {known.shape}"
+        raise UserError(f"{folder}: holds {got}, but {name} has {expected}: to use it, pass its path")
+
+
+def read_path(path: Path, options: ReadOptions) -> Decoded:
+    """Read a data set by its path: .npz, .parquet, a folder of Parquet, Tiny ImageNet's tree, class folders.
+
+    Raises:
+        UserError: nothing is there, or it is not a data set.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    if path.is_dir():
+        if find_shards(path):
+            return read_parquet(path, options)
+        return read_tiny_imagenet(path, options) if is_tiny_imagenet(path) else read_folders(path, options)
+    if path.suffix.lower() == ".npz":
+        from hmn.data.npz import read_npz
+
+        return read_npz(path, options)
+    if path.suffix.lower() == ".parquet":
+        return read_parquet(path, options)
+    raise UserError(f"{path}: not a data set: expected a folder, an .npz or a .parquet file")

@@ -1,0 +1,188 @@
+"""NumPy archives: arrays found by their usual names."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from hmn.data.assemble import same_channels
+from hmn.data.cache import cached, fingerprint, key_of
+from hmn.data.decode import fit_array
+from hmn.data.formats import Decoded, Labelled, ReadOptions, count_classes, good_labels
+from hmn.errors import UserError
+
+IMAGE_NAMES = ("images", "x", "data", "image", "arr_0")
+LABEL_NAMES = ("labels", "y", "target", "targets", "label", "arr_1")
+TRAIN_WORDS, TEST_WORDS = ("train",), ("test", "val", "valid", "validation")
+
+
+def read_npz(path: Path, options: ReadOptions) -> Decoded:
+    """Read `images`/`labels`, `x`/`y`, `data`/`target`; or split, as `x_train`, `train_images`, `y_test` ...
+
+    Images: uint8, other integers in 0..255, or floats in [0, 1] (times 255 and rounded); [n, h, w], NHWC or
+    NCHW with 1 or 3 channels. Labels: integers [n] or [n, 1], or strings; `class_names` may name integers.
+
+    Raises:
+        UserError: the file is damaged, arrays are missing or misshapen, values are NaN or out of range.
+    """
+
+    def read() -> Decoded:
+        return decode_npz(path, options)
+
+    if not options.cache:
+        return read()
+    content = fingerprint([(path.suffix, path)], skip_bad=False)
+    return cached(key_of("npz", content, options), read, enabled=True)
+
+
+def decode_npz(path: Path, options: ReadOptions) -> Decoded:
+    """Find, check and convert the arrays."""
+    arrays = load_arrays(path)
+    pairs = [find_pair(arrays, words) for words in (TRAIN_WORDS, TEST_WORDS)]
+    if pairs[0] is None:
+        pairs = [find_pair(arrays, ()), pairs[1]]
+    if pairs[0] is None:
+        held = ", ".join(arrays) or "nothing"
+        raise UserError(
+            f"{path}: holds {held}: expected arrays images and labels, or x_train, y_train, x_test, y_test"
+        )
+    names, label_arrays = number_classes(path, arrays, [pair for pair in pairs if pair is not None])
+    parts, skipped = [], 0
+    for pair, labels in zip([pair for pair in pairs if pair is not None], label_arrays, strict=True):
+        part, lost = read_pair(path, pair[0], arrays[pair[0]], pair[1], labels, len(names), options)
+        parts.append(part)
+        skipped += lost
+    if len(parts) == 1:
+        return Decoded(parts[0], None, names, skipped)
+    train, test = same_channels(parts[0].pixels, parts[1].pixels)
+    return Decoded(Labelled(train, parts[0].labels), Labelled(test, parts[1].labels), names, skipped)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an archive; pickled objects are never loaded."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if not isinstance(stored, np.lib.npyio.NpzFile):
+                raise UserError(f"{path}: a single array, not an .npz archive: expected images and labels")
+            return {name: stored[name] for name in stored.files}
+    except UserError:
+        raise
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+    ) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a readable .npz archive: {reason}") from None
+
+
+def find_pair(arrays: Mapping[str, np.ndarray], words: tuple[str, ...]) -> tuple[str, str] | None:
+    """The names of the image and the label array of a split; words=() is the archive without splits."""
+
+    def spellings(base: str) -> list[str]:
+        return [s for word in words for s in (f"{base}_{word}", f"{word}_{base}", f"{base}{word}")] or [base]
+
+    def find(bases: tuple[str, ...]) -> str | None:
+        lowered = {name.lower(): name for name in arrays}
+        return next((lowered[s] for base in bases for s in spellings(base) if s in lowered), None)
+
+    images, labels = find(IMAGE_NAMES), find(LABEL_NAMES)
+    return (images, labels) if images and labels else None
+
+
+def number_classes(
+    path: Path, arrays: Mapping[str, np.ndarray], pairs: list[tuple[str, str]]
+) -> tuple[tuple[str, ...], list[np.ndarray]]:
+    """The class names, and the labels of each pair as int64 [n]."""
+    raw = []
+    for _, name in pairs:
+        labels = arrays[name]
+        labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+        if labels.ndim != 1 or labels.dtype.kind not in "iuUS":
+            got = f"{labels.dtype} {list(labels.shape)}"
+            raise UserError(f"{path}: array {name} is {got}: expected integer or text labels [n]")
+        raw.append(labels)
+    if raw[0].dtype.kind in "US":
+        found = np.unique(raw[0])
+        position = {name: label for label, name in enumerate(found.tolist())}
+        numbered = [
+            np.array([position.get(name, -1) for name in labels.tolist()], dtype=np.int64) for labels in raw
+        ]
+        return tuple(name.decode() if isinstance(name, bytes) else name for name in found.tolist()), numbered
+    try:
+        numbered = [labels.astype(np.int64) for labels in raw]
+    except ValueError:
+        raise UserError(f"{path}: one split has integer labels, the other text") from None
+    if "class_names" in arrays:
+        return tuple(map(str, arrays["class_names"].tolist())), numbered
+    num_classes = count_classes(numbered[0], where=f"{path}: array {pairs[0][1]}")
+    return tuple(map(str, range(num_classes))), numbered
+
+
+def read_pair(
+    path: Path,
+    name: str,
+    images: np.ndarray,
+    label_name: str,
+    labels: np.ndarray,
+    num_classes: int,
+    options: ReadOptions,
+) -> tuple[Labelled, int]:
+    """One split as uint8 [n, c, h, w] and labels, and how many rows were left out."""
+    if len(images) != len(labels):
+        raise UserError(f"{path}: {len(images)} images in {name}, but {len(labels)} labels in {label_name}")
+    where = f"{path}: array {label_name}"
+    good = good_labels(labels, num_classes, where=where, skip_bad=options.skip_bad)
+    images = to_nchw(images, where=f"{path}: array {name}")
+    if images.dtype.kind == "f":
+        finite = np.isfinite(images).all(axis=(1, 2, 3))
+        if not finite.all() and not options.skip_bad:
+            row = int((~finite).nonzero()[0][0])
+            raise UserError(f"{path}: array {name} has NaN or infinity in image {row}")
+        good &= finite
+    kept = good.nonzero()[0]
+    pixels = to_uint8(images[kept] if len(kept) < len(images) else images, where=f"{path}: array {name}")
+    pixels = fit_array(np.ascontiguousarray(pixels), size=options.size, channels=options.channels)
+    return Labelled(pixels, labels[kept]), len(labels) - len(kept)
+
+
+def to_nchw(images: np.ndarray, *, where: str) -> np.ndarray:
+    """[n, h, w], NHWC or NCHW to NCHW.
+
+    Raises:
+        UserError: no axis, or both, can be that of 1 or 3 channels.
+    """
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim != 4:
+        raise UserError(
+            f"{where} has shape {list(images.shape)}: expected [n, h, w], [n, h, w, c] or [n, c, h, w]"
+        )
+    first, last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
+    if first == last:
+        what = "either axis could be the channels" if first else "no axis of 1 or 3 channels"
+        raise UserError(f"{where} has shape {list(images.shape)}: {what}")
+    return images if first else images.transpose(0, 3, 1, 2)
+
+
+def to_uint8(images: np.ndarray, *, where: str) -> np.ndarray:
+    """Integers 0..255 as they are, floats in [0, 1] times 255 and rounded."""
+    if images.dtype == np.uint8 or not images.size:
+        return images.astype(np.uint8, copy=False)
+    if images.dtype.kind not in "iuf":
+        raise UserError(f"{where} has dtype {images.dtype}: expected uint8, or floats in [0, 1]")
+    low, high = images.min(), images.max()
+    top = 1 if images.dtype.kind == "f" else 255
+    if low < 0 or high > top:
+        raise UserError(f"{where} spans {low:g}..{high:g}: expected {images.dtype} values in 0..{top}")
+    return (
+        (images * np.float32(255) + np.float32(0.5)).astype(np.uint8) if top == 1 else images.astype(np.uint8)
+    )

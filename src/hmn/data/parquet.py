@@ -1,0 +1,178 @@
+"""Parquet in the Hugging Face Hub's layout: images as encoded bytes in a column, labels in another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hmn.data.bulk import Item, decode_all
+from hmn.data.cache import cached, fingerprint, key_of
+from hmn.data.formats import Decoded, Labelled, ReadOptions, count_classes, good_labels
+from hmn.data.parquet_columns import Columns, find_columns, open_shard, unreadable
+from hmn.errors import UserError
+
+TRAIN, TEST, VALIDATION = "train", "test", "validation"
+SPLIT_OF_WORD = {
+    "train": TRAIN,
+    "test": TEST,
+    "validation": VALIDATION,
+    "valid": VALIDATION,
+    "val": VALIDATION,
+}
+SUBFOLDERS = ("", "data", "plain_text", "default")
+"""Where the Hub's repositories keep their shards: at the top, or in the folder of the only configuration."""
+
+
+class Rows(NamedTuple):
+    """The rows of one split that will be decoded: per shard the file, the rows and their labels."""
+
+    shards: list[tuple[Path, np.ndarray]]
+    labels: np.ndarray
+    dropped: int
+
+
+def find_shards(root: Path) -> dict[str, list[Path]]:
+    """Parquet files by split (train, test, validation; "all" for names that tell none)."""
+    if root.is_file():
+        return {"all": [root]}
+    for name in SUBFOLDERS:
+        found = sorted((root / name).glob("*.parquet"))
+        by_folder = [
+            (path, path.parent.name)
+            for word in SPLIT_OF_WORD
+            for path in (root / name / word).glob("*.parquet")
+        ]
+        if found or by_folder:
+            shards: dict[str, list[Path]] = {}
+            for path, words in [(path, path.name) for path in found] + sorted(by_folder):
+                start = re.split(r"[^a-z]", words.lower(), maxsplit=1)[0]
+                shards.setdefault(SPLIT_OF_WORD.get(start, "all"), []).append(path)
+            return shards
+    return {}
+
+
+def read_parquet(root: Path, options: ReadOptions) -> Decoded:
+    """Read shards train-*, test-* (else validation-*); one file, or shards of no split, are split by a seed.
+
+    Raises:
+        UserError: a shard is missing or damaged, columns cannot be told, rows are bad; or no pyarrow.
+    """
+    shards = find_shards(root)
+    if not shards:
+        raise UserError(f"{root}: no .parquet files: expected train-*.parquet and test-*.parquet")
+    train = shards.get(TRAIN) or shards.get("all") or next(iter(shards.values()))
+    test = (shards.get(TEST) or shards.get(VALIDATION)) if TRAIN in shards else None
+    for paths in (train, test or []):
+        check_complete(paths)
+
+    def read() -> Decoded:
+        return decode_parquet(train, test, options, title=root.name)
+
+    if not options.cache:
+        return read()
+    # The split of each file is told too: it is part of the name, and a lone file's name is of no account.
+    files = [(f"train {i}", path) for i, path in enumerate(train)]
+    files += [(f"test {i}", path) for i, path in enumerate(test or [])]
+    return cached(key_of("parquet", fingerprint(files, skip_bad=False), options), read, enabled=True)
+
+
+def check_complete(paths: list[Path]) -> None:
+    """Refuse a set of shards NAME-00000-of-00003 that lacks one."""
+    for path in paths:
+        if match := re.fullmatch(r"(.*)-(\d+)-of-(\d+)(.*)\.parquet", path.name):
+            present = {p.name for p in paths if p.name.startswith(match[1] + "-")}
+            if len(present) < int(match[3]):
+                raise UserError(
+                    f"{path.parent}: {len(present)} of {int(match[3])} shards {match[1]}-*: download the rest"
+                )
+
+
+def decode_parquet(
+    train: list[Path], test: list[Path] | None, options: ReadOptions, *, title: str
+) -> Decoded:
+    """Read the labels of all shards, then decode the images shard by shard."""
+    columns = find_columns(train[0], options)
+    raw = [read_labels(path, columns) for path in train + (test or [])]
+    names, numbered = number_classes(raw, train + (test or []), columns, num_train=len(train))
+    splits = [take_rows(train, numbered[: len(train)], len(names), options)]
+    if test is not None:
+        splits.append(take_rows(test, numbered[len(train) :], len(names), options))
+    labels = np.concatenate([rows.labels for rows in splits])
+    items = (
+        item for rows in splits for path, keep in rows.shards for item in read_images(path, keep, columns)
+    )
+    bulk = decode_all(items, len(labels), options, title=title)
+    in_train = int((bulk.kept < len(splits[0].labels)).sum())
+    parts = [
+        Labelled(bulk.pixels[span], labels[bulk.kept[span]])
+        for span in (slice(0, in_train), slice(in_train, None))
+    ]
+    skipped = sum(rows.dropped for rows in splits) + len(labels) - len(bulk.kept)
+    return Decoded(parts[0], parts[1] if test is not None else None, names, skipped)
+
+
+def read_labels(path: Path, columns: Columns) -> np.ndarray:
+    """The label column of a shard: int64 or text [n]; a missing integer is -1."""
+    import pyarrow as pa
+
+    try:
+        with open_shard(path) as shard:
+            column = shard.read(columns=[columns.label]).column(0).combine_chunks()
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        if pa.types.is_integer(column.type):
+            return np.asarray(column.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False))
+        return np.array(column.fill_null("").to_pylist(), dtype=str)
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise unreadable(path, error) from None
+
+
+def number_classes(
+    raw: list[np.ndarray], paths: list[Path], columns: Columns, *, num_train: int
+) -> tuple[tuple[str, ...], list[np.ndarray]]:
+    """The class names, and each shard's labels as int64 [n]; a text that no training row bears becomes -1."""
+    training = np.concatenate(raw[:num_train])
+    if training.dtype.kind == "U":
+        names = tuple(name for name in np.unique(training).tolist() if name)
+        position = {name: label for label, name in enumerate(names)}
+        return names, [
+            np.array([position.get(str(t), -1) for t in texts.tolist()], dtype=np.int64) for texts in raw
+        ]
+    if columns.class_names is not None:
+        return columns.class_names, raw
+    num_classes = count_classes(training, where=f"{paths[0]}: column {columns.label}")
+    return tuple(map(str, range(num_classes))), raw
+
+
+def take_rows(paths: list[Path], labels: list[np.ndarray], num_classes: int, options: ReadOptions) -> Rows:
+    """The rows of a split whose label is in range."""
+    shards, kept, dropped = [], [], 0
+    for path, shard_labels in zip(paths, labels, strict=True):
+        good = good_labels(shard_labels, num_classes, where=str(path), skip_bad=options.skip_bad)
+        shards.append((path, good))
+        kept.append(shard_labels[good])
+        dropped += int((~good).sum())
+    return Rows(shards, np.concatenate(kept), dropped)
+
+
+def read_images(path: Path, keep: np.ndarray, columns: Columns) -> Iterator[Item]:
+    """The encoded images of the rows to keep, read in small batches."""
+    import pyarrow as pa
+
+    row = 0
+    try:
+        with open_shard(path) as shard:
+            for batch in shard.iter_batches(batch_size=512, columns=[columns.image]):
+                column = batch.column(0)
+                if pa.types.is_struct(column.type):
+                    column = column.field("bytes")
+                for value in column:
+                    if keep[row]:
+                        yield Item(f"{path} row {row}", value.as_py() or b"")
+                    row += 1
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(path, error) from None

@@ -1,0 +1,108 @@
+"""Parquet files: opening them, and telling which columns hold images and labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hmn.data.formats import ReadOptions
+from hmn.errors import UserError
+
+if TYPE_CHECKING:
+    from pyarrow import Schema
+    from pyarrow.parquet import ParquetFile
+
+IMAGE_NAMES = ("image", "img", "images", "bytes", "jpg", "png")
+LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "y")
+
+
+class Columns(NamedTuple):
+    """Which columns hold what; class_names where the schema tells them."""
+
+    image: str
+    label: str
+    class_names: tuple[str, ...] | None
+
+
+def open_shard(path: Path) -> ParquetFile:
+    """A Parquet file opened for reading."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError(f"{path}: reading Parquet needs pyarrow: pip install 'hmn[data]'") from None
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """A damaged shard, in one line."""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UserError(f"{path}: not a readable Parquet file: {reason}")
+
+
+def find_columns(path: Path, options: ReadOptions) -> Columns:
+    """Tell the image and the label column by the Hub's features, by type, by name; or take the ones given.
+
+    Raises:
+        UserError: none or several columns fit, or a given one is not there.
+    """
+    with open_shard(path) as shard:
+        schema = shard.schema_arrow
+    features = hub_features(schema)
+    for column in (options.image_column, options.label_column):
+        if column is not None and column not in schema.names:
+            raise UserError(f"{path}: no column {column!r}: it has {', '.join(schema.names)}")
+    images = [n for n in schema.names if features.get(n, {}).get("_type") == "Image"]
+    images = images or [n for n in schema.names if is_image_type(schema.field(n).type)]
+    image = options.image_column or choose(images, IMAGE_NAMES, path, schema, "image")
+    labels = [n for n in schema.names if features.get(n, {}).get("_type") == "ClassLabel"]
+    labels = labels or [n for n in schema.names if n != image and is_label_type(schema.field(n).type)]
+    label = options.label_column or choose(labels, LABEL_NAMES, path, schema, "label")
+    if not is_image_type(schema.field(image).type) or not is_label_type(schema.field(label).type):
+        types = f"{image} is {schema.field(image).type}, {label} is {schema.field(label).type}"
+        raise UserError(f"{path}: {types}: expected encoded image bytes, and integer or text labels")
+    names = features.get(label, {}).get("names")
+    return Columns(image, label, tuple(map(str, names)) if names else None)
+
+
+def hub_features(schema: Schema) -> dict[str, dict[str, Any]]:
+    """The Hub's own description of the columns, from the schema's metadata; empty where there is none."""
+    try:
+        told = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: feature for name, feature in told.items() if isinstance(feature, dict)}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def is_image_type(kind: Any) -> bool:
+    """Encoded images: binary, or struct{bytes, ...} with binary bytes."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        return index >= 0 and is_image_type(kind.field(index).type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def is_label_type(kind: Any) -> bool:
+    """Labels: integers, text, or a dictionary of text."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def choose(found: list[str], usual: tuple[str, ...], path: Path, schema: Schema, what: str) -> str:
+    """The one column found, or the one of them that bears a usual name."""
+    if len(found) == 1:
+        return found[0]
+    for name in usual:
+        if name in found:
+            return name
+    which = f"several columns could be the {what}: {', '.join(found)}" if found else f"no {what} column"
+    raise UserError(f"{path}: {which}; it has {', '.join(schema.names)}: name it with --{what}-column")

@@ -1,0 +1,77 @@
+"""CIFAR-10, CIFAR-100, SVHN, MNIST and Fashion-MNIST as torchvision stores them; downloads when asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hmn.data.decode import fit_array
+from hmn.data.formats import Decoded, Labelled, ReadOptions
+from hmn.errors import UserError
+
+
+class VisionSet(NamedTuple):
+    """Where torchvision keeps a data set, and what it must look like."""
+
+    loader: str
+    marker: str
+    """A file or folder below the root by which the data set is recognised."""
+    shape: tuple[int, int, int]
+    num_classes: int
+
+
+VISION_SETS = {
+    "cifar10": VisionSet("CIFAR10", "cifar-10-batches-py", (3, 32, 32), 10),
+    "cifar100": VisionSet("CIFAR100", "cifar-100-python", (3, 32, 32), 100),
+    "svhn": VisionSet("SVHN", "train_32x32.mat", (3, 32, 32), 10),
+    "mnist": VisionSet("MNIST", "MNIST/raw", (1, 28, 28), 10),
+    "fashion-mnist": VisionSet("FashionMNIST", "FashionMNIST/raw", (1, 28, 28), 10),
+}
+
+
+def read_torchvision(name: str, root: Path, options: ReadOptions, *, download: bool) -> Decoded:
+    """Read both splits of a torchvision data set from root, or download them there first.
+
+    Raises:
+        UserError: torchvision is missing, or the files are absent, damaged (torchvision knows checksums) or
+            cannot be downloaded.
+    """
+    known = VISION_SETS[name]
+    try:
+        from torchvision import datasets
+    except ImportError:
+        raise UserError(f"{name}: torchvision's files need torchvision: pip install 'hmn[vision]'") from None
+    parts, class_names = [], tuple(map(str, range(known.num_classes)))
+    for train in (True, False):
+        which: dict[str, Any] = (
+            {"split": "train" if train else "test"} if name == "svhn" else {"train": train}
+        )
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            loaded = getattr(datasets, known.loader)(str(root), download=download, **which)
+        except ModuleNotFoundError as error:  # scipy, for SVHN's .mat files
+            raise UserError(f"{name}: needs {error.name}: pip install {error.name}") from None
+        except (
+            Exception
+        ) as error:  # torchvision lets through whatever the files make NumPy, zlib or urllib say
+            what = "download" if download else "read"
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"{root}: cannot {what} {name}: {reason}") from None
+        parts.append(to_labelled(loaded, options))
+        if name in ("cifar10", "cifar100", "fashion-mnist"):
+            class_names = tuple(loaded.classes)
+    return Decoded(parts[0], parts[1], class_names, 0)
+
+
+def to_labelled(loaded: Any, options: ReadOptions) -> Labelled:
+    """torchvision's arrays (CIFAR: NHWC, SVHN: NCHW, MNIST: NHW) as uint8 [n, c, h, w] and int64 labels."""
+    pixels = np.asarray(loaded.data)
+    labels = np.asarray(loaded.labels if hasattr(loaded, "labels") else loaded.targets, dtype=np.int64)
+    if pixels.ndim == 3:
+        pixels = pixels[:, None]
+    elif pixels.shape[3] == 3 and pixels.shape[1] != 3:
+        pixels = pixels.transpose(0, 3, 1, 2)
+    pixels = np.ascontiguousarray(pixels)
+    return Labelled(fit_array(pixels, size=options.size, channels=options.channels), labels)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hmn.data
+from hmn.data import NAMES, load_data
+from hmn.data.formats import Decoded, Labelled, ReadOptions
+from hmn.data.named import check_looks, data_roots
+from hmn.errors import UserError
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "digits"])
+def test_absent_data_sets_say_where_was_looked_and_what_to_do(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        load_data(name, data_dir=tmp_path)
+    line = str(caught.value)
+    assert line.startswith(f"{name}: not found in {tmp_path}: ") and "--data-dir" in line and "\n" not in line
+    assert ("--download" in line) == (name not in ("tiny-imagenet", "imagenet-10"))
+
+
+def test_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert data_roots(tmp_path) == [tmp_path]
+    assert data_roots(None)[0].name == "hmn"
+    monkeypatch.setenv("HMN_DATA", str(tmp_path / "env"))
+    assert data_roots(None) == [tmp_path / "env"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file: --data-dir is a file: expected the folder"):
+        data_roots(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("no/such/place", "^no/such/place: no such file or folder, and not one of digits, cifar10"),
+        ("cifar-10", "did you mean cifar10\\?$"),
+        ("Digits", "did you mean digits\\?$"),
+    ],
+)
+def test_unknown_data(data: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_data(data)
+
+
+def test_a_file_that_is_no_data_set(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("hello")
+    with pytest.raises(
+        UserError, match="a.txt: not a data set: expected a folder, an .npz or a .parquet file"
+    ):
+        load_data(str(tmp_path / "a.txt"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 0}, "--size 0: expected a side of at least 1"),
+        ({"channels": 2}, "--channels 2: expected 1"),
+        ({"test_share": 1.0}, "test share 1.0: expected a fraction"),
+    ],
+)
+def test_bad_options(options: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_data("digits", **options)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_downloaded(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="tiny-imagenet: cannot be downloaded here: get it yourself"):
+        load_data("tiny-imagenet", data_dir=tmp_path, download=True)
+
+
+def test_another_data_set_under_a_known_name_is_refused(shared_data: Path) -> None:
+    sample = shared_data / "samples" / "cifar100"
+    with pytest.raises(UserError, match=r"cifar100: holds 100 classes \(apple, ...\) .* but svhn has 10"):
+        load_data("svhn", data_dir=sample)
+
+
+def test_a_neighbours_folder_is_not_mistaken_for_the_data_set(shared_data: Path) -> None:
+    with pytest.raises(UserError, match="^cifar10: not found in"):
+        load_data("cifar10", data_dir=shared_data / "samples")
+
+
+def test_importing_the_package_imports_no_reader(make_tree: Callable[..., Path]) -> None:
+    heavy = ("PIL", "pyarrow", "torchvision", "rich", "scipy")
+    code = f"import sys, hmn.data; print([m for m in {heavy} if m in sys.modules])"
+    source = str(Path(hmn.data.__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": source}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_data_sets_of_one_shape_are_told_apart_by_their_classes(tmp_path: Path) -> None:
+    part = Labelled(np.zeros((10, 3, 32, 32), dtype=np.uint8), np.arange(10))
+    animals = Decoded(part, part, ("airplane", *map(str, range(9))), 0)
+    check_looks("cifar10", animals, tmp_path, ReadOptions())
+    with pytest.raises(UserError, match=r"holds 10 classes \(airplane, ...\) of .*, but svhn has 10 \(0"):
+        check_looks("svhn", animals, tmp_path, ReadOptions())
