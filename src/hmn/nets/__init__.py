@@ -1,0 +1,7 @@
+"""Networks: ConvNet-D, ResNetAP-10, ResNet-18, VGG, DenseNet-121 for small images, and timm's by name."""
+
+from hmn.nets.base import Net
+from hmn.nets.build import NET_NAMES, build_net
+from hmn.nets.gate import Gate, forget_masks, record_masks, replay_masks
+
+__all__ = ["NET_NAMES", "Gate", "Net", "build_net", "forget_masks", "record_masks", "replay_masks"]

@@ -1,0 +1,68 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from hmn.errors import UserError
+from hmn.nets.base import Net
+from hmn.nets.convnet import ConvNet
+from hmn.nets.densenet import DenseNet
+from hmn.nets.resnet import resnet18, resnet_ap10
+from hmn.nets.timm_net import TimmNet
+from hmn.nets.vgg import Vgg
+
+NET_NAMES = ("convnet3", "convnet4", "resnetap10", "resnet18", "vgg11", "vgg16", "densenet121")
+_OWN_WIDTH = {"convnet": 128, "resnetap10": 64, "resnet18": 64, "vgg11": 64, "vgg16": 64, "densenet121": 32}
+
+
+def build_net(
+    name: str,
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    width: int | None = None,
+    generator: torch.Generator,
+) -> Net:
+    """A freshly initialised network on the CPU for images of shape (channels, height, width).
+
+    `name` is convnetD of any depth D, one of NET_NAMES, or timm/NAME. `width` is the number of channels of
+    the first convolution (densenet121: the growth rate). The weights come from `generator` alone: the global
+    random state is neither read nor moved.
+
+    ConvNet and ResNetAP-10 have instance norm. ResNet-18, VGG and DenseNet-121 have BatchNorm, as IDC's
+    cross-architecture tables have; DC, DSA and MTT give ResNet-18 and VGG-11 instance norm: add "-in" to the
+    name for that.
+
+    Raises:
+        UserError: unknown name, a width that is not positive or not wanted, images too small for the network.
+    """
+    if num_classes < 1:
+        raise UserError(f"num_classes={num_classes}: a network needs at least one class.")
+    if width is not None and width < 1:
+        raise UserError(f"width={width}: expected at least 1 channel, or none for the network's own.")
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerators too
+        return _build(name, num_classes, image_shape, width)
+
+
+def _build(name: str, num_classes: int, image_shape: tuple[int, int, int], width: int | None) -> Net:
+    if name.startswith("timm/"):
+        if width is not None:
+            raise UserError(f"network {name} has its own widths: leave out width={width}.")
+        return TimmNet(name.removeprefix("timm/"), num_classes=num_classes, image_shape=image_shape)
+    kind, norm = (name.removesuffix("-in"), "instance") if name.endswith("-in") else (name, "batch")
+    if depth := re.fullmatch(r"convnet([1-9]\d?)", name):
+        return ConvNet(int(depth[1]), width or _OWN_WIDTH["convnet"], num_classes, image_shape)
+    if name == "resnetap10":
+        return resnet_ap10(width or _OWN_WIDTH[name], num_classes, image_shape)
+    if kind == "resnet18":
+        return resnet18(width or _OWN_WIDTH[kind], num_classes, image_shape, norm=norm)
+    if kind in ("vgg11", "vgg16"):
+        return Vgg(int(kind[3:]), width or _OWN_WIDTH[kind], num_classes, image_shape, norm=norm)
+    if kind == "densenet121":
+        return DenseNet(width or _OWN_WIDTH[kind], num_classes, image_shape, norm=norm)
+    raise UserError(f"unknown network {name!r}: expected convnetD, {', '.join(NET_NAMES[2:])} or timm/NAME.")

@@ -1,0 +1,114 @@
+"""ResNetAP-10 (IDC's network for ImageNet) and ResNet-18."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+from torch import Tensor, nn
+
+from hmn.nets.base import Net, normalise, require_side
+from hmn.nets.gate import Gate
+
+SMALL_SIDE, MIDDLE_SIDE = 64, 128
+"""Largest sides in pixels for which a stem keeps the resolution, and for which ResNetAP's halves it only."""
+
+
+@final
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut; `pool` halves by average pooling, otherwise strides do."""
+
+    def __init__(self, channels: int, out_channels: int, *, stride: int, norm: str, pool: bool) -> None:
+        super().__init__()
+        step, halve = (1, nn.AvgPool2d(stride)) if pool and stride > 1 else (stride, nn.Identity())
+        self.main = nn.Sequential(
+            nn.Conv2d(channels, out_channels, 3, stride=step, padding=1, bias=False),
+            normalise(out_channels, norm),
+            Gate(),
+            halve,
+            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+            normalise(out_channels, norm),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or channels != out_channels:
+            narrow = nn.Conv2d(channels, out_channels, 1, stride=step, bias=False)
+            self.shortcut = nn.Sequential(narrow, halve, normalise(out_channels, norm))
+        self.gate = Gate()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gate(self.main(x) + self.shortcut(x))
+
+
+@final
+class ResNet(Net):
+    """A stem, four stages of basic blocks (w, 2w, 4w, 8w channels; all but the first halve), a mean."""
+
+    def __init__(
+        self, stem: nn.Module, blocks: tuple[int, ...], *, width: int, num_classes: int, norm: str, pool: bool
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        self.stages = nn.ModuleList()
+        channels = width
+        for stage_number, count in enumerate(blocks):
+            out_channels, stride = width << stage_number, 1 if stage_number == 0 else 2
+            stage = nn.Sequential()
+            for block in range(count):
+                step = stride if block == 0 else 1
+                stage.append(BasicBlock(channels, out_channels, stride=step, norm=norm, pool=pool))
+                channels = out_channels
+            self.stages.append(stage)
+        self.classifier = nn.Linear(channels, num_classes)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """After the stem and after each of the four stages."""
+        found = [self.stem(images)]
+        for stage in self.stages:
+            found.append(stage(found[-1]))
+        return found
+
+    def head(self, last: Tensor) -> Tensor:
+        """Logits from the mean over positions."""
+        return self.classifier(last.mean(dim=(2, 3)))
+
+
+def resnet_ap10(width: int, num_classes: int, image_shape: tuple[int, int, int]) -> ResNet:
+    """ResNetAP-10: one block a stage, instance norm, average pooling in place of strides.
+
+    The stem is a 3x3 convolution up to 64 pixels, the same and a pooling by 2 up to 128, 7x7 and a pooling by
+    4 above.
+
+    Source: IDC, arXiv:2205.14959, its public code.
+    """
+    channels, side = image_shape[0], min(image_shape[1:])
+    # Instance norm over one pixel gives zero: the last stage must have at least 2x2.
+    require_side("resnetap10", image_shape, 16)
+    kernel, pool = (3, 1) if side <= SMALL_SIDE else (3, 2) if side <= MIDDLE_SIDE else (7, 4)
+    stem = nn.Sequential(
+        nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False),
+        normalise(width, "instance"),
+        Gate(),
+        nn.AvgPool2d(pool) if pool > 1 else nn.Identity(),
+    )
+    net = ResNet(stem, (1, 1, 1, 1), width=width, num_classes=num_classes, norm="instance", pool=True)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):  # He's initialisation, over outputs, as IDC's
+            fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+            nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+    return net
+
+
+def resnet18(width: int, num_classes: int, image_shape: tuple[int, int, int], *, norm: str) -> ResNet:
+    """ResNet-18: two blocks a stage; a 3x3 stem without pooling up to 64 pixels, above it ImageNet's.
+
+    Source: arXiv:1512.03385; the small stem is the one of CIFAR's networks in common use.
+    """
+    require_side("resnet18", image_shape, 16 if norm == "instance" else 4)
+    if min(image_shape[1:]) <= SMALL_SIDE:
+        first: list[nn.Module] = [nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False)]
+        last: list[nn.Module] = []
+    else:
+        first = [nn.Conv2d(image_shape[0], width, 7, stride=2, padding=3, bias=False)]
+        last = [nn.MaxPool2d(3, stride=2, padding=1)]
+    stem = nn.Sequential(*first, normalise(width, norm), Gate(), *last)
+    return ResNet(stem, (2, 2, 2, 2), width=width, num_classes=num_classes, norm=norm, pool=False)

@@ -1,0 +1,147 @@
+"""What a set of images is worth: the test accuracy of fresh networks trained on it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast, final
+
+import torch
+from torch import Tensor, nn
+
+from hmn.data.source import Normalisation, Source
+from hmn.errors import UserError
+from hmn.nets import build_net
+from hmn.settings import TrainConfig
+from hmn.train.loop import EpochRecord, accuracy, check_training, total_steps, train
+
+_RENDER_BATCH = 500
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """A source whose images are all in memory as float32 pixels [n, c, h, w] in [0, 1]."""
+
+    pixels: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+    normalisation: Normalisation
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def images(self, index: Tensor) -> Tensor:
+        """Images at `index` [b]."""
+        return self.pixels[index]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return cast(tuple[int, int, int], tuple(self.pixels.shape[1:]))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Test accuracies in per cent of networks trained on one source, at the last epoch, one per seed."""
+
+    mean: float
+    std: float
+    """Sample standard deviation (n - 1); 0 for one seed."""
+    values: list[float]
+    train_steps: int
+    """Optimizer steps of each training."""
+    seconds: float
+    """Mean duration of a training, the test not counted."""
+    protocol: str
+    net: str
+    width: int | None
+    images: int
+
+
+@torch.no_grad()
+def render(source: Source) -> Rendered:
+    """All images of a source, decoded once: a container is asked for all at once where it can do that."""
+    render_all = getattr(source, "render_all", None)
+    if render_all is not None:
+        pixels = render_all()
+    else:
+        pixels = torch.cat([source.images(index) for index in torch.arange(len(source)).split(_RENDER_BATCH)])
+    if pixels.is_inference():  # such a tensor may not enter a training later
+        pixels = pixels.clone()
+    labels = source.labels.cpu()
+    return Rendered(pixels.float().cpu(), labels, source.class_names, source.normalisation)
+
+
+def evaluate(
+    source: Source,
+    test: Source,
+    *,
+    net: str,
+    width: int | None,
+    config: TrainConfig,
+    seeds: Sequence[int],
+    protocol: str = "custom",
+    device: torch.device | str | None = None,
+    on_epoch: Callable[[int, EpochRecord], None] | None = None,
+) -> Evaluation:
+    """Trains a fresh network per seed on `source` and takes its accuracy on `test` after the last epoch.
+
+    A container is rendered once. Test images are normalised with the training source's constants. `on_epoch`
+    gets (seed, record); `protocol` is the name to report.
+
+    Raises:
+        UserError: source and test differ in classes or image shape, no seed is given, or a setting is wrong.
+    """
+    if not seeds:
+        raise UserError("evaluate needs at least one seed.")
+    _check_pair(source, test)
+    check_training(source, config)
+    if isinstance(source, nn.Module):
+        source = cast(Source, render(source))
+    values: list[float] = []
+    seconds = 0.0
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        fresh = build_net(
+            net,
+            num_classes=len(source.class_names),
+            image_shape=source.image_shape,
+            width=width,
+            generator=generator,
+        )
+        began = time.perf_counter()
+        for record in train(fresh, source, config, generator=generator, device=device):
+            if on_epoch is not None:
+                on_epoch(seed, record)
+        seconds += time.perf_counter() - began
+        values.append(accuracy(fresh, test, normalisation=source.normalisation))
+    return Evaluation(
+        mean=statistics.fmean(values),
+        std=statistics.stdev(values) if len(values) > 1 else 0.0,
+        values=values,
+        train_steps=total_steps(config, len(source)),
+        seconds=seconds / len(values),
+        protocol=protocol,
+        net=net,
+        width=width,
+        images=len(source),
+    )
+
+
+def _check_pair(source: Source, test: Source) -> None:
+    classes, test_classes = len(source.class_names), len(test.class_names)
+    if classes != test_classes:
+        raise UserError(
+            f"the training images have {classes} classes and the test images {test_classes}: "
+            "evaluate on the data set that the images were made from."
+        )
+    if source.image_shape != test.image_shape:
+        got, expected = ("x".join(map(str, shape)) for shape in (source.image_shape, test.image_shape))
+        raise UserError(
+            f"the training images are {got} (channels, height, width) and the test images {expected}: "
+            "load the test set with --size and --channels to match."
+        )

@@ -1,0 +1,187 @@
+"""The training loop, and the accuracy of a network.
+
+Images stay NCHW: in eager mode on two cores (Zen 3, torch 2.14.1) a training step of ConvNet-3 at 32 pixels,
+batch 64, took 0.262 / 0.083 / 0.023 s at widths 128 / 64 / 32, and 0.286 / 0.100 / 0.029 s in channels_last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hmn import augment
+from hmn.data.source import Batch, Normalisation, Source
+from hmn.errors import UserError
+from hmn.settings import TrainConfig
+
+MULTISTEP_AT, MULTISTEP_FACTOR = (0.3, 0.6, 0.9), 0.1
+
+
+class EpochRecord(NamedTuple):
+    """One pass over the source, the last of them perhaps cut short by the number of steps."""
+
+    epoch: int
+    """Counted from 1."""
+    step: int
+    """Optimizer steps up to here."""
+    loss: float
+    """Mean training loss over the epoch's images, with CutMix's mixed labels."""
+    train_accuracy: float
+    """Per cent, in training mode, against the images' own labels."""
+    margins: Tensor | None = None
+
+
+def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
+    """Learning rate of step `step` (from 0) of `total_steps`; it changes at every step, not epoch by epoch.
+
+    cosine goes from lr to min_lr, which the step after the last would have; multistep is lr times 0.1 for
+    each of 30, 60 and 90 % of the steps that are done. Source: supplement C.2 and D.3 of arXiv:2310.07506.
+    """
+    if config.schedule == "multistep":
+        return config.lr * MULTISTEP_FACTOR ** sum(step >= share * total_steps for share in MULTISTEP_AT)
+    wave = (1 + math.cos(math.pi * step / total_steps)) / 2
+    return config.min_lr + (config.lr - config.min_lr) * wave
+
+
+def total_steps(config: TrainConfig, num_images: int) -> int:
+    """Optimizer steps of a training on `num_images`: `steps`, or `epochs` times the batches of an epoch."""
+    return config.steps or config.epochs * len(_batch_sizes(num_images, config.batch_size))
+
+
+def train(
+    net: nn.Module,
+    source: Source,
+    config: TrainConfig,
+    *,
+    generator: torch.Generator,
+    device: torch.device | str | None = None,
+) -> Iterator[EpochRecord]:
+    """Trains `net` in place on `source`, an epoch per record, with all randomness from `generator` (CPU).
+
+    SGD with momentum and weight decay; images are shuffled, augmented (parameters per image, one choice of
+    crop / scale / rotate per batch) and mixed by CutMix. A short last batch is kept; a single left-over image
+    joins the batch before it, because BatchNorm cannot train on one.
+
+    Source: supplement C.2 of arXiv:2310.07506; IDC (arXiv:2205.14959) and its public code.
+
+    Raises:
+        UserError: the source is empty, or a setting is out of its range.
+    """
+    check_training(source, config)
+    device = torch.device(device) if device is not None else next(net.parameters()).device
+    net.to(device)
+    steps = total_steps(config, len(source))
+    optimizer = torch.optim.SGD(
+        net.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+    # IDC: cutout is dropped wherever CutMix is on, in the batches that it does not mix too.
+    changes = augment.without_cutout(config.augment) if config.cutmix_probability > 0 else config.augment
+    step = epoch = 0
+    while step < steps:
+        epoch += 1
+        net.train()
+        loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
+        seen = 0
+        for index in _shuffled(len(source), config.batch_size, generator):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step, steps)
+            batch = _batch(source, index, device)
+            params = augment.draw(changes, len(index), source.image_shape, generator, one_choice=True)
+            images, labels, others, share = augment.cutmix(
+                augment.apply(batch.images, params),
+                batch.labels,
+                probability=config.cutmix_probability,
+                alpha=config.cutmix_alpha,
+                generator=generator,
+            )
+            logits = net(images)
+            loss = F.cross_entropy(logits, labels)
+            if share < 1:
+                loss = share * loss + (1 - share) * F.cross_entropy(logits, others)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            # Summed where they are: reading a value every step would stop an accelerator every step.
+            loss_sum += loss.detach() * len(index)
+            correct += (logits.detach().argmax(dim=1) == labels).sum()
+            seen += len(index)
+            step += 1
+            if step == steps:
+                break
+        yield EpochRecord(epoch, step, float(loss_sum) / seen, 100 * float(correct) / seen)
+
+
+@torch.no_grad()
+def accuracy(
+    net: nn.Module, source: Source, *, batch_size: int = 500, normalisation: Normalisation | None = None
+) -> float:
+    """Share of the source's images that `net` classifies rightly, in per cent, in evaluation mode.
+
+    `normalisation` is the one that the network was trained with: the source's own where none is given.
+    """
+    if len(source) == 0:
+        raise UserError("there are no images to take an accuracy on.")
+    device = next(net.parameters()).device
+    was_training = net.training
+    net.eval()
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    for index in torch.arange(len(source)).split(batch_size):
+        batch = _batch(source, index, device, normalisation)
+        correct += (net(batch.images).argmax(dim=1) == batch.labels).sum()
+    net.train(was_training)
+    return 100 * int(correct) / len(source)
+
+
+def _batch(
+    source: Source, index: Tensor, device: torch.device, normalisation: Normalisation | None = None
+) -> Batch:
+    """Normalised images and labels at `index` on `device`."""
+    with torch.no_grad():
+        images = source.images(index).to(device)
+        return Batch((normalisation or source.normalisation).apply(images), source.labels[index].to(device))
+
+
+def _batch_sizes(n: int, batch_size: int) -> list[int]:
+    whole, rest = divmod(n, batch_size)
+    sizes = [batch_size] * whole
+    if rest == 1 and whole and batch_size > 1:
+        sizes[-1] += 1
+    elif rest:
+        sizes.append(rest)
+    return sizes
+
+
+def _shuffled(n: int, batch_size: int, generator: torch.Generator) -> Sequence[Tensor]:
+    return torch.randperm(n, generator=generator).split(_batch_sizes(n, batch_size))
+
+
+def check_training(source: Source, config: TrainConfig) -> None:
+    """Refuses what `train` cannot run, before anything is built.
+
+    Raises:
+        UserError: the source is empty, or a setting is out of its range.
+    """
+    if len(source) == 0:
+        raise UserError("there are no images to train on.")
+    for name, value, least in (
+        ("steps", config.steps, 1),
+        ("epochs", config.epochs, 1),
+        ("batch_size", config.batch_size, 1),
+    ):
+        if value is not None and value < least:
+            raise UserError(f"{name}={value}: expected at least {least}.")
+    for name, rate in (("lr", config.lr), ("min_lr", config.min_lr), ("weight_decay", config.weight_decay)):
+        if not 0 <= rate < math.inf:
+            raise UserError(f"{name}={rate}: expected a finite number, 0 or more.")
+    if config.schedule not in ("cosine", "multistep"):
+        raise UserError(f"schedule={config.schedule!r}: expected 'cosine' or 'multistep'.")
+    if not 0 <= config.cutmix_probability <= 1:
+        raise UserError(f"cutmix_probability={config.cutmix_probability}: expected a fraction in [0, 1].")
+    if config.cutmix_alpha <= 0:
+        raise UserError(f"cutmix_alpha={config.cutmix_alpha}: expected more than 0.")
+    augment.operations(config.augment.strategy)
