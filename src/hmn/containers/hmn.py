@@ -1,0 +1,201 @@
+"""The hierarchical memory network: memories of the data set, of classes and of images, one decoder."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hmn.containers.base import Container, check_keep
+from hmn.data.source import Normalisation
+from hmn.plan import EXTRACTOR_CHANNELS, HmnShape, Ledger
+
+# Rows of a 4-tap transposed kernel (stride 2, padding 1) that reach an output of even or odd parity, as pairs of
+# (offset in a 3-tap window over the input, row of the transposed kernel).
+_TAPS = (((0, 3), (1, 1)), ((1, 2), (2, 0)))
+BATCH_NORM_EPS = 1e-5
+
+
+def subpixel_kernel(weight: Tensor) -> Tensor:
+    """The 3x3 kernel [4 out, in, 3, 3] whose convolution, pixel-shuffled by 2, is the transposed convolution.
+
+    `weight` is [in, out, 4, 4] of ConvTranspose2d(kernel 4, stride 2, padding 1). Every output pixel sees a 2x2
+    window of its input; the four parities become channels of one dense convolution, which CPUs run two to three
+    times faster (benchmarks/bench_generate.py).
+    """
+    rows = weight.new_zeros(2, 3, 4)  # [parity, window, tap]
+    for parity, taps in enumerate(_TAPS):
+        for window, tap in taps:
+            rows[parity, window, tap] = 1.0
+    kernel = torch.einsum("pyk,qxl,iokl->opqiyx", rows, rows, weight)
+    return kernel.reshape(-1, weight.shape[0], 3, 3)
+
+
+class Hmn(Container):
+    """Image i of class c is decoder(concat(f_c(m_D), m_C[c], m_I[c, i])).
+
+    The decoder is three transposed convolutions (kernel 4, stride 2, padding 1) with BatchNorm and an activation
+    after the first two and a sigmoid at the end; the sources leave activation and squashing open, docs/log.md has
+    the measurements. While it is being condensed BatchNorm sees the images rendered together; `finalised` replaces
+    that by statistics over all images and folds them into the layer before, after which no image depends on another.
+    Source: section 3 and Fig. 2 of arXiv:2310.07506; supplement C.1.
+    """
+
+    def __init__(
+        self,
+        shape: HmnShape,
+        *,
+        class_names: tuple[str, ...],
+        normalisation: Normalisation,
+        generator: torch.Generator | None = None,
+        folded: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(class_names) != shape.num_classes:
+            raise ValueError(f"{len(class_names)} class names for {shape.num_classes} classes: expected one for each.")
+        self.shape, self.class_names, self.normalisation, self.folded = shape, class_names, normalisation, folded
+        generator = generator or torch.Generator().manual_seed(0)
+        side, classes = shape.memory_size, shape.num_classes
+
+        def memory(*leading: int) -> nn.Parameter:
+            return nn.Parameter(torch.randn(*leading, side, side, generator=generator))
+
+        self.dataset_memory = memory(shape.dataset_channels)
+        self.class_memory = memory(classes, shape.class_channels)
+        self.instance_memory = memory(shape.num_images, shape.instance_channels)
+        if shape.extractor:
+            bound = shape.dataset_channels**-0.5
+            weight = torch.randn(classes, EXTRACTOR_CHANNELS, shape.dataset_channels, generator=generator) * bound
+            self.extractor_weight = nn.Parameter(weight)
+            self.extractor_bias = nn.Parameter(torch.zeros(classes, EXTRACTOR_CHANNELS))
+        widths = (shape.decoder_channels, *shape.hidden, shape.image_shape[0])
+        self.decoder = nn.ModuleList(_Layer(i, o, generator) for i, o in zip(widths, widths[1:], strict=False))
+        if not folded:
+            self.norms = nn.ModuleList(
+                nn.BatchNorm2d(width, eps=BATCH_NORM_EPS, track_running_stats=False) for width in shape.hidden
+            )
+        counts = torch.tensor(shape.images_per_class)
+        self.labels: Tensor
+        self.register_buffer("labels", torch.arange(classes).repeat_interleave(counts), persistent=False)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.shape.image_shape
+
+    def ledger(self) -> Ledger:
+        return self.shape.ledger()
+
+    def images(self, index: Tensor) -> Tensor:
+        """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
+        alone = len(index) == 1
+        if alone:  # CPU kernels round a batch of one differently: two keep every image's bits the same
+            index = index.repeat(2)
+        hidden = self._first_layer(index)
+        for position in (0, 1):
+            if not self.folded:
+                hidden = self.norms[position](hidden)
+            hidden = F.leaky_relu(hidden, 0.1)
+            hidden = self.decoder[position + 1](hidden)
+        images = _resized(torch.sigmoid(hidden), self.image_shape[1:])
+        return images[:1] if alone else images
+
+    def _first_layer(self, index: Tensor) -> Tensor:
+        """Before the first BatchNorm, [b, hidden, 2m, 2m].
+
+        The layer is linear: the share of the data set and of the class is computed once a class, not once an image.
+        """
+        first = self.decoder[0]
+        shared, own = first.weight.split([self.shape.dataset_features + self.shape.class_channels,
+                                          self.shape.instance_channels])  # fmt: skip
+        features = torch.cat([self._dataset_features(), self.class_memory], dim=1)
+        per_class = _transposed(features, shared, first.bias)
+        return _transposed(self.instance_memory[index], own, None) + per_class[self.labels[index]]
+
+    def _dataset_features(self) -> Tensor:
+        """f_c(m_D) for every class, [classes, features, m, m]."""
+        if not self.shape.extractor:
+            return self.dataset_memory.expand(self.shape.num_classes, -1, -1, -1)
+        features = torch.einsum("cod,dyx->coyx", self.extractor_weight, self.dataset_memory)
+        return features + self.extractor_bias[:, :, None, None]
+
+    def keep(self, index: Tensor) -> Self:
+        """A smaller copy that holds the images at `index` [k]; a finalised container's pixels do not change."""
+        index = check_keep(index, len(self))
+        counts = torch.bincount(self.labels[index], minlength=self.shape.num_classes)
+        if (counts == 0).any():
+            empty = self.class_names[int(counts.argmin())]
+            raise ValueError(f"keeping these images leaves class {empty!r} without any: keep at least one of each.")
+        kept = copy.deepcopy(self)
+        kept.shape = replace(self.shape, images_per_class=tuple(counts.tolist()))
+        kept.instance_memory = nn.Parameter(self.instance_memory.detach()[index].clone())
+        kept.labels = self.labels[index]
+        return kept
+
+    def finalised(self) -> Self:
+        """A copy with BatchNorm's statistics taken over all images, layer by layer, and folded into the weights."""
+        if self.folded:
+            return self
+        final = type(self)(self.shape, class_names=self.class_names, normalisation=self.normalisation, folded=True)
+        final = final.to(self.dataset_memory.device)
+        final.load_state_dict({k: v for k, v in self.state_dict().items() if not k.startswith("norms.")})
+        for position, norm in enumerate(self.norms):
+            mean, variance = final._statistics(position)
+            scale = norm.weight.detach() / (variance + BATCH_NORM_EPS).sqrt()
+            layer = final.decoder[position]
+            layer.weight.data.mul_(scale.view(1, -1, 1, 1))
+            layer.bias.data.sub_(mean).mul_(scale).add_(norm.bias.detach())
+        return final
+
+    @torch.no_grad()
+    def _statistics(self, position: int) -> tuple[Tensor, Tensor]:
+        """Mean and (biased) variance per channel of layer `position`'s output over all images, in float64."""
+        total: Tensor | float = 0.0
+        squares: Tensor | float = 0.0
+        count = 0
+        for hidden in self._hidden_chunks(position):
+            values = hidden.double()
+            total = total + values.sum((0, 2, 3))
+            squares = squares + values.square().sum((0, 2, 3))
+            count += values.numel() // values.shape[1]
+        mean = torch.as_tensor(total) / count
+        return mean.float(), (torch.as_tensor(squares) / count - mean.square()).clamp_min(0).float()
+
+    def _hidden_chunks(self, position: int) -> Iterator[Tensor]:
+        for index in torch.arange(len(self), device=self.labels.device).split(512):
+            hidden = self._first_layer(index)
+            for layer in self.decoder[1 : position + 1]:
+                hidden = layer(F.leaky_relu(hidden, 0.1))
+            yield hidden
+
+
+class _Layer(nn.Module):
+    """ConvTranspose2d(kernel 4, stride 2, padding 1), run as a dense convolution and a pixel shuffle."""
+
+    def __init__(self, n_in: int, n_out: int, generator: torch.Generator) -> None:
+        super().__init__()
+        # Each output sees 4 taps of every input channel: this keeps the variance of the activations near one.
+        self.weight = nn.Parameter(torch.randn(n_in, n_out, 4, 4, generator=generator) * (2 / (4 * n_in)) ** 0.5)
+        self.bias = nn.Parameter(torch.zeros(n_out))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return _transposed(hidden, self.weight, self.bias)
+
+
+def _transposed(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Transposed convolution (kernel 4, stride 2, padding 1): [b, in, s, s] -> [b, out, 2s, 2s]."""
+    wide = None if bias is None else bias.repeat_interleave(4)
+    return F.pixel_shuffle(F.conv2d(hidden, subpixel_kernel(weight), wide, padding=1), 2)
+
+
+def _resized(images: Tensor, size: tuple[int, ...] | list[int]) -> Tensor:
+    """Bilinear to the wanted size; unchanged where it already fits."""
+    if images.shape[-2:] == tuple(size):
+        return images
+    return F.interpolate(images, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
+
+
