@@ -1,0 +1,102 @@
+"""Gradient matching by ordinary backward passes only.
+
+For class c the loss is D(g_syn, g_real), summed over convolution kernels, of the gradients of the mean
+cross-entropy. With v = dD/dg_syn held fixed, its derivative in the images is the directional derivative, along v
+in the weights, of the first-order image gradient: a finite difference of two backward passes, with every ReLU's
+mask kept as it was at the centre (with free masks the difference is wrong at every step size, because kinks are
+crossed).
+
+Source: IDC (arXiv:2205.14959) section 3 for the loss, with the sum over kernels of its code; HMN supplement C.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hmn.data.source import Batch
+from hmn.nets import forget_masks, record_masks, replay_masks
+from hmn.objectives.base import Match, convolution_kernels
+
+Distance = Literal["squared", "absolute"]
+RELATIVE_STEP = 2e-4
+"""Length of the step in the weights over their norm, for the central difference. tests/test_gradient_trajectory.py
+holds its error to 1e-3 along real runs; docs/log.md has the measurements that chose it."""
+
+
+def gradient_match(net: nn.Module, real: Batch, generated: Batch, *, distance: Distance = "squared") -> Match:
+    """Sum over classes of the distance between weight gradients, and its gradient for the generated images.
+
+    Images are augmented and normalised already. Every class of `generated` must be in `real`.
+    """
+    kernels = convolution_kernels(net)
+    total = torch.zeros((), device=generated.images.device)
+    image_grad = torch.empty_like(generated.images)
+    for label in generated.labels.unique():
+        chosen = (generated.labels == label).nonzero()[:, 0]
+        of_class = (real.labels == label).nonzero()[:, 0]
+        g_real = torch.autograd.grad(_loss(net, real.images[of_class], real.labels[of_class]), kernels)
+        match = _match_class(net, kernels, g_real, generated.images[chosen], generated.labels[chosen], distance)
+        total = total + match.loss
+        image_grad[chosen] = match.image_grad
+    return Match(total, image_grad)
+
+
+def _match_class(
+    net: nn.Module,
+    kernels: list[nn.Parameter],
+    g_real: tuple[Tensor, ...],
+    images: Tensor,
+    labels: Tensor,
+    distance: Distance,
+) -> Match:
+    images = images.detach().requires_grad_()
+    with record_masks(net):
+        g_generated = torch.autograd.grad(_loss(net, images, labels), kernels)
+    differences = [g - r for g, r in zip(g_generated, g_real, strict=True)]
+    if distance == "squared":
+        loss = torch.stack([d.square().sum() for d in differences]).sum()
+        direction = [2 * d for d in differences]
+    else:
+        loss = torch.stack([d.abs().sum() for d in differences]).sum()
+        direction = [d.sign() for d in differences]
+    step = RELATIVE_STEP * _norm(kernels) / _norm(direction).clamp_min(1e-30)
+    sides = []
+    for sign in (1.0, -1.0):
+        with moved(kernels, direction, sign * step), replay_masks(net):
+            sides.append(_image_gradient(net, images, labels))
+    forget_masks(net)
+    return Match(loss, (sides[0] - sides[1]) / (2 * step))
+
+
+def _loss(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(net(images), labels)
+
+
+def _image_gradient(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    return torch.autograd.grad(_loss(net, images, labels), images)[0]
+
+
+def _norm(tensors: list[nn.Parameter] | list[Tensor]) -> Tensor:
+    """Euclidean norm of all entries together."""
+    return torch.stack([t.detach().square().sum() for t in tensors]).sum().sqrt()
+
+
+@contextmanager
+def moved(kernels: list[nn.Parameter], direction: list[Tensor], step: Tensor) -> Iterator[None]:
+    """Inside, the kernels stand at kernel + step * direction, and ask for no gradient; after it, to the bit as before."""
+    before = [kernel.data for kernel in kernels]
+    for kernel, along in zip(kernels, direction, strict=True):
+        kernel.data = torch.addcmul(kernel.data, along, step)
+        kernel.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for kernel, data in zip(kernels, before, strict=True):
+            kernel.data = data
+            kernel.requires_grad_(True)

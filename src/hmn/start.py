@@ -1,0 +1,49 @@
+"""Where a container starts: fitted to a choice of real images, so that matching begins from something seen."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hmn.containers.base import Container
+from hmn.data.real import RealData
+
+
+def choose_targets(real: RealData, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """For each generated image, the index of a random real image of its class; repeated only where there are too few.
+
+    Args:
+        real: the training data.
+        labels: int64 [n], labels of the generated images.
+        generator: source of the choice.
+
+    Returns:
+        int64 [n], indices into `real`.
+    """
+    targets = torch.empty_like(labels)
+    for label in labels.unique():
+        members = (real.labels == label).nonzero()[:, 0]
+        wanted = (labels == label).nonzero()[:, 0]
+        rounds = -(-len(wanted) // len(members))
+        order = torch.cat([torch.randperm(len(members), generator=generator) for _ in range(rounds)])
+        targets[wanted] = members[order[: len(wanted)]]
+    return targets
+
+
+def reconstruction_step(
+    container: Container, real: RealData, targets: Tensor, batch: int, generator: torch.Generator
+) -> Tensor:
+    """Squared error between rendered images and their real targets, backpropagated into the container.
+
+    Renders `batch` images of all classes (all, where there are fewer). The loss is the sum over an image's values,
+    averaged over images, in pixels of [0, 1].
+
+    Returns:
+        the mean squared error per value, without a graph.
+    """
+    everything = len(container) <= batch
+    index = torch.arange(len(container)) if everything else torch.randperm(len(container), generator=generator)[:batch]
+    index = index.to(container.labels.device)
+    error = (container.images(index) - real.images(targets[index]).to(container.labels.device)).square()
+    error.flatten(1).sum(1).mean().backward()
+    return error.detach().mean()
