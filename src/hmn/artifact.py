@@ -1,0 +1,152 @@
+"""Storing a condensed data set as a folder that anybody can load, check and read.
+
+    container.safetensors   the container, finalised; all that loading needs
+    recipe.toml             every setting it was made with
+    ledger.json             floats and bytes, part by part, with the checksum of the container
+    preview.png             a class a row
+    README.md               a card for people, and for the Hub
+
+The same container and settings give the same bytes.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from hmn.artifact_format import (
+    FORMAT_NAME,
+    FORMAT_VERSION,
+    ArtifactInfo,
+    describe,
+    expected_shapes,
+)
+from hmn.artifact_load import CondensedImages, info, load, load_container
+from hmn.artifact_read import CONTAINER_FILE, LEDGER_FILE
+from hmn.card import card
+from hmn.containers.hmn import Hmn
+from hmn.errors import UserError
+from hmn.picture import grid, png_bytes
+from hmn.quantise import SCALE_SUFFIX, STORED_AS, decode, encode
+from hmn.runtime import write_atomically
+from hmn.settings import Recipe
+
+__all__ = [
+    "FORMAT_VERSION",
+    "ArtifactInfo",
+    "CondensedImages",
+    "info",
+    "load",
+    "load_container",
+    "save",
+]
+
+
+def save(
+    container: Hmn,
+    out: Path,
+    *,
+    recipe: Recipe,
+    data_name: str,
+    dtype: Literal["float32", "float16", "int8"] = "float32",
+    facts: Mapping[str, Any],
+) -> None:
+    """Write an artifact's files, each whole or not at all, into an existing folder.
+
+    Args:
+        container: as condensed, or finalised already.
+        out: an existing folder; files of these names are replaced.
+        recipe: what it was made with.
+        data_name: the real data's name, for people.
+        dtype: how values are stored. What float16 and int8 cost in pixels is measured and written down.
+        facts: further lines of the card, such as commit and versions. Times in here change the card's bytes.
+
+    Raises:
+        UserError: no such folder, an unknown dtype, or values that are not finite or too large for the dtype.
+    """
+    from hmn.recipe import recipe_to_toml
+
+    if not out.is_dir():
+        raise UserError(f"{out}: no such folder: create it before an artifact is saved there.")
+    if dtype not in STORED_AS:
+        raise UserError(f"dtype={dtype!r}: expected one of {', '.join(STORED_AS)}.")
+    final = copy.deepcopy(container.finalised()).cpu()
+    state = {name: value.detach() for name, value in final.state_dict().items()}
+    assert {name: tuple(value.shape) for name, value in state.items()} == expected_shapes(final.shape)
+    _check_finite(state, "condensing diverged: choose a smaller learning rate")
+    stored = encode(state, dtype)
+    _check_finite(stored, f"too large for {dtype}: store as float32")
+    pixels, error = _what_is_kept(final, stored, dtype)
+    metadata = describe(shape=final.shape, class_names=final.class_names, normalisation=final.normalisation,
+                        data_name=data_name, dtype=dtype, quantisation_error=error)  # fmt: skip
+    content = safetensors.torch.save(stored, metadata)
+    ledger = _ledger(final, stored, content, dtype=dtype, data_name=data_name, error=error)
+    preview = png_bytes(grid(pixels, final.labels, final.class_names))
+    # The ledger goes first and comes last: a save that is cut short leaves no checksum that contradicts it.
+    (out / LEDGER_FILE).unlink(missing_ok=True)
+    write_atomically(out / CONTAINER_FILE, content)
+    write_atomically(out / "recipe.toml", recipe_to_toml(recipe).encode())
+    write_atomically(out / "preview.png", preview)
+    write_atomically(out / "README.md", card(ledger, final.normalisation, recipe, facts).encode())
+    write_atomically(out / LEDGER_FILE, (json.dumps(ledger, indent=2, sort_keys=True) + "\n").encode())
+
+
+def _check_finite(tensors: Mapping[str, Tensor], remedy: str) -> None:
+    for name, value in sorted(tensors.items()):
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise UserError(f"the container's {name} holds values that are not finite: {remedy}.")
+
+
+def _what_is_kept(
+    final: Hmn, stored: Mapping[str, Tensor], dtype: str
+) -> tuple[Tensor, dict[str, float] | None]:
+    """Images [n, c, h, w] from the stored values, and what their dtype costs in pixels of [0, 1]."""
+    exact = final.render_all()
+    if dtype == "float32":
+        return exact, None
+    rounded = copy.deepcopy(final)
+    rounded.load_state_dict(decode(stored))
+    kept = rounded.render_all()
+    difference = (kept - exact).abs()
+    return kept, {"mean": float(difference.double().mean()), "max": float(difference.max())}
+
+
+def _ledger(
+    final: Hmn,
+    stored: Mapping[str, Tensor],
+    content: bytes,
+    *,
+    dtype: str,
+    data_name: str,
+    error: dict[str, float] | None,
+) -> dict[str, Any]:
+    """Contents of ledger.json."""
+    ledger, shape = final.ledger(), final.shape
+    scales = sum(value.nbytes for name, value in stored.items() if name.endswith(SCALE_SUFFIX))
+    return {
+        "format": FORMAT_NAME,
+        "format_version": FORMAT_VERSION,
+        "data": data_name,
+        "dtype": dtype,
+        "class_names": list(final.class_names),
+        "image_shape": list(shape.image_shape),
+        "images": shape.num_images,
+        "images_per_class": list(shape.images_per_class),
+        "parts": [part._asdict() for part in ledger.parts],
+        "num_floats": ledger.num_floats,
+        "budget": ledger.budget,
+        "stored_floats": ledger.stored_floats,
+        "scale_bytes": scales,
+        "value_bytes": sum(value.nbytes for value in stored.values()),
+        "file_bytes": len(content),
+        "quantisation_error": error,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
