@@ -45,11 +45,16 @@ def recipe(name: str, *, dataset: str, ipc: int, image_shape: tuple[int, int, in
 
 
 def _network(image_shape: tuple[int, int, int]) -> str:
-    """ConvNet-3 to 32 pixels, ConvNet-4 to 64 and above that ResNetAP-10, as the literature has them."""
+    """ConvNet-3 to 32 pixels, ConvNet-4 to 64 and above that ResNetAP-10, as the literature has them.
+
+    Below 16 pixels ConvNet-2: a third pooling would leave less than 2x2 positions.
+    """
     side = min(image_shape[1:])
     if side >= 96:
         return "resnetap10"
-    return "convnet4" if side >= 64 else "convnet3"
+    if side >= 64:
+        return "convnet4"
+    return "convnet3" if side >= 16 else "convnet2"
 
 
 def _paper(dataset: str, net: str) -> CondenseConfig:

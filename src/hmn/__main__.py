@@ -1,0 +1,8 @@
+"""`python -m hmn`, the same as `hmn`."""
+
+import sys
+
+from hmn.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

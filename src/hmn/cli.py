@@ -1,0 +1,107 @@
+"""The command line: each verb resolves its settings and calls the library. Imports no torch."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+from cyclopts import App, CycloptsError
+
+from hmn.cli_console import COMMAND
+from hmn.errors import UserError
+
+USER_MISTAKES = {
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EROFS,
+    errno.EEXIST,
+}
+
+
+def version() -> str:
+    """The installed version of hmn."""
+    try:
+        return metadata.version("hmn")
+    except metadata.PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+def build_app() -> App:
+    """The app with its verbs, none of which is imported before it is called."""
+    app = App(
+        name="hmn",
+        help="Condense a labelled image data set into a small learned memory, train on it, "
+        "and measure what it is worth."
+        "\n\nStart with: hmn condense digits --ipc 10 --recipe quick --out demo/digits",
+        version=version,
+        suppress_keyboard_interrupt=False,
+    )
+    verbs = {
+        "condense": ("hmn.cli_condense:condense", "Condense a data set into a folder."),
+        "evaluate": (
+            "hmn.cli_evaluate:evaluate",
+            "Train networks on condensed or real images and test them.",
+        ),
+        "generate": ("hmn.cli_artifact:generate", "Write the images of a condensed folder as files."),
+        "show": ("hmn.cli_artifact:show", "Draw the images of a condensed folder as one picture."),
+        "ledger": ("hmn.cli_ledger:ledger", "Count what a container stores, part by part."),
+        "plan": ("hmn.cli_ledger:plan", "Choose a container for a data set and a budget."),
+        "doctor": ("hmn.cli_doctor:doctor", "Report versions, machine, extras and folders."),
+    }
+    for order, (name, (path, summary)) in enumerate(verbs.items()):
+        app.command(path, name=name, help=summary, sort_key=order)
+    return app
+
+
+VERBS = ("condense", "evaluate", "generate", "show", "ledger", "plan", "doctor")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments after the program's name; the process's own where None.
+
+    Returns:
+        The exit code: 0; 1, a fault of the program or the machine; 2, a user's mistake; 130, interrupted.
+    """
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    COMMAND.set(tokens)
+    try:
+        result = build_app()(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except CycloptsError as error:
+        return _fail(_usage_message(error, tokens), 2)
+    except UserError as error:
+        return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted.", 130)
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) has left: what it wanted, it has.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None or os.environ.get("HMN_DEBUG"):
+            raise
+        return _fail(f"{error.strerror}: {error.filename}", 2 if error.errno in USER_MISTAKES else 1)
+
+
+def _usage_message(error: CycloptsError, tokens: Sequence[str]) -> str:
+    verb = next((token for token in tokens if not token.startswith("-")), "")
+    known = verb in VERBS
+    command = f"hmn {verb} --help" if known else "hmn --help"
+    message = str(error).strip()
+    return f"{message}{'' if message.endswith(('.', '?')) else '.'} See: {command}"
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stdout.flush()
+    print("hmn: " + " ".join(message.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,116 @@
+"""`hmn generate` and `hmn show`: the images of a condensed folder as files and as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from hmn.cli_console import print_json, results
+from hmn.cli_data import Switch, need_artifact
+from hmn.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def generate(
+    target: Path,
+    /,
+    *,
+    out: Path,
+    format: Literal["folders", "npz", "parquet"] = "folders",
+    force: Switch = False,
+    json: Switch = False,
+) -> int:
+    """Write the images of a condensed folder as files that other programs read.
+
+    Parameters
+    ----------
+    target
+        A folder that `hmn condense` wrote.
+    out
+        Folder to write (folders, parquet), or file (npz).
+    format
+        folders: a folder of PNG files per class; npz: one numpy file; parquet: as the Hub's library reads it.
+    force
+        Write over what is there.
+    json
+        Print JSON.
+    """
+    from hmn.artifact_load import load
+    from hmn.export import export_images
+
+    images = load(need_artifact(target))
+    written = export_images(images.pixels, images.labels, images.class_names, out, format=format, force=force)
+    if json:
+        print_json(
+            {"out": str(written), "format": format, "images": len(images), "classes": len(images.class_names)}
+        )
+    else:
+        results().print(
+            f"{len(images):,} images of {len(images.class_names)} classes: {written}",
+            markup=False,
+            soft_wrap=True,
+        )
+    return 0
+
+
+def show(
+    target: Path,
+    /,
+    *,
+    out: Path,
+    per_class: int = 10,
+    classes: str | None = None,
+    force: Switch = False,
+) -> int:
+    """Draw the images of a condensed folder as one picture, a class a row.
+
+    Parameters
+    ----------
+    target
+        A folder that `hmn condense` wrote.
+    out
+        PNG file to write.
+    per_class
+        Images per class.
+    classes
+        Names or numbers of classes, joined by commas (default: the first ten).
+    force
+        Write over the file.
+    """
+    from hmn.artifact_load import load
+    from hmn.picture import grid, save_png
+
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {out}: expected the name of a .png file.")
+    if out.exists() and (out.is_dir() or not force):
+        remedy = "choose a file." if out.is_dir() else "choose another name or pass --force."
+        raise UserError(f"--out {out}: is already there: {remedy}")
+    if per_class < 1:
+        raise UserError(f"--per-class {per_class}: expected at least 1.")
+    images = load(need_artifact(target))
+    chosen = 10 if classes is None else chosen_classes(classes, images.class_names)
+    save_png(grid(images.pixels, images.labels, images.class_names, per_class=per_class, classes=chosen), out)
+    results().print(str(out), markup=False, soft_wrap=True)
+    return 0
+
+
+def chosen_classes(text: str, names: Sequence[str]) -> list[int]:
+    """Classes given by name, or by number from 0, joined by commas.
+
+    Raises:
+        UserError: one of them is neither.
+    """
+    chosen = []
+    for part in (part.strip() for part in text.split(",")):
+        if part in names:
+            chosen.append(list(names).index(part))
+        elif part.isdigit() and int(part) < len(names):
+            chosen.append(int(part))
+        else:
+            listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+            raise UserError(
+                f"--classes {part}: no such class; expected names ({listed}) or 0..{len(names) - 1}."
+            )
+    return chosen

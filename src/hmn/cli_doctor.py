@@ -1,0 +1,91 @@
+"""`hmn doctor`: what the program finds on this machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hmn import facts
+from hmn.cli_console import print_facts, print_json, results, size
+from hmn.cli_data import Switch
+from hmn.runtime import keep_freed_memory
+
+EXTRAS = {
+    "vision": ("torchvision", "timm"),
+    "data": ("pyarrow",),
+    "report": ("matplotlib", "jinja2"),
+    "hub": ("huggingface-hub",),
+    "tracking": ("tensorboard",),
+    "distributed": ("ray", "submitit"),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+}
+"""Optional packages by the extra that installs them."""
+
+
+def doctor(*, json: Switch = False) -> int:
+    """Report versions, machine, extras and folders.
+
+    Parameters
+    ----------
+    json
+        Print JSON.
+    """
+    found = examine()
+    if json:
+        print_json(found)
+        return 0
+    hardware = found["hardware"]
+    memory = "unknown" if hardware["memory_bytes"] is None else size(hardware["memory_bytes"])
+    console = results()
+    print_facts("versions", {**found["versions"], "commit": found["commit"] or "none: not a checkout"})
+    console.print()
+    machine = {
+        "processor": f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['threads']} threads of torch",
+        "memory": memory,
+        "accelerator": hardware["accelerator"] or "none: everything runs on the processor",
+        "freed memory": "kept for the next step"
+        if found["keeps_freed_memory"]
+        else "handed back: training pays page faults",
+    }
+    print_facts("machine", machine)
+    console.print()
+    extras = {name: extra_words(name, packages) for name, packages in found["extras"].items()}
+    print_facts("extras", extras)
+    console.print()
+    folders = {
+        name: f"{path['path']}{'' if path['exists'] else ' (not there yet)'}"
+        for name, path in found["folders"].items()
+    }
+    print_facts("folders", folders)
+    return 0
+
+
+def extra_words(extra: str, packages: dict[str, str | None]) -> str:
+    """What of an extra is installed, and how to install the rest."""
+    here = [f"{package} {version}" for package, version in packages.items() if version]
+    absent = [package for package, version in packages.items() if not version]
+    command = [f"without {', '.join(absent)}: pip install 'hmn[{extra}]'"] if absent else []
+    return "; ".join(here + command)
+
+
+def examine() -> dict[str, Any]:
+    """Everything that `hmn doctor` tells."""
+    return {
+        "versions": facts.versions(),
+        "commit": facts.commit(),
+        "hardware": facts.hardware(),
+        "keeps_freed_memory": keep_freed_memory(),
+        "extras": {
+            name: {package: facts.installed(package) for package in packages}
+            for name, packages in EXTRAS.items()
+        },
+        "folders": folders(),
+    }
+
+
+def folders() -> dict[str, dict[str, Any]]:
+    """Where named data are looked up and decoded images are kept."""
+    from hmn.data.cache import cache_folder
+    from hmn.data.named import data_roots
+
+    found = {"data": data_roots(None)[0], "cache": cache_folder()}
+    return {name: {"path": str(path), "exists": path.exists()} for name, path in found.items()}

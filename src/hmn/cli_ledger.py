@@ -1,0 +1,283 @@
+"""`hmn ledger` and `hmn plan`: what a container stores, and which one fits a data set and a budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from hmn.cli_console import duration, note, print_facts, print_json, print_table, results, size
+from hmn.cli_data import DataFlags, Switch, is_artifact, read_data
+from hmn.errors import UserError
+from hmn.plan import BYTES_PER_VALUE, HmnShape, over_budget_images, preset
+from hmn.plan import plan as plan_shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A container's sizes, and how they came about."""
+
+    data: str
+    ipc: int
+    shape: HmnShape
+    reason: str
+
+
+def choose_shape(
+    data: str,
+    ipc: int,
+    *,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    real_per_class: int | None = None,
+    images: int | None = None,
+) -> Chosen:
+    """The published sizes where the data are a preset's, else planned ones; then `images` a class, if given.
+
+    Raises:
+        UserError: nothing fits the budget, or `images` a class take more than it.
+    """
+    if ipc < 1:
+        raise UserError(f"--ipc {ipc}: expected at least 1 image per class.")
+    published = preset(data, ipc)
+    if (
+        published is not None
+        and published.image_shape == image_shape
+        and published.num_classes == num_classes
+    ):
+        shape, reason = published, "published: Table 1 of the supplement of arXiv:2310.07506"
+    else:
+        shape = plan_shape(
+            num_classes=num_classes, image_shape=image_shape, ipc=ipc, real_per_class=real_per_class
+        )
+        reason = "planned: no published sizes for this data set, shape and ipc"
+    if images is not None:
+        if images < 1:
+            raise UserError(f"--images {images}: expected at least 1 image per class.")
+        shape, reason = shape.with_images(images), reason + f"; --images {images}"
+    shape.ledger().check()
+    return Chosen(data=data, ipc=ipc, shape=shape, reason=reason)
+
+
+def ledger(
+    target: str,
+    /,
+    *,
+    ipc: int | None = None,
+    images: int | None = None,
+    json: Switch = False,
+    data_flags: DataFlags | None = None,
+) -> int:
+    """Count what a container stores, part by part: floats, and bytes at three precisions.
+
+    Parameters
+    ----------
+    target
+        A data set (a name or a path; with --ipc), or a folder that `hmn condense` wrote.
+    ipc
+        Images per class whose floats are the budget.
+    images
+        Generated images per class, in the place of as many as fit.
+    json
+        Print JSON.
+    """
+    if is_artifact(Path(target)):
+        from hmn.artifact_load import info
+
+        if ipc is not None or images is not None:
+            raise UserError(
+                f"{target} is a condensed folder, its sizes are settled: leave out --ipc and --images."
+            )
+        stored = info(target)
+        shape, title = stored.shape, f"{target}: {stored.data_name}, stored as {stored.dtype}"
+        extra: dict[str, Any] = {
+            "data": stored.data_name,
+            "dtype": stored.dtype,
+            "file_bytes": stored.file_bytes,
+        }
+    else:
+        chosen = shape_for(target, ipc, images, data_flags or DataFlags())
+        shape, title = chosen.shape, f"{target} at {chosen.ipc} ipc"
+        extra = {"data": target, "ipc": chosen.ipc, "reason": chosen.reason}
+    if json:
+        print_json({**extra, **shape_facts(shape)})
+        return 0
+    print_ledger(title, shape)
+    if "reason" in extra:
+        results().print(f"sizes {extra['reason']}", markup=False)
+        over = over_budget_images(target, extra["ipc"])
+        if over is not None and images is None:
+            results().print(f"to condense before pruning: {over:,} images per class", markup=False)
+    else:
+        results().print(f"file: {size(extra['file_bytes'])}, header included", markup=False)
+    return 0
+
+
+def shape_for(target: str, ipc: int | None, images: int | None, flags: DataFlags) -> Chosen:
+    """The container for a data set; the data are only read where the presets do not know them."""
+    if ipc is None:
+        raise UserError(f"{target}: give --ipc, the images per class whose floats are the budget.")
+    known = preset(target, ipc)
+    # With --size or --channels the images are no longer those of the preset.
+    if known is not None and flags.size is None and flags.channels is None:
+        return choose_shape(
+            target, ipc, image_shape=known.image_shape, num_classes=known.num_classes, images=images
+        )
+    if ipc < 1:
+        raise UserError(f"--ipc {ipc}: expected at least 1 image per class.")
+    splits = read_data(target, flags)
+    return choose_shape(
+        splits.name,
+        ipc,
+        image_shape=splits.train.image_shape,
+        num_classes=splits.train.num_classes,
+        real_per_class=int(splits.train.labels.bincount(minlength=splits.train.num_classes).min()),
+        images=images,
+    )
+
+
+def shape_facts(shape: HmnShape) -> dict[str, Any]:
+    """The sizes and the ledger of a container, as JSON shows them."""
+    account = shape.ledger()
+    return {
+        "num_classes": shape.num_classes,
+        "image_shape": list(shape.image_shape),
+        "memory_size": shape.memory_size,
+        "channels": {
+            "dataset": shape.dataset_channels,
+            "class": shape.class_channels,
+            "instance": shape.instance_channels,
+            "hidden": list(shape.hidden),
+        },
+        "extractor": shape.extractor,
+        "images": shape.num_images,
+        "images_per_class": images_per_class(shape),
+        "parts": [part._asdict() for part in account.parts],
+        "budget": account.budget,
+        "floats": account.num_floats,
+        "stored_floats": account.stored_floats,
+        "bytes": {dtype: account.num_bytes(dtype) for dtype in BYTES_PER_VALUE},
+    }
+
+
+def images_per_class(shape: HmnShape) -> int | list[int]:
+    """Generated images of each class: one number where it is the same for all."""
+    counts = set(shape.images_per_class)
+    return counts.pop() if len(counts) == 1 else list(shape.images_per_class)
+
+
+def print_ledger(title: str, shape: HmnShape) -> None:
+    """The ledger as a table on stdout."""
+    account = shape.ledger()
+    table = Table(header_style="cyan")
+    table.add_column("part")
+    for column in ("floats", "share", *(f"bytes {dtype}" for dtype in BYTES_PER_VALUE)):
+        table.add_column(column, justify="right")
+    for part in account.parts:
+        stored = (f"{part.stored_floats * width:,}" for width in BYTES_PER_VALUE.values())
+        table.add_row(part.name, f"{part.num_floats:,}", f"{part.num_floats / account.budget:.1%}", *stored)
+    table.add_section()
+    totals = (f"{account.num_bytes(dtype):,}" for dtype in BYTES_PER_VALUE)
+    table.add_row(
+        "total",
+        f"{account.num_floats:,}",
+        f"{account.num_floats / account.budget:.1%}",
+        *totals,
+        style="bold",
+    )
+    left = account.budget - account.num_floats
+    table.add_row(
+        "budget",
+        f"{account.budget:,}",
+        "",
+        *(f"{account.budget * width:,}" for width in BYTES_PER_VALUE.values()),
+    )
+    table.add_row("left", f"{left:,}", f"{left / account.budget:.1%}")
+    print_table(title, table)
+    channels, height, width = shape.image_shape
+    each = images_per_class(shape)
+    many = f"{each:,}" if isinstance(each, int) else f"{min(each):,} to {max(each):,}"
+    results().print(
+        f"{many} images per class, {shape.num_images:,} in all, of {channels} x {height} x {width}; "
+        f"memories of {shape.memory_size} x {shape.memory_size} with {shape.dataset_channels} / "
+        f"{shape.class_channels} / {shape.instance_channels} channels (data set / class / image)",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def plan(
+    data: str,
+    /,
+    *,
+    ipc: int,
+    images: int | None = None,
+    recipe: str = "cpu",
+    json: Switch = False,
+    data_flags: DataFlags | None = None,
+) -> int:
+    """Choose a container for a data set and a budget, and say why and how long condensing would take.
+
+    Parameters
+    ----------
+    data
+        A data set: a name or a path.
+    ipc
+        Images per class whose floats are the budget.
+    images
+        Generated images per class, in the place of as many as fit.
+    recipe
+        Recipe whose time is estimated.
+    json
+        Print JSON.
+    """
+    from hmn.recipe import recipe as named_recipe
+
+    splits = read_data(data, data_flags or DataFlags())
+    train = splits.train
+    smallest = int(train.labels.bincount(minlength=train.num_classes).min())
+    chosen = choose_shape(
+        splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
+        real_per_class=smallest, images=images,
+    )  # fmt: skip
+    settings = named_recipe(
+        recipe, dataset=splits.name, ipc=ipc, image_shape=train.image_shape, num_classes=train.num_classes
+    )
+    note("timing a few steps on this machine ...")
+    from hmn.run import estimate
+
+    timed = estimate(splits, chosen.shape, settings)
+    if json:
+        print_json({
+            "data": splits.name, "ipc": ipc, "reason": chosen.reason, **shape_facts(chosen.shape),
+            "recipe": recipe, "sweeps": settings.condense.num_sweeps, "estimate": timed._asdict(),
+        })  # fmt: skip
+        return 0
+    print_ledger(f"{splits.name} at {ipc} ipc", chosen.shape)
+    facts = {
+        "data": f"{len(train):,} training images, {train.num_classes} classes, smallest {smallest:,}",
+        "sizes": chosen.reason,
+        "why": why(chosen),
+        f"recipe {recipe}": f"{settings.condense.num_sweeps:,} sweeps, "
+        f"about {duration(timed.total_seconds)} here, {size(timed.peak_memory_bytes)} of memory",
+        "next": f"hmn condense {data} --ipc {ipc} --recipe {recipe} --out DIR",
+    }
+    print_facts("plan", facts)
+    return 0
+
+
+def why(chosen: Chosen) -> str:
+    """The planner's rule in words, with this container's numbers."""
+    shape = chosen.shape
+    account = shape.ledger()
+    shared = account.num_floats - shape.num_images * shape.instance_channels * shape.memory_size**2
+    side = max(shape.image_shape[1:])
+    grown = shape.memory_size * 8
+    growth = f"doubled three times to {grown}" + ("" if grown == side else f" and resized to {side}")
+    return (
+        f"memories of side {shape.memory_size} ({growth}); {shared / account.budget:.0%} of the budget "
+        f"is for what images share, the rest for {images_per_class(shape)} images per class of "
+        f"{shape.instance_channels * shape.memory_size**2} floats each"
+    )

@@ -1,0 +1,203 @@
+"""Nested settings of a recipe from flags, environment variables and TOML, in that order of precedence.
+
+All three are made from the dataclasses in `hmn.settings`, so that a new setting needs no line here.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, make_dataclass, replace
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from cyclopts import Group, Parameter
+
+from hmn.errors import UserError
+from hmn.settings import CondenseConfig, EvaluateConfig, Recipe
+
+ENVIRONMENT_PREFIX = "HMN_"
+
+
+class Setting(NamedTuple):
+    """One leaf of a tree of settings."""
+
+    path: str
+    """Names joined by dots, as in a flag: condense.network.width."""
+    kind: Any
+    """Its annotation."""
+    help: str
+
+
+def settings_of(cls: type, prefix: str = "") -> Iterator[Setting]:
+    """Every leaf of a dataclass tree, in the order of the code."""
+    hints, docs = get_type_hints(cls), _field_docs(cls)
+    for field in fields(cls):
+        path = prefix + field.name
+        if is_dataclass(hints[field.name]):
+            yield from settings_of(hints[field.name], path + ".")
+        else:
+            yield Setting(path, hints[field.name], docs.get(field.name, ""))
+
+
+def _field_docs(cls: type) -> dict[str, str]:
+    """The string under each field of a class, which Python itself does not keep."""
+    body = ast.parse(inspect.getsource(cls)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    docs = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+        ):
+            docs[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return docs
+
+
+def flags_of(cls: type, group: Group) -> type:
+    """A class like `cls` whose fields are all optional: None is a flag that was not given.
+
+    The recipe's values are the defaults, and they are not known before its name is.
+    """
+    hints: dict[str, Any] = get_type_hints(cls)
+    docs = _field_docs(cls)
+    columns: list[tuple[str, Any, None]] = []
+    for field in fields(cls):
+        hint = hints[field.name]
+        kind = flags_of(hint, group) if isinstance(hint, type) and is_dataclass(hint) else hint
+        parameter = Parameter(help=docs.get(field.name, ""), group=group, negative=())
+        columns.append((field.name, Annotated[kind | None, parameter], None))
+    # Without a module of its own the library cannot resolve the class's hints, and shows it as one value.
+    return make_dataclass(cls.__name__ + "Flags", columns, kw_only=True, namespace={"__module__": __name__})
+
+
+CONDENSE_GROUP = Group("Condensation settings (default: as the recipe says)", sort_key=20)
+EVALUATE_GROUP = Group("Evaluation settings kept in the recipe", sort_key=30)
+CondenseFlags: Any = flags_of(CondenseConfig, CONDENSE_GROUP)
+EvaluateFlags: Any = flags_of(EvaluateConfig, EVALUATE_GROUP)
+
+
+def given_flags(flags: Any, prefix: str) -> dict[str, Any]:
+    """The flags that were given, by path."""
+    found: dict[str, Any] = {}
+    if flags is None:
+        return found
+    for field in fields(flags):
+        value = getattr(flags, field.name)
+        if is_dataclass(value):
+            found.update(given_flags(value, f"{prefix}.{field.name}"))
+        elif value is not None:
+            found[f"{prefix}.{field.name}"] = value
+    return found
+
+
+def given_environment(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Settings from variables such as HMN_CONDENSE_LR or HMN_CONDENSE_NETWORK_WIDTH.
+
+    Raises:
+        UserError: a variable that begins like a setting and names none, or a value of the wrong kind.
+    """
+    names = {_variable(setting.path): setting for setting in settings_of(Recipe) if "." in setting.path}
+    groups = tuple({name.split("_")[1] for name in names})
+    found = {}
+    for name, text in environment.items():
+        if name in names:
+            setting = names[name]
+            found[setting.path] = _convert(setting, text, origin=f"environment variable {name}")
+        elif name.startswith(tuple(f"{ENVIRONMENT_PREFIX}{group}_" for group in groups)):
+            raise UserError(f"environment variable {name} names no setting{_nearest(name, names)}")
+    return found
+
+
+def _variable(path: str) -> str:
+    return ENVIRONMENT_PREFIX + path.replace(".", "_").upper()
+
+
+def given_file(path: Path) -> dict[str, Any]:
+    """Settings from a TOML file of tables like a recipe's, by path.
+
+    Raises:
+        UserError: no such file, not TOML, a key that names no setting, or a value of the wrong kind.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path}: not a TOML file that can be read ({error}).") from None
+    known = {setting.path: setting for setting in settings_of(Recipe)}
+    found = {}
+    for key, value in _flatten(content):
+        if key not in known:
+            raise UserError(f"{path}: no setting is called {key}{_nearest(key, known)}")
+        found[key] = _convert(known[key], value, origin=f"{path}, {key}")
+    return found
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _nearest(name: str, known: Mapping[str, Setting]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    return f": did you mean {close[0]}?" if close else "."
+
+
+def _convert(setting: Setting, value: Any, *, origin: str) -> Any:
+    """A value from a file or the environment as the setting's type."""
+    kinds = get_args(setting.kind) if get_origin(setting.kind) in (Union, UnionType) else (setting.kind,)
+    for kind in kinds:
+        if get_origin(kind) is Literal:
+            if value in get_args(kind):
+                return value
+        elif kind is NoneType:
+            if value is None or (isinstance(value, str) and value.lower() == "none"):
+                return None
+        elif isinstance(value, str) and kind is not str:
+            try:
+                return kind(value)
+            except ValueError:
+                continue
+        elif isinstance(value, kind) and not isinstance(value, bool):
+            return value
+        elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+    raise UserError(f"{origin}: got {value!r}, expected {_expected(kinds)}.")
+
+
+def _expected(kinds: tuple[Any, ...]) -> str:
+    words = {int: "a whole number", float: "a number", str: "text", NoneType: '"none"'}
+    return " or ".join(
+        "one of " + ", ".join(map(str, get_args(kind)))
+        if get_origin(kind) is Literal
+        else words.get(kind, str(kind))
+        for kind in kinds
+    )
+
+
+def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """The recipe with the values at the given paths; its name says so where condensation differs.
+
+    Results carry the recipe's name, so a recipe that was changed must not go under its old name.
+    """
+    result = recipe
+    for path, value in values.items():
+        result = _set(result, path.split("."), value)
+    if result.condense != recipe.condense and not result.name.endswith("-changed"):
+        result = replace(result, name=result.name + "-changed")
+    return result
+
+
+def _set(config: Any, path: list[str], value: Any) -> Any:
+    inner = value if len(path) == 1 else _set(getattr(config, path[0]), path[1:], value)
+    return replace(config, **{path[0]: inner})

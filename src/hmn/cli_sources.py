@@ -1,0 +1,247 @@
+"""What `hmn evaluate` trains on: the target, and the real images that it is compared with."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hmn.cli_data import (
+    DEFAULT_RECIPE,
+    RUN_FILE,
+    SHAPING_FLAGS,
+    DataFlags,
+    is_artifact,
+    need_artifact,
+    read_data,
+)
+from hmn.errors import UserError
+
+if TYPE_CHECKING:
+    from hmn.data.real import RealData, Splits
+    from hmn.data.source import Source
+    from hmn.settings import EvaluateConfig
+
+AGAINST = ("random", "whole", "codec")
+SUBSET_SEED = 0
+"""Seed of every choice of random real images: the same images for every network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """Something to train on, with what its storage costs."""
+
+    name: str
+    detail: str
+    source: Source
+    test: RealData
+    data: str
+    num_floats: int
+    num_bytes: int
+    ipc: int
+    settings: EvaluateConfig
+    recipe: str | None = None
+    condense_seconds: float | None = None
+
+
+def candidates(
+    target: str,
+    *,
+    data: str | None,
+    subset: int | None,
+    against: Sequence[str],
+    codec: Literal["webp", "jpeg"],
+    codec_quality: int | None,
+    flags: DataFlags,
+) -> list[Candidate]:
+    """The target, then what it is compared with, in the order of `AGAINST`.
+
+    Raises:
+        UserError: the target or its data cannot be read, or a comparison makes no sense for it.
+    """
+    if is_artifact(Path(target)):
+        if subset is not None:
+            raise UserError(f"--subset {subset}: {target} is a condensed folder; --subset is for real data.")
+        first, splits = condensed(Path(target), data, flags)
+    else:
+        first, splits = real(target, data, subset, flags)
+    found = [first]
+    if "random" in against:
+        found.append(random_real(splits, first))
+    if "whole" in against:
+        found.append(real_candidate("whole training set", splits.train, splits, detail=""))
+    if "codec" in against:
+        found.append(compressed(splits, first, codec, codec_quality))
+    return found
+
+
+def condensed(path: Path, data: str | None, flags: DataFlags) -> tuple[Candidate, Splits]:
+    """A condensed folder, and the data to test it on."""
+    from hmn.artifact_load import info, load
+
+    stored = info(need_artifact(path))
+    run = read_run(path)
+    name = data or run.get("data") or stored.data_name
+    splits = read_data(name, with_recorded(flags, run.get("data_flags", {})))
+    check_classes(path, stored.class_names, name, splits.train.class_names)
+    per_image = math.prod(stored.shape.image_shape)
+    candidate = Candidate(
+        name="hmn",
+        detail=f"stored as {stored.dtype}",
+        source=load(path),
+        test=splits.test,
+        data=splits.name,
+        num_floats=stored.ledger.num_floats,
+        num_bytes=stored.value_bytes,
+        ipc=max(1, stored.ledger.budget // (len(stored.class_names) * per_image)),
+        settings=stored_settings(path, splits),
+        recipe=run.get("recipe"),
+        condense_seconds=run.get("condense_seconds"),
+    )
+    return candidate, splits
+
+
+def with_recorded(flags: DataFlags, recorded: dict[str, Any]) -> DataFlags:
+    """The flags, with the run's own size, channels and columns where none are given."""
+    changes: dict[str, Any] = {}
+    for field in SHAPING_FLAGS:
+        if getattr(flags, field) is None and recorded.get(field) is not None:
+            changes[field] = recorded[field]
+    return replace(flags, **changes)
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """What the run that wrote a folder recorded about itself; nothing where there is no record."""
+    try:
+        found = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def default_settings(splits: Splits) -> EvaluateConfig:
+    """How networks are trained on data of this kind where nobody says otherwise."""
+    from hmn.recipe import recipe
+
+    train = splits.train
+    return recipe(
+        DEFAULT_RECIPE,
+        dataset=splits.name,
+        ipc=1,
+        image_shape=train.image_shape,
+        num_classes=train.num_classes,
+    ).evaluate
+
+
+def stored_settings(path: Path, splits: Splits) -> EvaluateConfig:
+    """How the recipe of a condensed folder says that networks are trained on it."""
+    from hmn.cli_settings import given_file
+
+    settings = default_settings(splits)
+    if not (path / "recipe.toml").exists():
+        return settings
+    stored = given_file(path / "recipe.toml")
+    own = {name.partition(".")[2]: value for name, value in stored.items() if name.startswith("evaluate.")}
+    return replace(settings, **{"width": None, **own})
+
+
+def check_classes(path: Path, made_from: Sequence[str], name: str, tested_on: Sequence[str]) -> None:
+    """Refuse test data of other classes than the container's. Plain numbers may stand for any names.
+
+    Raises:
+        UserError: another number of classes, or other names.
+    """
+    named = [names for names in (made_from, tested_on) if not all(text.isdigit() for text in names)]
+    if len(made_from) != len(tested_on) or (len(named) == 2 and list(made_from) != list(tested_on)):
+        raise UserError(
+            f"{path} was made from {len(made_from)} classes ({some(made_from)}), {name} has {len(tested_on)} "
+            f"({some(tested_on)}): name the container's own data with --data."
+        )
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def real(target: str, data: str | None, subset: int | None, flags: DataFlags) -> tuple[Candidate, Splits]:
+    """Real data as the training set, or a folder of images to be tested on other data."""
+    from hmn.data import balanced_indices, load_images
+
+    if data is None:
+        splits = read_data(target, flags)
+        train, name = splits.train, "whole training set"
+    else:
+        splits = read_data(data, flags)
+        train, name = (
+            load_images(target, like=splits.train, skip_bad=flags.skip_bad),
+            Path(target).name or target,
+        )
+    detail = ""
+    if subset is not None:
+        import torch
+
+        index = balanced_indices(train.labels, subset, torch.Generator().manual_seed(SUBSET_SEED))
+        train, name = train.subset(index), f"{subset} real per class" if data is None else name
+        detail = f"{subset} per class at random, seed {SUBSET_SEED}"
+    return real_candidate(name, train, splits, detail=detail), splits
+
+
+def real_candidate(name: str, train: RealData, splits: Splits, *, detail: str) -> Candidate:
+    """Real images, stored as they are: a float or a byte for every value."""
+    values = len(train) * math.prod(train.image_shape)
+    return Candidate(
+        name=name,
+        detail=detail,
+        source=train,
+        test=splits.test,
+        data=splits.name,
+        num_floats=values,
+        num_bytes=values,
+        ipc=max(1, len(train) // train.num_classes),
+        settings=default_settings(splits),
+    )
+
+
+def random_real(splits: Splits, target: Candidate) -> Candidate:
+    """As many random real images as the target's budget would hold as floats."""
+    import torch
+
+    from hmn.data import balanced_indices
+
+    if target.recipe is None and target.name != "hmn":
+        raise UserError(
+            "--against random compares with a container's budget: the target is real data; use --subset."
+        )
+    assert target.ipc is not None
+    index = balanced_indices(splits.train.labels, target.ipc, torch.Generator().manual_seed(SUBSET_SEED))
+    return real_candidate(
+        "random real", splits.train.subset(index), splits,
+        detail=f"{target.ipc} per class at random, seed {SUBSET_SEED}: the budget in floats",
+    )  # fmt: skip
+
+
+def compressed(
+    splits: Splits, target: Candidate, format: Literal["webp", "jpeg"], quality: int | None
+) -> Candidate:
+    """As many random real images as files of a codec hold in the target's bytes."""
+    from hmn.codec import images_in_bytes
+
+    train, facts = images_in_bytes(
+        splits.train, target.num_bytes, format=format, quality=quality, seed=SUBSET_SEED
+    )
+    return Candidate(
+        name=f"real as {format}",
+        detail=f"{facts.images:,} random real images as {format} at quality {facts.quality}, "
+        "shared headers not counted",
+        source=train,
+        test=splits.test,
+        data=splits.name,
+        num_floats=math.ceil(facts.num_bytes / 4),
+        num_bytes=facts.num_bytes,
+        ipc=target.ipc,
+        settings=target.settings,
+    )

@@ -1,0 +1,130 @@
+"""The order of imports and the form of the code, checked on the source itself."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "hmn"
+
+# A module imports only from groups above its own; a package is one group with itself.
+LEVELS = (
+    ("errors", "settings"),
+    ("plan", "protocols", "recipe", "runtime", "facts"),
+    ("data", "checkpoint"),
+    ("nets", "cutmix", "codec"),
+    ("augment",),
+    ("containers", "quantise", "picture"),
+    ("objectives", "start", "export"),
+    ("condense", "train"),
+    ("artifact_format", "card"),
+    ("artifact_read",),
+    ("artifact_load",),
+    ("artifact",),
+    ("run",),
+    ("cli_console", "cli_data", "cli_settings"),
+    ("cli_ledger", "cli_artifact", "cli_doctor", "cli_sources"),
+    ("cli_condense",),
+    ("cli_evaluate",),
+    ("cli",),
+    ("__main__",),
+)
+LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
+LAZY_ENTRY = "__init__"  # hands out names on first use, so it may name any module
+TORCH_FREE = [
+    "hmn",
+    "hmn.errors",
+    "hmn.settings",
+    "hmn.plan",
+    "hmn.protocols",
+    "hmn.recipe",
+    "hmn.facts",
+    "hmn.cli",
+]
+TORCH_FREE += [f"hmn.{path.stem}" for path in SOURCE.glob("cli_*.py")]
+MODULES = sorted(SOURCE.rglob("*.py"))
+IDS = [path.relative_to(SOURCE).as_posix() for path in MODULES]
+MAX_LINES = 300
+MAX_FUNCTION_LINES = 120
+
+
+def group_of(path: Path) -> str:
+    """The first name below hmn: a module, or the package that it lies in."""
+    return path.relative_to(SOURCE).with_suffix("").parts[0]
+
+
+def imported_groups(tree: ast.AST) -> set[str]:
+    """Groups of hmn that a module imports, at its top or inside functions."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[1] for name in node.names if name.name.startswith("hmn.")}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where a name comes from"
+            parts = (node.module or "").split(".")
+            if parts[0] == "hmn":
+                found |= {parts[1]} if len(parts) > 1 else {name.name for name in node.names}
+    return found & LEVEL_OF.keys()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=IDS)
+def test_imports_go_one_way(path: Path) -> None:
+    group = group_of(path)
+    if group == LAZY_ENTRY:
+        return
+    assert group in LEVEL_OF, f"{group} has no place in LEVELS: give it one"
+    for other in imported_groups(ast.parse(path.read_text())) - {group}:
+        assert LEVEL_OF[other] < LEVEL_OF[group], f"{path.name} imports {other}, which is not above it"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=IDS)
+def test_files_and_functions_stay_short(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= MAX_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= MAX_FUNCTION_LINES, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=IDS)
+def test_public_names_are_documented(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    if path.stat().st_size:
+        assert ast.get_docstring(tree), "the module says nothing about itself"
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{node.name} has no docstring"
+
+
+def test_every_group_of_the_order_exists() -> None:
+    present = {group_of(path) for path in MODULES}
+    assert LEVEL_OF.keys() - present == set(), "LEVELS names modules that are gone"
+
+
+def test_no_module_is_named_after_nothing() -> None:
+    banned = {"utils", "util", "common", "misc", "helpers", "args"}
+    assert not banned & {part for path in MODULES for part in path.relative_to(SOURCE).with_suffix("").parts}
+
+
+def test_the_command_line_imports_no_torch() -> None:
+    code = f"import sys\nfor name in {TORCH_FREE!r}: __import__(name)\n"
+    heavy = ("torch", "torchvision", "timm", "pyarrow", "matplotlib", "PIL")
+    code += f"print([name for name in {heavy!r} if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "[]"
+
+
+def test_import_check_can_fail() -> None:
+    assert imported_groups(
+        ast.parse("from hmn import run\nimport hmn.cli\nfrom hmn.data.real import RealData")
+    ) == {
+        "run",
+        "cli",
+        "data",
+    }
