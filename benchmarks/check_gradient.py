@@ -17,12 +17,13 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.reference.trajectory import relative_errors
+
 from hmn.data import load_data
 from hmn.plan import preset
 from hmn.recipe import recipe
 from hmn.run import new_state
 from hmn.settings import StartConfig
-from tests.reference.trajectory import relative_errors
 
 
 def main() -> None:

@@ -121,9 +121,7 @@ def test_the_command_line_imports_no_torch() -> None:
 
 
 def test_import_check_can_fail() -> None:
-    assert imported_groups(
-        ast.parse("from hmn import run\nimport hmn.cli\nfrom hmn.data.real import RealData")
-    ) == {
+    assert imported_groups(ast.parse("from hmn import run\nimport hmn.cli\nfrom hmn.data.real import RealData")) == {
         "run",
         "cli",
         "data",

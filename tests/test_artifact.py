@@ -82,9 +82,7 @@ def test_float32_pixels_are_the_containers_to_the_bit(extractor: bool, channels:
 
 
 @pytest.mark.parametrize(("dtype", "mean_steps"), [("float16", 0.1), ("int8", 2.0)])
-def test_what_a_smaller_dtype_costs_is_measured_and_stated(
-    dtype: Any, mean_steps: float, tmp_path: Path
-) -> None:
+def test_what_a_smaller_dtype_costs_is_measured_and_stated(dtype: Any, mean_steps: float, tmp_path: Path) -> None:
     container = make(small())
     write(tmp_path, container, dtype=dtype)
     images, ledger = hmn.load(tmp_path), json.loads((tmp_path / "ledger.json").read_text())

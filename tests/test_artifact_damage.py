@@ -82,9 +82,7 @@ def test_not_safetensors(content: bytes, tmp_path: Path) -> None:
     refused(tmp_path, says="not a safetensors file, or cut short")
 
 
-@pytest.mark.parametrize(
-    "text", ["nonsense", "[1]", '{"a": 1}', "[" * 9000, '{"__metadata__": 5}', "1" * 9999]
-)
+@pytest.mark.parametrize("text", ["nonsense", "[1]", '{"a": 1}', "[" * 9000, '{"__metadata__": 5}', "1" * 9999])
 def test_header_that_is_no_header(text: str, tmp_path: Path) -> None:
     (tmp_path / CONTAINER_FILE).write_bytes(len(text).to_bytes(8, "little") + text.encode())
     refused(tmp_path, says="header cannot be read")
@@ -164,9 +162,7 @@ def test_missing_extra_and_misshapen_tensors(copy: Path, good: Path) -> None:
 
     refused(again(lambda t: t.pop("class_memory")), says="misses tensor 'class_memory'")
     refused(again(lambda t: t.update(more=torch.zeros(1))), says="holds unknown tensor 'more'")
-    refused(
-        again(lambda t: t.update(class_memory=t["class_memory"][:2].clone())), says="'class_memory' has shape"
-    )
+    refused(again(lambda t: t.update(class_memory=t["class_memory"][:2].clone())), says="'class_memory' has shape")
     refused(
         again(lambda t: t.update(class_memory=t["class_memory"].double())),
         says="has dtype 'F64', expected F32",

@@ -159,9 +159,7 @@ def test_cutmix_swaps_one_box_and_counts_its_area() -> None:
     labels, partial = torch.arange(6), 0
     images = labels.double().view(6, 1, 1, 1).expand(6, 2, 5, 7)
     for seed in range(40):
-        mixed, first, second, share = cutmix(
-            images, labels, probability=1.0, alpha=1.0, generator=seeded(seed)
-        )
+        mixed, first, second, share = cutmix(images, labels, probability=1.0, alpha=1.0, generator=seeded(seed))
         assert torch.equal(first, labels) and sorted(second.tolist()) == labels.tolist()
         for i in range(6):
             foreign = mixed[i] != i

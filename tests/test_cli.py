@@ -90,14 +90,16 @@ def test_help_shows_nested_settings(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_is_fast() -> None:
+    """Processor time, not the clock: other processes must not decide the outcome."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
     times = []
-    for _ in range(5):
-        began = time.perf_counter()
+    for _ in range(3):
+        before = os.times()
         command = [sys.executable, "-m", "hmn", "--help"]
         subprocess.run(command, check=True, capture_output=True, env=environment)
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.5
+        after = os.times()
+        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert 0 < min(times) < 0.5
 
 
 @pytest.mark.parametrize(
@@ -257,9 +259,7 @@ def test_the_written_recipe_starts_the_same_run(condensed: Path, tmp_path: Path)
         assert (tmp_path / "again" / name).read_bytes() == (condensed / name).read_bytes(), name
 
 
-def test_precedence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "settings.toml"
     config.write_text("[condense]\nlr = 0.3\nbeta1 = 0.3\nbeta2 = 0.3\n")
     monkeypatch.setenv("HMN_CONDENSE_LR", "0.2")
@@ -339,9 +339,7 @@ def test_evaluate_real_data_and_exported_images(
     assert exported["images"] == json.loads(capsys.readouterr().out)["images"]
 
 
-def test_evaluate_refuses_other_data(
-    condensed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_refuses_other_data(condensed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = class_folders(tmp_path / "pets")
     refused(capsys, ["evaluate", str(condensed), "--data", str(other)], "10 classes", "2 (cat, dog)")
 
@@ -365,9 +363,7 @@ def test_show(condensed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert image.width > 3 * 90 and image.height < 3 * 110
     refused(capsys, show, "--force")
     refused(capsys, ["show", str(condensed), "--out", str(tmp_path / "x.jpg")], ".png")
-    refused(
-        capsys, ["show", str(condensed), "--out", str(tmp_path / "x.png"), "--classes", "ten"], "ten", "0..9"
-    )
+    refused(capsys, ["show", str(condensed), "--out", str(tmp_path / "x.png"), "--classes", "ten"], "ten", "0..9")
 
 
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
@@ -467,16 +463,14 @@ def test_interrupt_and_resume(tmp_path: Path) -> None:
     sweeps += ["--condense.network.width", "4", "--condense.network.update-batches", "1"]
     command = [sys.executable, "-m", "hmn", "condense", "digits", "--ipc", "2", "--recipe", "quick"]
     command += ["--out", str(tmp_path / "out"), *sweeps]
-    process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
     checkpoint = tmp_path / "out" / "checkpoint.safetensors"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     assert "--resume" in err.splitlines()[-1] and "Traceback" not in err and out == ""
     assert checkpoint.exists() and not (tmp_path / "out" / "container.safetensors").exists()

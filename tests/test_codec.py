@@ -17,9 +17,7 @@ def photos() -> RealData:
     """Smooth colour images, which codecs are made for."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(60, 3, 4, 4, generator=generator)
-    pixels = (
-        torch.nn.functional.interpolate(coarse, size=32, mode="bilinear").mul(255).round().to(torch.uint8)
-    )
+    pixels = torch.nn.functional.interpolate(coarse, size=32, mode="bilinear").mul(255).round().to(torch.uint8)
     labels = torch.arange(60) % 4
     return RealData(
         pixels=pixels,

@@ -34,7 +34,11 @@ def toy(n: int = 30) -> RealData:
     pixels[labels == 1, :, ::2] += 180
     pixels[labels == 2, :, 3:5, 3:5] += 180
     return RealData(
-        pixels=pixels, labels=labels, class_names=NAMES, normalisation=Normalisation((0.4,), (0.3,)), name="toy"
+        pixels=pixels,
+        labels=labels,
+        class_names=NAMES,
+        normalisation=Normalisation((0.4,), (0.3,)),
+        name="toy",
     )
 
 

@@ -75,9 +75,7 @@ def test_convnet_agrees_with_float64(shape: tuple) -> None:
     torch.testing.assert_close(net(images), convnet_slow(net, images), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "name", ["convnet3", "resnetap10", "resnet18", "vgg11", "densenet121", "timm/resnet18"]
-)
+@pytest.mark.parametrize("name", ["convnet3", "resnetap10", "resnet18", "vgg11", "densenet121", "timm/resnet18"])
 def test_weights_come_from_the_generator_alone(name: str) -> None:
     if name.startswith("timm/"):
         pytest.importorskip("timm")
@@ -96,8 +94,7 @@ def test_weights_come_from_the_generator_alone(name: str) -> None:
 def test_next_network_of_a_generator_differs() -> None:
     generator = seeded()
     first, second = (
-        build_net("convnet1", num_classes=2, image_shape=(1, 4, 4), width=2, generator=generator)
-        for _ in range(2)
+        build_net("convnet1", num_classes=2, image_shape=(1, 4, 4), width=2, generator=generator) for _ in range(2)
     )
     assert not torch.equal(first.classifier.weight, second.classifier.weight)
 

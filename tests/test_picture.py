@@ -60,9 +60,7 @@ def test_long_and_odd_names_are_cut() -> None:
     assert picture.width <= MARGIN_LIMIT + 3 * (32 + GAP) + GAP
 
 
-@pytest.mark.parametrize(
-    "bad", [{"per_class": 0}, {"classes": 0}, {"classes": [3]}, {"classes": []}, {"scale": 0}]
-)
+@pytest.mark.parametrize("bad", [{"per_class": 0}, {"classes": 0}, {"classes": [3]}, {"classes": []}, {"scale": 0}])
 def test_nothing_to_show(bad: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="expected"):
         grid(images(), LABELS, NAMES, **bad)

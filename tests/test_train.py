@@ -92,9 +92,7 @@ class Recorder:
 
 def test_steps_override_epochs_and_the_last_epoch_is_partial() -> None:
     source = Recorder(blobs(12, 0))
-    records = list(
-        train(small_net(), source, replace(PLAIN, steps=7, epochs=1, batch_size=4), generator=seeded())
-    )
+    records = list(train(small_net(), source, replace(PLAIN, steps=7, epochs=1, batch_size=4), generator=seeded()))
     assert [(record.epoch, record.step) for record in records] == [(1, 3), (2, 6), (3, 7)]
     assert len(source.asked) == 7
 
@@ -109,9 +107,7 @@ def test_agrees_with_sgd_by_hand(schedule: str) -> None:
     records = list(train(net, source, config, generator=seeded(1)))
     rates = [learning_rate(config, step, 12) for step in range(12)]
     images = (data.pixels.double() - 0.5) / 0.25
-    losses = sgd_slow(
-        by_hand, images, data.labels, source.asked, rates, momentum=config.momentum, weight_decay=0.1
-    )
+    losses = sgd_slow(by_hand, images, data.labels, source.asked, rates, momentum=config.momentum, weight_decay=0.1)
     for p, q in zip(net.parameters(), by_hand.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-9)
     for i, record in enumerate(records):
@@ -215,9 +211,7 @@ def test_evaluate_statistics_and_records() -> None:
     config = TrainConfig(steps=6, batch_size=16, lr=0.05)
     heard: list[tuple[int, EpochRecord]] = []
     common = {"net": "convnet3", "width": 4, "config": config}
-    result = evaluate(
-        source, test, seeds=[3, 4, 5], protocol="quick", on_epoch=lambda *a: heard.append(a), **common
-    )
+    result = evaluate(source, test, seeds=[3, 4, 5], protocol="quick", on_epoch=lambda *a: heard.append(a), **common)
     singles = [evaluate(source, test, seeds=[seed], **common) for seed in (3, 4, 5)]
     assert result.values == [single.mean for single in singles]
     assert len(set(result.values)) > 1
@@ -295,9 +289,7 @@ def test_paper_protocol_is_the_table() -> None:
     assert set(PROTOCOLS) == {"paper", "short", "quick"}
 
 
-@pytest.mark.parametrize(
-    ("name", "ipc", "message"), [("fast", 1, "expected one of paper"), ("quick", 0, "ipc=0")]
-)
+@pytest.mark.parametrize(("name", "ipc", "message"), [("fast", 1, "expected one of paper"), ("quick", 0, "ipc=0")])
 def test_protocol_mistakes(name: str, ipc: int, message: str) -> None:
     with pytest.raises(UserError, match=message):
         protocol(name, "cifar10", ipc)

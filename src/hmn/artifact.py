@@ -105,9 +105,7 @@ def _check_finite(tensors: Mapping[str, Tensor], remedy: str) -> None:
             raise UserError(f"the container's {name} holds values that are not finite: {remedy}.")
 
 
-def _what_is_kept(
-    final: Hmn, stored: Mapping[str, Tensor], dtype: str
-) -> tuple[Tensor, dict[str, float] | None]:
+def _what_is_kept(final: Hmn, stored: Mapping[str, Tensor], dtype: str) -> tuple[Tensor, dict[str, float] | None]:
     """Images [n, c, h, w] from the stored values, and what their dtype costs in pixels of [0, 1]."""
     exact = final.render_all()
     if dtype == "float32":

@@ -103,9 +103,7 @@ def parse_description(file: Path, header: dict[str, Any]) -> dict[str, Any]:
     """
     text = header.get("__metadata__", {}).get(FORMAT_NAME)
     if text is None:
-        raise UserError(
-            f"{file}: a safetensors file, but not a container: its metadata holds no {FORMAT_NAME!r}."
-        )
+        raise UserError(f"{file}: a safetensors file, but not a container: its metadata holds no {FORMAT_NAME!r}.")
     found = parse_json(text) if isinstance(text, str) else None
     version = found.get("version") if isinstance(found, dict) else None
     if not isinstance(found, dict) or not isinstance(version, int) or version is True or version < 1:
@@ -119,9 +117,7 @@ def parse_description(file: Path, header: dict[str, Any]) -> dict[str, Any]:
         return _checked(found)
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(
-            f"{file}: damaged or foreign: {type(error).__name__} in its description: {reason}."
-        ) from None
+        raise UserError(f"{file}: damaged or foreign: {type(error).__name__} in its description: {reason}.") from None
 
 
 def _checked(found: dict[str, Any]) -> dict[str, Any]:
@@ -129,22 +125,16 @@ def _checked(found: dict[str, Any]) -> dict[str, Any]:
     sizes = found["shape"]
     shape = HmnShape(**{field.name: _size(field.name, sizes[field.name]) for field in fields(HmnShape)})
     if max(shape.image_shape) > MAX_IMAGE_SIDE or not shape.num_classes:
-        raise ValueError(
-            f"{shape.num_classes} classes of images {shape.image_shape}, limit {MAX_IMAGE_SIDE} a side"
-        )
+        raise ValueError(f"{shape.num_classes} classes of images {shape.image_shape}, limit {MAX_IMAGE_SIDE} a side")
     if shape.ledger().stored_floats > MAX_FLOATS:
         raise ValueError(f"{shape.ledger().stored_floats:,} values, more than the limit of {MAX_FLOATS:,}")
     names, norm, error = found["class_names"], found["normalisation"], found["quantisation_error"]
-    _demand(
-        _list_of(names, lambda name: isinstance(name, str)) and len(names) == shape.num_classes, "class_names"
-    )
+    _demand(_list_of(names, lambda name: isinstance(name, str)) and len(names) == shape.num_classes, "class_names")
     mean, std = norm["mean"], norm["std"]
     for values in (mean, std):
         _demand(_list_of(values, _is_finite) and len(values) == shape.image_shape[0], "normalisation")
     _demand(min(std) > 0, "normalisation")
-    _demand(
-        error is None or (set(error) == {"mean", "max"} and all(map(_is_finite, error.values()))), "error"
-    )
+    _demand(error is None or (set(error) == {"mean", "max"} and all(map(_is_finite, error.values()))), "error")
     _demand(isinstance(found["data_name"], str), "data_name")
     _demand(isinstance(found["dtype"], str) and found["dtype"] in STORED_AS, "dtype")
     normalisation = Normalisation(tuple(map(float, mean)), tuple(map(float, std)))

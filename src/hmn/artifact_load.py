@@ -75,9 +75,7 @@ def load(path: str | os.PathLike[str], *, normalise: bool = False) -> CondensedI
                         f"{MAX_FLOATS:,}: use hmn.load_container and render in parts.")  # fmt: skip
     images = CondensedImages(_container(found, content), normalise=normalise)
     if not bool(torch.isfinite(images.pixels).all()):
-        raise UserError(
-            f"{path}: its values render pixels that are not finite: the file is damaged, fetch it again."
-        )
+        raise UserError(f"{path}: its values render pixels that are not finite: the file is damaged, fetch it again.")
     return images
 
 
@@ -109,11 +107,7 @@ def _container(found: ArtifactInfo, content: bytes) -> Hmn:
     state = decode(stored)
     for name in sorted(state):
         if not bool(torch.isfinite(state[name]).all()):
-            raise UserError(
-                f"{found.path}: tensor {name!r} holds values that are not finite: fetch the file again."
-            )
-    container = Hmn(
-        found.shape, class_names=found.class_names, normalisation=found.normalisation, folded=True
-    )
+            raise UserError(f"{found.path}: tensor {name!r} holds values that are not finite: fetch the file again.")
+    container = Hmn(found.shape, class_names=found.class_names, normalisation=found.normalisation, folded=True)
     container.load_state_dict(state)
     return container

@@ -42,9 +42,7 @@ def locate(path: str | os.PathLike[str]) -> Path:
         if place.is_file():
             return place
         if place.exists():
-            raise UserError(
-                f"{path}: neither a folder nor a file: give an artifact's folder or {CONTAINER_FILE}."
-            )
+            raise UserError(f"{path}: neither a folder nor a file: give an artifact's folder or {CONTAINER_FILE}.")
     except UserError:
         raise
     except (OSError, ValueError) as error:  # a name that the system refuses, a folder that may not be entered
@@ -62,9 +60,7 @@ def read(path: str | os.PathLike[str]) -> tuple[ArtifactInfo, bytes]:
     try:
         size = file.stat().st_size
         if size > MAX_FILE_BYTES:
-            raise UserError(
-                f"{file}: {size:,} bytes, more than the limit of {MAX_FILE_BYTES:,} for a container."
-            )
+            raise UserError(f"{file}: {size:,} bytes, more than the limit of {MAX_FILE_BYTES:,} for a container.")
         with file.open("rb") as handle:
             start = handle.read(8)
             length = int.from_bytes(start, "little")
@@ -116,13 +112,9 @@ def _check_tensors(file: Path, header: dict[str, Any], shape: HmnShape, dtype: s
     for name, (kind, sides) in wanted.items():
         entry = header[name]
         if entry.get("dtype") != _TYPE_NAMES[kind]:
-            raise UserError(
-                f"{file}: tensor {name!r} has dtype {entry.get('dtype')!r}, expected {_TYPE_NAMES[kind]}."
-            )
+            raise UserError(f"{file}: tensor {name!r} has dtype {entry.get('dtype')!r}, expected {_TYPE_NAMES[kind]}.")
         if entry.get("shape") != list(sides):
-            raise UserError(
-                f"{file}: tensor {name!r} has shape {entry.get('shape')}, expected {list(sides)}."
-            )
+            raise UserError(f"{file}: tensor {name!r} has shape {entry.get('shape')}, expected {list(sides)}.")
         value_bytes += math.prod(sides) * kind.itemsize
     return value_bytes
 
@@ -139,9 +131,7 @@ def _check_checksum(file: Path, checksum: str) -> None:
         raise UserError(f"{ledger}: cannot be read ({error.strerror or error}).") from None
     wanted = found.get("sha256") if isinstance(found, dict) else None
     if not isinstance(wanted, str):
-        raise UserError(
-            f"{ledger}: damaged, it holds no sha256 of {CONTAINER_FILE}: fetch the artifact again."
-        )
+        raise UserError(f"{ledger}: damaged, it holds no sha256 of {CONTAINER_FILE}: fetch the artifact again.")
     if wanted != checksum:
         raise UserError(
             f"{file}: its SHA-256 is {checksum[:12]}..., {LEDGER_FILE} says {wanted[:12]!r}...: "

@@ -12,9 +12,7 @@ from hmn.settings import Recipe
 NAMES_SHOWN = 20
 
 
-def card(
-    ledger: Mapping[str, Any], normalisation: Normalisation, recipe: Recipe, facts: Mapping[str, Any]
-) -> str:
+def card(ledger: Mapping[str, Any], normalisation: Normalisation, recipe: Recipe, facts: Mapping[str, Any]) -> str:
     """The card, in Markdown.
 
     Args:
@@ -93,9 +91,7 @@ def _front_matter(data_name: str, images: int) -> list[str]:
 
 
 def _parts(ledger: Mapping[str, Any]) -> list[str]:
-    rows = [
-        f"| {part['name']} | {part['num_floats']:,} | {part['stored_floats']:,} |" for part in ledger["parts"]
-    ]
+    rows = [f"| {part['name']} | {part['num_floats']:,} | {part['stored_floats']:,} |" for part in ledger["parts"]]
     total = f"| **total** | **{ledger['num_floats']:,}** | **{ledger['stored_floats']:,}** |"
     return ["| part | floats, as the field counts | floats stored |", "|---|---:|---:|", *rows, total]
 

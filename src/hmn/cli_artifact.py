@@ -43,9 +43,7 @@ def generate(
     images = load(need_artifact(target))
     written = export_images(images.pixels, images.labels, images.class_names, out, format=format, force=force)
     if json:
-        print_json(
-            {"out": str(written), "format": format, "images": len(images), "classes": len(images.class_names)}
-        )
+        print_json({"out": str(written), "format": format, "images": len(images), "classes": len(images.class_names)})
     else:
         results().print(
             f"{len(images):,} images of {len(images.class_names)} classes: {written}",
@@ -110,7 +108,5 @@ def chosen_classes(text: str, names: Sequence[str]) -> list[int]:
             chosen.append(int(part))
         else:
             listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-            raise UserError(
-                f"--classes {part}: no such class; expected names ({listed}) or 0..{len(names) - 1}."
-            )
+            raise UserError(f"--classes {part}: no such class; expected names ({listed}) or 0..{len(names) - 1}.")
     return chosen

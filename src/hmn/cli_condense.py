@@ -49,6 +49,7 @@ def condense(
     dry_run: Switch = False,
     force: Switch = False,
     resume: Switch = False,
+    checkpoint_seconds: float = 30.0,
     json: Switch = False,
     data_flags: DataFlags | None = None,
     condense: Annotated[CondenseFlags, Parameter(name="condense")] = None,
@@ -82,6 +83,8 @@ def condense(
         Write over what the folder holds.
     resume
         Go on from the folder's checkpoint.
+    checkpoint_seconds
+        Seconds between two checkpoints.
     json
         Print JSON.
     """
@@ -95,6 +98,8 @@ def condense(
         raise UserError(f"{data}: give --ipc, the images per class whose floats are the budget.")
     if ipc < 1:
         raise UserError(f"--ipc {ipc}: expected at least 1 image per class.")
+    if not checkpoint_seconds >= 0:
+        raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
     flags = data_flags or DataFlags()
     splits = read_data(data, flags)
     told_about_skipped(splits)
@@ -104,13 +109,11 @@ def condense(
         real_per_class=int(train.labels.bincount(minlength=train.num_classes).min()), images=images,
     )  # fmt: skip
     settings = resolve(recipe, from_file, own, splits, ipc)
-    job = Job(
-        data=data, data_flags=flags, splits=splits, chosen=chosen, recipe=settings, out=out, dtype=dtype
-    )
+    job = Job(data=data, data_flags=flags, splits=splits, chosen=chosen, recipe=settings, out=out, dtype=dtype)
     if dry_run:
         print_plan(job, as_json=json)
         return 0
-    return run(job, resume=resume, force=force, as_json=json)
+    return run(job, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds, as_json=json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +135,7 @@ def told_about_skipped(splits: Splits) -> None:
         note(f"{splits.skipped:,} bad images were skipped.")
 
 
-def resolve(
-    name: str | None, from_file: Mapping[str, Any], own: Mapping[str, Any], splits: Splits, ipc: int
-) -> Recipe:
+def resolve(name: str | None, from_file: Mapping[str, Any], own: Mapping[str, Any], splits: Splits, ipc: int) -> Recipe:
     """The recipe with the file's settings, then one's own, put over it."""
     from hmn.recipe import recipe as named_recipe
 
@@ -154,9 +155,7 @@ def resolve(
         image_shape=splits.train.image_shape,
         num_classes=splits.train.num_classes,
     )
-    return changed(
-        base, {**{path: value for path, value in from_file.items() if path not in ("name", "ipc")}, **own}
-    )
+    return changed(base, {**{path: value for path, value in from_file.items() if path not in ("name", "ipc")}, **own})
 
 
 def print_plan(job: Job, *, as_json: bool) -> None:
@@ -187,7 +186,7 @@ def print_plan(job: Job, *, as_json: bool) -> None:
     print_facts("estimate on this machine", facts)
 
 
-def run(job: Job, *, resume: bool, force: bool, as_json: bool) -> int:
+def run(job: Job, *, resume: bool, force: bool, checkpoint_seconds: float, as_json: bool) -> int:
     """Condense, with progress on stderr and a summary on stdout."""
     from hmn.run import Interrupted, condense_run
 
@@ -210,7 +209,7 @@ def run(job: Job, *, resume: bool, force: bool, as_json: bool) -> int:
         try:
             written = condense_run(
                 job.splits, shape, job.recipe, job.out, resume=resume, force=force, dtype=job.dtype,
-                command=command_line(), on_progress=show,
+                command=command_line(), on_progress=show, checkpoint_seconds=checkpoint_seconds,
             )  # fmt: skip
         except Interrupted:
             interrupted = True
@@ -258,9 +257,7 @@ def summarise(job: Job, record: dict[str, Any], *, as_json: bool) -> None:
         "bytes": f"{stored.value_bytes:,} as {stored.dtype}",
     }
     if stored.quantisation_error is not None:
-        facts["rounding"] = ", ".join(
-            f"{name} {value:.4f}" for name, value in stored.quantisation_error.items()
-        )
+        facts["rounding"] = ", ".join(f"{name} {value:.4f}" for name, value in stored.quantisation_error.items())
     facts |= {
         "time": duration(seconds),
         "preview": str(written / "preview.png"),

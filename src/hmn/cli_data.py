@@ -83,6 +83,4 @@ def need_artifact(path: Path) -> Path:
         return path
     if not path.exists():
         raise UserError(f"{path}: no such folder; expected one that `hmn condense` wrote.")
-    raise UserError(
-        f"{path} holds no {CONTAINER_FILE}: expected a folder that `hmn condense` has finished writing."
-    )
+    raise UserError(f"{path} holds no {CONTAINER_FILE}: expected a folder that `hmn condense` has finished writing.")

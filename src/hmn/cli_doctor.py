@@ -52,8 +52,7 @@ def doctor(*, json: Switch = False) -> int:
     print_facts("extras", extras)
     console.print()
     folders = {
-        name: f"{path['path']}{'' if path['exists'] else ' (not there yet)'}"
-        for name, path in found["folders"].items()
+        name: f"{path['path']}{'' if path['exists'] else ' (not there yet)'}" for name, path in found["folders"].items()
     }
     print_facts("folders", folders)
     return 0
@@ -75,8 +74,7 @@ def examine() -> dict[str, Any]:
         "hardware": facts.hardware(),
         "keeps_freed_memory": keep_freed_memory(),
         "extras": {
-            name: {package: facts.installed(package) for package in packages}
-            for name, packages in EXTRAS.items()
+            name: {package: facts.installed(package) for package in packages} for name, packages in EXTRAS.items()
         },
         "folders": folders(),
     }

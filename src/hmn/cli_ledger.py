@@ -42,16 +42,10 @@ def choose_shape(
     if ipc < 1:
         raise UserError(f"--ipc {ipc}: expected at least 1 image per class.")
     published = preset(data, ipc)
-    if (
-        published is not None
-        and published.image_shape == image_shape
-        and published.num_classes == num_classes
-    ):
+    if published is not None and published.image_shape == image_shape and published.num_classes == num_classes:
         shape, reason = published, "published: Table 1 of the supplement of arXiv:2310.07506"
     else:
-        shape = plan_shape(
-            num_classes=num_classes, image_shape=image_shape, ipc=ipc, real_per_class=real_per_class
-        )
+        shape = plan_shape(num_classes=num_classes, image_shape=image_shape, ipc=ipc, real_per_class=real_per_class)
         reason = "planned: no published sizes for this data set, shape and ipc"
     if images is not None:
         if images < 1:
@@ -87,9 +81,7 @@ def ledger(
         from hmn.artifact_load import info
 
         if ipc is not None or images is not None:
-            raise UserError(
-                f"{target} is a condensed folder, its sizes are settled: leave out --ipc and --images."
-            )
+            raise UserError(f"{target} is a condensed folder, its sizes are settled: leave out --ipc and --images.")
         stored = info(target)
         shape, title = stored.shape, f"{target}: {stored.data_name}, stored as {stored.dtype}"
         extra: dict[str, Any] = {
@@ -122,9 +114,7 @@ def shape_for(target: str, ipc: int | None, images: int | None, flags: DataFlags
     known = preset(target, ipc)
     # With --size or --channels the images are no longer those of the preset.
     if known is not None and flags.size is None and flags.channels is None:
-        return choose_shape(
-            target, ipc, image_shape=known.image_shape, num_classes=known.num_classes, images=images
-        )
+        return choose_shape(target, ipc, image_shape=known.image_shape, num_classes=known.num_classes, images=images)
     if ipc < 1:
         raise UserError(f"--ipc {ipc}: expected at least 1 image per class.")
     splits = read_data(target, flags)

@@ -51,11 +51,7 @@ def _field_docs(cls: type) -> dict[str, str]:
     assert isinstance(body, ast.ClassDef)
     docs = {}
     for field, text in zip(body.body, body.body[1:], strict=False):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(text, ast.Expr)
-        ):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
             docs[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
     return docs
 
@@ -178,9 +174,7 @@ def _convert(setting: Setting, value: Any, *, origin: str) -> Any:
 def _expected(kinds: tuple[Any, ...]) -> str:
     words = {int: "a whole number", float: "a number", str: "text", NoneType: '"none"'}
     return " or ".join(
-        "one of " + ", ".join(map(str, get_args(kind)))
-        if get_origin(kind) is Literal
-        else words.get(kind, str(kind))
+        "one of " + ", ".join(map(str, get_args(kind))) if get_origin(kind) is Literal else words.get(kind, str(kind))
         for kind in kinds
     )
 

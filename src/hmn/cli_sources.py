@@ -213,9 +213,7 @@ def random_real(splits: Splits, target: Candidate) -> Candidate:
     from hmn.data import balanced_indices
 
     if target.recipe is None and target.name != "hmn":
-        raise UserError(
-            "--against random compares with a container's budget: the target is real data; use --subset."
-        )
+        raise UserError("--against random compares with a container's budget: the target is real data; use --subset.")
     assert target.ipc is not None
     index = balanced_indices(splits.train.labels, target.ipc, torch.Generator().manual_seed(SUBSET_SEED))
     return real_candidate(
@@ -224,15 +222,11 @@ def random_real(splits: Splits, target: Candidate) -> Candidate:
     )  # fmt: skip
 
 
-def compressed(
-    splits: Splits, target: Candidate, format: Literal["webp", "jpeg"], quality: int | None
-) -> Candidate:
+def compressed(splits: Splits, target: Candidate, format: Literal["webp", "jpeg"], quality: int | None) -> Candidate:
     """As many random real images as files of a codec hold in the target's bytes."""
     from hmn.codec import images_in_bytes
 
-    train, facts = images_in_bytes(
-        splits.train, target.num_bytes, format=format, quality=quality, seed=SUBSET_SEED
-    )
+    train, facts = images_in_bytes(splits.train, target.num_bytes, format=format, quality=quality, seed=SUBSET_SEED)
     return Candidate(
         name=f"real as {format}",
         detail=f"{facts.images:,} random real images as {format} at quality {facts.quality}, "

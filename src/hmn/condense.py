@@ -180,7 +180,12 @@ def _match_groups(state: CondenseState, real: RealData, config: CondenseConfig, 
 
 
 def _match(
-    state: CondenseState, real: RealData, config: CondenseConfig, group: Tensor, images: Tensor, labels: Tensor
+    state: CondenseState,
+    real: RealData,
+    config: CondenseConfig,
+    group: Tensor,
+    images: Tensor,
+    labels: Tensor,
 ) -> tuple[Match, Tensor]:
     """One objective on the classes of `group`, the same draw of the augmentation for both sides of a class."""
     assert state.net is not None

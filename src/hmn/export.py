@@ -93,9 +93,7 @@ def safe_names(class_names: Sequence[str]) -> list[str]:
 def _safe(name: str) -> str:
     """One name without separators, control characters, a leading dot, trailing dots; no device's name."""
     name = name.encode("utf-8", "replace").decode()  # lone surrogates
-    name = "".join(
-        "_" if char in '<>:"/\\|?*' or unicodedata.category(char)[0] == "C" else char for char in name
-    )
+    name = "".join("_" if char in '<>:"/\\|?*' or unicodedata.category(char)[0] == "C" else char for char in name)
     name = name.encode()[:MAX_NAME_BYTES].decode("utf-8", "ignore").strip().rstrip(".")
     name = "_" + name[1:] if name.startswith(".") else name
     return f"{name}_" if _RESERVED.fullmatch(name) else name.rstrip() or "class"
@@ -118,9 +116,7 @@ def _check_free(out: Path, format: str, force: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not force:
-        raise UserError(
-            f"{out}: already there and not empty: choose another output, or --force to replace it."
-        )
+        raise UserError(f"{out}: already there and not empty: choose another output, or --force to replace it.")
     if out.is_dir() and not _is_export(out):
         raise UserError(f"{out}: holds files that no export wrote, so --force does not replace it: "
                         "choose another output.")  # fmt: skip
@@ -132,9 +128,7 @@ def _is_export(folder: Path) -> bool:
         if entry.is_symlink():
             return False
         if entry.is_dir():
-            if any(
-                not re.fullmatch(r"\d+\.png", file.name) or not file.is_file() for file in entry.iterdir()
-            ):
+            if any(not re.fullmatch(r"\d+\.png", file.name) or not file.is_file() for file in entry.iterdir()):
                 return False
         elif entry.name != PARQUET_FILE:
             return False
@@ -193,9 +187,7 @@ def _parquet(pixels: Tensor, labels: Tensor, names: list[str]) -> bytes:
             images = [{"bytes": png_bytes(as_picture(image)), "path": f"{start + offset:05d}.png"}
                       for offset, image in enumerate(pixels[start : start + ROWS_PER_GROUP])]  # fmt: skip
             numbers = labels[start : start + ROWS_PER_GROUP].tolist()
-            writer.write_table(
-                pa.table({"image": pa.array(images, image_type), "label": numbers}, schema=schema)
-            )
+            writer.write_table(pa.table({"image": pa.array(images, image_type), "label": numbers}, schema=schema))
     return buffer.getvalue()
 
 

@@ -66,8 +66,7 @@ def grid(
     rows = _rows(classes, len(class_names))
     if not len(images) or per_class < 1 or (scale is not None and scale < 1):
         raise UserError(
-            f"cannot draw {len(images)} images with per_class={per_class}, scale={scale}: "
-            "expected at least 1 of each."
+            f"cannot draw {len(images)} images with per_class={per_class}, scale={scale}: expected at least 1 of each."
         )
     channels, height, width = images.shape[1:]
     factor = scale or max(1, round(READABLE_SIDE / max(height, width)))

@@ -205,7 +205,8 @@ def plan(
     The rule. The memory side is the image side over 8, rounded up, at most 12. The shared tiers are the
     richest row of Table 1 (then leaner ones for tiny budgets) that takes at most two fifths of the budget. The
     instance channels are as many as leave about 85 * ipc^0.6 images a class (Table 1 read as a line: 85, 278
-    and 1,168 at 1, 10 and 50 IPC), and no more than half of the real images a class where that is known.
+    and 1,168 at 1, 10 and 50 IPC), and no more than a quarter of the real images a class where that is known:
+    on small data fewer, better images train better (docs/log.md).
 
     Args:
         num_classes: classes, at least 2.
@@ -226,7 +227,7 @@ def plan(
     floats = num_classes * ipc * pixels if ipc is not None else int(budget or 0)
     wanted = 85 * (floats / (num_classes * pixels)) ** 0.6
     if real_per_class is not None:
-        wanted = min(wanted, max(1.0, real_per_class / 2))
+        wanted = min(wanted, max(1.0, real_per_class / 4))
     side = min(math.ceil(max(image_shape[1:]) / 8), MAX_MEMORY_SIZE)
     fitting = None
     for dataset, per_class, extractor, hidden in _SHARED:

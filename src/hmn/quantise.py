@@ -19,9 +19,7 @@ MIN_ROW = 64
 STORED_AS = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 
 
-def layout(
-    shapes: Mapping[str, tuple[int, ...]], dtype: str
-) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+def layout(shapes: Mapping[str, tuple[int, ...]], dtype: str) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
     """Type and shape of every tensor in the file, for float tensors of these shapes.
 
     Args:

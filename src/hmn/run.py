@@ -133,8 +133,10 @@ def condense_run(
         }  # fmt: skip
         write_atomically(out / FACTS, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode())
         # The card tells what made the container, not when or how long: a resumed run has the same bytes.
+        final = state.container.finalised()
+        assert isinstance(final, Hmn)
         save(
-            state.container.finalised(), out, recipe=recipe, data_name=splits.name, dtype=dtype,
+            final, out, recipe=recipe, data_name=splits.name, dtype=dtype,
             facts={"versions": facts["versions"]},
         )  # fmt: skip
         (out / CHECKPOINT).unlink()
@@ -166,7 +168,15 @@ def _prepare(out: Path, identity: dict[str, str], *, resume: bool, force: bool) 
     if out.exists() and any(out.iterdir()) and not force:
         raise UserError(f"{out} is not empty: choose another folder, or add --force to write into it.")
     out.mkdir(parents=True, exist_ok=True)
-    for name in (CHECKPOINT, HISTORY, FACTS, "container.safetensors", "ledger.json", "preview.png", "README.md"):
+    for name in (
+        CHECKPOINT,
+        HISTORY,
+        FACTS,
+        "container.safetensors",
+        "ledger.json",
+        "preview.png",
+        "README.md",
+    ):
         (out / name).unlink(missing_ok=True)
     write_atomically(out / "recipe.toml", identity["recipe"].encode())
     return "run"

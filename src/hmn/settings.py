@@ -14,7 +14,7 @@ from typing import Literal
 class AugmentConfig:
     """Differentiable augmentation (DSA, with IDC's semantics).
 
-    Source: method.md of the IDC / DSA papers (arXiv:2102.08259, arXiv:2205.14959); "color_crop_cutout" is IDC's default.
+    Source: DSA (arXiv:2102.08259) in the form of IDC (arXiv:2205.14959), whose default is "color_crop_cutout".
     """
 
     strategy: str = "color_crop_cutout"
@@ -46,7 +46,7 @@ class TrainConfig:
     momentum: float = 0.9
     weight_decay: float = 2e-4
     schedule: Literal["cosine", "multistep"] = "cosine"
-    """cosine anneals to min_lr; multistep multiplies by 0.1 at 30, 60 and 90 % of training (supplement D.3, with lr 0.1)."""
+    """cosine anneals to min_lr; multistep by 0.1 at 30, 60 and 90 % of training (supplement D.3, with lr 0.1)."""
     min_lr: float = 1e-4
     augment: AugmentConfig = AugmentConfig()
     cutmix_probability: float = 0.5

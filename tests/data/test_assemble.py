@@ -15,9 +15,7 @@ def part(labels: list[int], *, side: int = 4, channels: int = 1) -> Labelled:
 
 
 def build(decoded: Decoded, *, skip_bad: bool = False, seed: int = 0, share: float = 0.5) -> Splits:
-    return assemble(
-        decoded, name="n", where="w", known=None, split_seed=seed, test_share=share, skip_bad=skip_bad
-    )
+    return assemble(decoded, name="n", where="w", known=None, split_seed=seed, test_share=share, skip_bad=skip_bad)
 
 
 def test_both_splits_share_the_training_normalisation() -> None:
@@ -39,9 +37,7 @@ def test_a_class_without_training_images() -> None:
 
 def test_a_one_image_class_trains_but_cannot_be_split() -> None:
     assert len(build(Decoded(part([0, 1]), part([0]), ("a", "b"), 0)).train) == 2
-    with pytest.raises(
-        UserError, match=r"class 'b' \(label 1\) has 1 image: splitting off a test set needs 2"
-    ):
+    with pytest.raises(UserError, match=r"class 'b' \(label 1\) has 1 image: splitting off a test set needs 2"):
         build(Decoded(part([0, 0, 1, 2, 2]), None, ("a", "b", "c"), 0))
     splits = build(Decoded(part([0, 0, 1, 2, 2]), None, ("a", "b", "c"), 0), skip_bad=True)
     assert splits.train.class_names == ("a", "c") and splits.skipped == 1

@@ -21,9 +21,7 @@ from hmn.errors import UserError
 
 def decoded() -> Decoded:
     pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 4), dtype=np.uint8)
-    return Decoded(
-        Labelled(pixels, np.arange(6) % 2), Labelled(pixels[:2, ::-1], np.arange(2)), ("ü", "b"), 5
-    )
+    return Decoded(Labelled(pixels, np.arange(6) % 2), Labelled(pixels[:2, ::-1], np.arange(2)), ("ü", "b"), 5)
 
 
 def assert_equal(a: Decoded, b: Decoded) -> None:
@@ -157,9 +155,7 @@ print(len(splits.train), int(splits.train.pixels.long().sum()))
 """
 
 
-def test_two_processes_at_once_agree_and_leave_one_whole_entry(
-    make_tree: Callable[..., Path], own_cache: Path
-) -> None:
+def test_two_processes_at_once_agree_and_leave_one_whole_entry(make_tree: Callable[..., Path], own_cache: Path) -> None:
     root = make_tree({"a": 60, "b": 60}, side=32)
     source = str(Path(folders.__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}

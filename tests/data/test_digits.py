@@ -44,8 +44,6 @@ def test_a_linear_probe_learns_from_it() -> None:
     splits = load_data("digits")
     x, t = (part.pixels.flatten(1).double() for part in (splits.train, splits.test))
     target = torch.nn.functional.one_hot(splits.train.labels, 10).double()
-    weights = torch.linalg.lstsq(
-        torch.nn.functional.pad(x, (0, 1), value=255), target, driver="gelsd"
-    ).solution
+    weights = torch.linalg.lstsq(torch.nn.functional.pad(x, (0, 1), value=255), target, driver="gelsd").solution
     guess = (torch.nn.functional.pad(t, (0, 1), value=255) @ weights).argmax(1)
     assert (guess == splits.test.labels).double().mean() > 0.9

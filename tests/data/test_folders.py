@@ -24,9 +24,7 @@ def test_explicit_splits_are_taken_as_they_are(make_tree: Tree, test: str) -> No
 
 
 def test_test_is_preferred_to_val_unless_it_has_no_classes(make_tree: Tree) -> None:
-    both = make_tree(
-        {"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "test/a": 2, "test/b": 2}, root="both"
-    )
+    both = make_tree({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "test/a": 2, "test/b": 2}, root="both")
     assert len(load_data(str(both)).test) == 4
     flat = make_tree({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "test": 3}, root="flat")
     assert len(load_data(str(flat)).test) == 2
@@ -89,9 +87,7 @@ def test_a_broken_file_is_named_or_skipped_and_counted(make_tree: Tree) -> None:
 
 
 def test_skip_bad_drops_empty_and_unknown_classes(make_tree: Tree) -> None:
-    root = make_tree(
-        {"train/a": 2, "train/b": 0, "train/c": 1, "val/a": 1, "val/b": 1, "val/c": 1, "val/z": 4}
-    )
+    root = make_tree({"train/a": 2, "train/b": 0, "train/c": 1, "val/a": 1, "val/b": 1, "val/c": 1, "val/z": 4})
     splits = load_data(str(root), skip_bad=True)
     assert splits.train.class_names == ("a", "c") and splits.skipped == 5
     assert splits.test.labels.tolist() == [0, 1]
@@ -100,9 +96,7 @@ def test_skip_bad_drops_empty_and_unknown_classes(make_tree: Tree) -> None:
 def test_mixed_sizes_name_the_file_and_size_mends_it(make_tree: Tree) -> None:
     root = make_tree({"a": 3, "b": 3})
     picture(0, side=10).save(root / "b" / "002.png")
-    with pytest.raises(
-        UserError, match=r"tree/b/002.png is 10 x 10, not 8 x 8 like .*a/000.png: pass --size"
-    ):
+    with pytest.raises(UserError, match=r"tree/b/002.png is 10 x 10, not 8 x 8 like .*a/000.png: pass --size"):
         load_data(str(root))
     assert load_data(str(root), size=6).train.image_shape == (3, 6, 6)
 

@@ -93,9 +93,7 @@ def test_imagenet10_bad_trees(make_tree: Tree, tmp_path: Path) -> None:
     root = imagenet_tree(make_tree)
     for file in (root / "train" / "n02091831").iterdir():
         file.unlink()
-    with pytest.raises(
-        UserError, match="train/n02091831: no images of 'Saluki': ImageNet-10 needs this folder"
-    ):
+    with pytest.raises(UserError, match="train/n02091831: no images of 'Saluki': ImageNet-10 needs this folder"):
         load_data("imagenet-10", data_dir=tmp_path)
     flat = make_tree({f"train/{wnid}": 1 for wnid in IMAGENET10}, root="flat")
     (flat / "val").mkdir()

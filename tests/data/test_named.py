@@ -49,9 +49,7 @@ def test_unknown_data(data: str, message: str) -> None:
 
 def test_a_file_that_is_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("hello")
-    with pytest.raises(
-        UserError, match="a.txt: not a data set: expected a folder, an .npz or a .parquet file"
-    ):
+    with pytest.raises(UserError, match="a.txt: not a data set: expected a folder, an .npz or a .parquet file"):
         load_data(str(tmp_path / "a.txt"))
 
 
@@ -88,9 +86,7 @@ def test_importing_the_package_imports_no_reader(make_tree: Callable[..., Path])
     heavy = ("PIL", "pyarrow", "torchvision", "rich", "scipy")
     code = f"import sys, hmn.data; print([m for m in {heavy} if m in sys.modules])"
     source = str(Path(hmn.data.__file__).parents[2])
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONPATH": source}, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": source}, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
 
 

@@ -21,10 +21,7 @@ def saved(tmp_path: Path, **arrays: object) -> str:
 def test_one_set_is_split_by_seed(tmp_path: Path, names: str) -> None:
     images, labels = names.split()
     splits = load_data(saved(tmp_path, **{images: RGB, labels: LABELS}))
-    assert (
-        splits.train.labels.bincount().tolist() == [4] * 4
-        and splits.test.labels.bincount().tolist() == [1] * 4
-    )
+    assert splits.train.labels.bincount().tolist() == [4] * 4 and splits.test.labels.bincount().tolist() == [1] * 4
     assert splits.train.image_shape == (3, 6, 5) and splits.name == "d"
 
 
@@ -120,9 +117,7 @@ def test_skip_bad_leaves_bad_rows_out(tmp_path: Path) -> None:
     labels = LABELS.copy()
     labels[0] = -1
     names = np.array(["a", "b", "c", "d"])
-    splits = load_data(
-        saved(tmp_path, images=with_nan(np.nan), labels=labels, class_names=names), skip_bad=True
-    )
+    splits = load_data(saved(tmp_path, images=with_nan(np.nan), labels=labels, class_names=names), skip_bad=True)
     assert splits.skipped == 2 and len(splits.train) + len(splits.test) == 18
 
 

@@ -60,9 +60,7 @@ def test_shards_are_joined_in_order_and_splits_found_by_name(tmp_path: Path) -> 
     assert splits.train.class_names == ("a", "b", "c") and splits.name == "h"
 
 
-@pytest.mark.parametrize(
-    "where", ["data/train-00000-of-00001", "plain_text/train-x", "train/0000", "data/train/0"]
-)
+@pytest.mark.parametrize("where", ["data/train-00000-of-00001", "plain_text/train-x", "train/0000", "data/train/0"])
 def test_the_hubs_folders(tmp_path: Path, where: str) -> None:
     write(tmp_path / "h" / f"{where}.parquet", [0, 1])
     write(tmp_path / "h" / f"{where.replace('train', 'validation')}.parquet", [1], seed=5)
@@ -138,9 +136,7 @@ def test_damaged_and_missing_shards(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for damaged in (whole[:-30], whole[:100], b"", b"PAR1" + b"\0" * 50 + b"PAR1"):
         path.write_bytes(damaged)
-        with pytest.raises(
-            UserError, match="train-00000-of-00001.parquet: not a readable Parquet file"
-        ) as caught:
+        with pytest.raises(UserError, match="train-00000-of-00001.parquet: not a readable Parquet file") as caught:
             load_data(str(tmp_path))
         assert "\n" not in str(caught.value)
     middle = len(whole) // 3

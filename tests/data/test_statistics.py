@@ -10,9 +10,7 @@ from hmn.data.statistics import KNOWN, SMALLEST_STD, measure, normalisation_for
 
 
 def test_measure_agrees_with_float64_over_all_pixels() -> None:
-    pixels = torch.randint(0, 256, (5000, 3, 4, 5), generator=torch.Generator().manual_seed(0)).to(
-        torch.uint8
-    )
+    pixels = torch.randint(0, 256, (5000, 3, 4, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     pixels[:, 1] //= 3
     slow = (pixels.double() / 255).transpose(0, 1).reshape(3, -1)
     measured = measure(pixels)
@@ -34,7 +32,5 @@ def test_constants_only_for_the_name_in_its_own_shape() -> None:
 
 def test_the_documented_table_is_the_one_in_use() -> None:
     rows = re.findall(r"^\| ([a-z0-9-]+) +\| ([\d. ]+)\| ([\d. ]+)\|", statistics.__doc__ or "", flags=re.M)
-    told = {
-        name: (tuple(map(float, mean.split())), tuple(map(float, std.split()))) for name, mean, std in rows
-    }
+    told = {name: (tuple(map(float, mean.split())), tuple(map(float, std.split()))) for name, mean, std in rows}
     assert told == {name: tuple(constants) for name, (_, constants) in KNOWN.items()}

@@ -27,9 +27,7 @@ def write_mnist(root: Path, folder: str = "MNIST") -> np.ndarray:
     images = RNG.integers(0, 256, (30, 28, 28), dtype=np.uint8)
     for stem, count in (("train", 30), ("t10k", 10)):
         write_idx(root / folder / "raw" / f"{stem}-images-idx3-ubyte", images[:count])
-        write_idx(
-            root / folder / "raw" / f"{stem}-labels-idx1-ubyte", (np.arange(count) % 10).astype(np.uint8)
-        )
+        write_idx(root / folder / "raw" / f"{stem}-labels-idx1-ubyte", (np.arange(count) % 10).astype(np.uint8))
     return images
 
 
@@ -110,9 +108,7 @@ def test_download_happens_only_when_asked(tmp_path: Path, monkeypatch: pytest.Mo
         write_mnist(Path(self.root))
 
     monkeypatch.setattr(MNIST, "download", fetch)
-    with pytest.raises(
-        UserError, match=r"mnist: not found in .*: pass --download to fetch it, or pass --data-dir"
-    ):
+    with pytest.raises(UserError, match=r"mnist: not found in .*: pass --download to fetch it, or pass --data-dir"):
         load_data("mnist", data_dir=tmp_path / "d")
     assert not asked and not (tmp_path / "d").exists()
     assert len(load_data("mnist", data_dir=tmp_path / "d", download=True).train) == 30

@@ -30,7 +30,11 @@ def gradient_matching(
 
 
 def feature_matching(
-    net: nn.Module, real: tuple[Tensor, Tensor], generated: tuple[Tensor, Tensor], *, cross_entropy_weight: float
+    net: nn.Module,
+    real: tuple[Tensor, Tensor],
+    generated: tuple[Tensor, Tensor],
+    *,
+    cross_entropy_weight: float,
 ) -> tuple[Tensor, Tensor]:
     """Loss and gradient for the generated images; every mean is a Python loop over the images of a class."""
     net = copy.deepcopy(net).double()

@@ -58,7 +58,12 @@ class Hmn(Container):
         super().__init__()
         if len(class_names) != shape.num_classes:
             raise ValueError(f"{len(class_names)} class names for {shape.num_classes} classes: expected one for each.")
-        self.shape, self.class_names, self.normalisation, self.folded = shape, class_names, normalisation, folded
+        self.shape, self.class_names, self.normalisation, self.folded = (
+            shape,
+            class_names,
+            normalisation,
+            folded,
+        )
         generator = generator or torch.Generator().manual_seed(0)
         side, classes = shape.memory_size, shape.num_classes
 
@@ -99,17 +104,21 @@ class Hmn(Container):
         for position in (0, 1):
             if not self.folded:
                 hidden = self.norms[position](hidden)
-            hidden = F.leaky_relu(hidden, 0.1)
-            hidden = self.decoder[position + 1](hidden)
+            hidden = self._layer(position + 1)(F.leaky_relu(hidden, 0.1))
         images = _resized(torch.sigmoid(hidden), self.image_shape[1:])
         return images[:1] if alone else images
+
+    def _layer(self, position: int) -> _Layer:
+        layer = self.decoder[position]
+        assert isinstance(layer, _Layer)
+        return layer
 
     def _first_layer(self, index: Tensor) -> Tensor:
         """Before the first BatchNorm, [b, hidden, 2m, 2m].
 
         The layer is linear: the share of the data set and of the class is computed once a class, not once an image.
         """
-        first = self.decoder[0]
+        first = self._layer(0)
         shared, own = first.weight.split([self.shape.dataset_features + self.shape.class_channels,
                                           self.shape.instance_channels])  # fmt: skip
         features = torch.cat([self._dataset_features(), self.class_memory], dim=1)
@@ -145,8 +154,9 @@ class Hmn(Container):
         final.load_state_dict({k: v for k, v in self.state_dict().items() if not k.startswith("norms.")})
         for position, norm in enumerate(self.norms):
             mean, variance = final._statistics(position)
+            assert isinstance(norm, nn.BatchNorm2d)
             scale = norm.weight.detach() / (variance + BATCH_NORM_EPS).sqrt()
-            layer = final.decoder[position]
+            layer = final._layer(position)
             layer.weight.data.mul_(scale.view(1, -1, 1, 1))
             layer.bias.data.sub_(mean).mul_(scale).add_(norm.bias.detach())
         return final
@@ -168,8 +178,8 @@ class Hmn(Container):
     def _hidden_chunks(self, position: int) -> Iterator[Tensor]:
         for index in torch.arange(len(self), device=self.labels.device).split(512):
             hidden = self._first_layer(index)
-            for layer in self.decoder[1 : position + 1]:
-                hidden = layer(F.leaky_relu(hidden, 0.1))
+            for earlier in range(1, position + 1):
+                hidden = self._layer(earlier)(F.leaky_relu(hidden, 0.1))
             yield hidden
 
 
@@ -197,5 +207,3 @@ def _resized(images: Tensor, size: tuple[int, ...] | list[int]) -> Tensor:
     if images.shape[-2:] == tuple(size):
         return images
     return F.interpolate(images, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
-
-

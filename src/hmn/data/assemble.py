@@ -35,9 +35,7 @@ def assemble(
         found = f"1 class ({decoded.class_names[0]})" if decoded.class_names else "no class"
         raise UserError(f"{where}: found {found} with images: expected at least 2 classes")
     if decoded.test is None:
-        rest, taken = stratified_indices(
-            torch.from_numpy(decoded.train.labels), share=test_share, seed=split_seed
-        )
+        rest, taken = stratified_indices(torch.from_numpy(decoded.train.labels), share=test_share, seed=split_seed)
         train, test = pick(decoded.train, rest.numpy()), pick(decoded.train, taken.numpy())
     else:
         train, test = decoded.train, decoded.test
@@ -71,14 +69,10 @@ def training_set(decoded: Decoded, *, like: RealData, where: str) -> RealData:
     for name in decoded.class_names:
         if name not in label_of:
             some = ", ".join(like.class_names[:5])
-            raise UserError(
-                f"{where}: class {name!r} is not one of {like.name}'s {like.num_classes}: {some}, ..."
-            )
+            raise UserError(f"{where}: class {name!r} is not one of {like.name}'s {like.num_classes}: {some}, ...")
     if decoded.train.pixels.shape[1:] != like.image_shape:
         expected = " x ".join(map(str, like.image_shape))
-        raise UserError(
-            f"{where}: images are {shape_words(decoded.train)}: expected {expected} as in {like.name}"
-        )
+        raise UserError(f"{where}: images are {shape_words(decoded.train)}: expected {expected} as in {like.name}")
     new_label = np.array([label_of[name] for name in decoded.class_names], dtype=np.int64)
     return RealData(
         pixels=torch.from_numpy(decoded.train.pixels),
@@ -100,9 +94,7 @@ def drop_small_classes(decoded: Decoded, *, needed: int, where: str, skip_bad: b
         who = f"class {decoded.class_names[label]!r} (label {label})"
         if counts[label] == 0:
             raise UserError(f"{where}: {who} has no training images: add some or remove the class")
-        raise UserError(
-            f"{where}: {who} has 1 image: splitting off a test set needs 2; add one or give a test split"
-        )
+        raise UserError(f"{where}: {who} has 1 image: splitting off a test set needs 2; add one or give a test split")
     train, lost_train = without_classes(decoded.train, small, len(counts))
     test, lost_test = without_classes(decoded.test, small, len(counts)) if decoded.test else (None, 0)
     names = tuple(class_name for i, class_name in enumerate(decoded.class_names) if i not in small)

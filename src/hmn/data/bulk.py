@@ -86,9 +86,7 @@ def allocate(count: int, shape: tuple[int, ...], title: str) -> np.ndarray:
         return np.empty((count, *shape), dtype=np.uint8)
     except MemoryError:
         gib = count * int(np.prod(shape)) / 2**30
-        raise UserError(
-            f"{title}: {count} images need {gib:.1f} GiB of memory: pass a smaller --size"
-        ) from None
+        raise UserError(f"{title}: {count} images need {gib:.1f} GiB of memory: pass a smaller --size") from None
 
 
 def decode_chunks(
@@ -126,9 +124,7 @@ def decode_chunk(
         if pixels.array.shape != canvas.shape[1:]:
             height, width = pixels.array.shape[1:]
             expected = f"{canvas.shape[3]} x {canvas.shape[2]} like {first_name}"
-            raise UserError(
-                f"{item.name} is {width} x {height}, not {expected}: pass --size to make all equal"
-            )
+            raise UserError(f"{item.name} is {width} x {height}, not {expected}: pass --size to make all equal")
         canvas[position] = pixels.array
         filled.append(position)
         colour |= pixels.colour

@@ -63,9 +63,7 @@ def decode_image(data: bytes | Path, name: str, *, size: int | None, channels: i
             width, height = opened.size
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and width * height > limit:
-                raise UnreadableImage(
-                    f"{name}: {width} x {height} pixels is over Pillow's safety limit of {limit}"
-                )
+                raise UnreadableImage(f"{name}: {width} x {height} pixels is over Pillow's safety limit of {limit}")
             opened.load()
             picture, colour = eight_bit(opened, name)
         if size is not None:

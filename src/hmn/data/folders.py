@@ -57,9 +57,7 @@ def list_folders(root: Path, options: ReadOptions) -> Listing:
 def subfolders(root: Path) -> tuple[str, ...]:
     """Names of the visible folders in root, sorted."""
     try:
-        found = [
-            entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")
-        ]
+        found = [entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")]
     except OSError as error:
         raise UserError(f"{root}: cannot list the folder: {error.strerror or error}") from None
     return tuple(sorted(found))
@@ -76,9 +74,7 @@ def class_folders(root: Path) -> tuple[str, ...]:
         hint = "images, but no class folders" if images_below(root) else "neither class folders nor images"
         raise UserError(f"{root}: {hint}: expected one folder of images per class")
     if not any(images_below(root / name) for name in names):
-        raise UserError(
-            f"{root}: no images in its {len(names)} folders: expected one folder of images per class"
-        )
+        raise UserError(f"{root}: no images in its {len(names)} folders: expected one folder of images per class")
     return names
 
 
@@ -88,9 +84,7 @@ def images_below(folder: Path) -> list[Path]:
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
-            Path(parent, name)
-            for name in sorted(files)
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+            Path(parent, name) for name in sorted(files) if name.lower().endswith(SUFFIXES) and not name.startswith(".")
         ]
     return found
 
@@ -137,9 +131,7 @@ def read_listing(listing: Listing, root: Path, options: ReadOptions, *, kind: st
 
     if not options.cache:
         return read()
-    content = fingerprint(
-        ((path.relative_to(root).as_posix(), path) for path, _ in files), skip_bad=options.skip_bad
-    )
+    content = fingerprint(((path.relative_to(root).as_posix(), path) for path, _ in files), skip_bad=options.skip_bad)
     # The labels too: Tiny ImageNet's lie in a text file, and a name may be given another order of classes.
     labels = [label for _, label in files]
     shape = {"labels": labels, "train": len(listing.train), "classes": listing.class_names}

@@ -97,9 +97,7 @@ def word_names(path: Path, wnids: tuple[str, ...]) -> tuple[str, ...]:
             words[wnid] = text.split(",")[0].strip()
     names = [words.get(wnid) or wnid for wnid in wnids]
     counts = Counter(names)
-    return tuple(
-        name if counts[name] == 1 else f"{name} ({wnid})" for name, wnid in zip(names, wnids, strict=True)
-    )
+    return tuple(name if counts[name] == 1 else f"{name} ({wnid})" for name, wnid in zip(names, wnids, strict=True))
 
 
 def read_lines(path: Path) -> list[str]:
@@ -135,9 +133,7 @@ def read_imagenet10(root: Path, options: ReadOptions) -> Decoded:
                 break
         else:
             if (root / "val").is_dir():
-                raise UserError(
-                    f"{root / 'val'}: no class folders: sort the validation images into val/<wnid>/ first"
-                )
+                raise UserError(f"{root / 'val'}: no class folders: sort the validation images into val/<wnid>/ first")
     return read_listing(Listing(train, test, tuple(IMAGENET10.values())), root, options, kind="imagenet-10")
 
 

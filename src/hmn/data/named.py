@@ -34,9 +34,7 @@ def data_roots(data_dir: Path | None) -> list[Path]:
     Raises:
         UserError: the folder given, or $HMN_DATA, is not a folder.
     """
-    told, source = (
-        (data_dir, "--data-dir") if data_dir is not None else (os.environ.get("HMN_DATA"), "$HMN_DATA")
-    )
+    told, source = (data_dir, "--data-dir") if data_dir is not None else (os.environ.get("HMN_DATA"), "$HMN_DATA")
     if told:
         root = Path(told).expanduser()
         if root.exists() and not root.is_dir():

@@ -47,9 +47,7 @@ def decode_npz(path: Path, options: ReadOptions) -> Decoded:
         pairs = [find_pair(arrays, ()), pairs[1]]
     if pairs[0] is None:
         held = ", ".join(arrays) or "nothing"
-        raise UserError(
-            f"{path}: holds {held}: expected arrays images and labels, or x_train, y_train, x_test, y_test"
-        )
+        raise UserError(f"{path}: holds {held}: expected arrays images and labels, or x_train, y_train, x_test, y_test")
     names, label_arrays = number_classes(path, arrays, [pair for pair in pairs if pair is not None])
     parts, skipped = [], 0
     for pair, labels in zip([pair for pair in pairs if pair is not None], label_arrays, strict=True):
@@ -113,9 +111,7 @@ def number_classes(
     if raw[0].dtype.kind in "US":
         found = np.unique(raw[0])
         position = {name: label for label, name in enumerate(found.tolist())}
-        numbered = [
-            np.array([position.get(name, -1) for name in labels.tolist()], dtype=np.int64) for labels in raw
-        ]
+        numbered = [np.array([position.get(name, -1) for name in labels.tolist()], dtype=np.int64) for labels in raw]
         return tuple(name.decode() if isinstance(name, bytes) else name for name in found.tolist()), numbered
     try:
         numbered = [labels.astype(np.int64) for labels in raw]
@@ -163,9 +159,7 @@ def to_nchw(images: np.ndarray, *, where: str) -> np.ndarray:
     if images.ndim == 3:
         return images[:, None]
     if images.ndim != 4:
-        raise UserError(
-            f"{where} has shape {list(images.shape)}: expected [n, h, w], [n, h, w, c] or [n, c, h, w]"
-        )
+        raise UserError(f"{where} has shape {list(images.shape)}: expected [n, h, w], [n, h, w, c] or [n, c, h, w]")
     first, last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
     if first == last:
         what = "either axis could be the channels" if first else "no axis of 1 or 3 channels"
@@ -183,6 +177,4 @@ def to_uint8(images: np.ndarray, *, where: str) -> np.ndarray:
     top = 1 if images.dtype.kind == "f" else 255
     if low < 0 or high > top:
         raise UserError(f"{where} spans {low:g}..{high:g}: expected {images.dtype} values in 0..{top}")
-    return (
-        (images * np.float32(255) + np.float32(0.5)).astype(np.uint8) if top == 1 else images.astype(np.uint8)
-    )
+    return (images * np.float32(255) + np.float32(0.5)).astype(np.uint8) if top == 1 else images.astype(np.uint8)

@@ -42,9 +42,7 @@ def find_shards(root: Path) -> dict[str, list[Path]]:
     for name in SUBFOLDERS:
         found = sorted((root / name).glob("*.parquet"))
         by_folder = [
-            (path, path.parent.name)
-            for word in SPLIT_OF_WORD
-            for path in (root / name / word).glob("*.parquet")
+            (path, path.parent.name) for word in SPLIT_OF_WORD for path in (root / name / word).glob("*.parquet")
         ]
         if found or by_folder:
             shards: dict[str, list[Path]] = {}
@@ -91,9 +89,7 @@ def check_complete(paths: list[Path]) -> None:
                 )
 
 
-def decode_parquet(
-    train: list[Path], test: list[Path] | None, options: ReadOptions, *, title: str
-) -> Decoded:
+def decode_parquet(train: list[Path], test: list[Path] | None, options: ReadOptions, *, title: str) -> Decoded:
     """Read the labels of all shards, then decode the images shard by shard."""
     columns = find_columns(train[0], options)
     raw = [read_labels(path, columns) for path in train + (test or [])]
@@ -102,14 +98,11 @@ def decode_parquet(
     if test is not None:
         splits.append(take_rows(test, numbered[len(train) :], len(names), options))
     labels = np.concatenate([rows.labels for rows in splits])
-    items = (
-        item for rows in splits for path, keep in rows.shards for item in read_images(path, keep, columns)
-    )
+    items = (item for rows in splits for path, keep in rows.shards for item in read_images(path, keep, columns))
     bulk = decode_all(items, len(labels), options, title=title)
     in_train = int((bulk.kept < len(splits[0].labels)).sum())
     parts = [
-        Labelled(bulk.pixels[span], labels[bulk.kept[span]])
-        for span in (slice(0, in_train), slice(in_train, None))
+        Labelled(bulk.pixels[span], labels[bulk.kept[span]]) for span in (slice(0, in_train), slice(in_train, None))
     ]
     skipped = sum(rows.dropped for rows in splits) + len(labels) - len(bulk.kept)
     return Decoded(parts[0], parts[1] if test is not None else None, names, skipped)
@@ -139,9 +132,7 @@ def number_classes(
     if training.dtype.kind == "U":
         names = tuple(name for name in np.unique(training).tolist() if name)
         position = {name: label for label, name in enumerate(names)}
-        return names, [
-            np.array([position.get(str(t), -1) for t in texts.tolist()], dtype=np.int64) for texts in raw
-        ]
+        return names, [np.array([position.get(str(t), -1) for t in texts.tolist()], dtype=np.int64) for texts in raw]
     if columns.class_names is not None:
         return columns.class_names, raw
     num_classes = count_classes(training, where=f"{paths[0]}: column {columns.label}")

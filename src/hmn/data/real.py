@@ -33,9 +33,7 @@ class RealData:
     def __post_init__(self) -> None:
         if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4 or self.pixels.shape[1] not in (1, 3):
             got = f"{self.pixels.dtype} {list(self.pixels.shape)}"
-            raise UserError(
-                f"{self.name}: pixels are {got}: expected uint8 [n, c, h, w] with 1 or 3 channels"
-            )
+            raise UserError(f"{self.name}: pixels are {got}: expected uint8 [n, c, h, w] with 1 or 3 channels")
         if self.labels.dtype != torch.int64 or self.labels.shape != self.pixels.shape[:1]:
             got = f"{self.labels.dtype} {list(self.labels.shape)}"
             raise UserError(f"{self.name}: labels are {got}: expected int64 [{len(self.pixels)}]")

@@ -45,17 +45,13 @@ def read_torchvision(name: str, root: Path, options: ReadOptions, *, download: b
         raise UserError(f"{name}: torchvision's files need torchvision: pip install 'hmn[vision]'") from None
     parts, class_names = [], tuple(map(str, range(known.num_classes)))
     for train in (True, False):
-        which: dict[str, Any] = (
-            {"split": "train" if train else "test"} if name == "svhn" else {"train": train}
-        )
+        which: dict[str, Any] = {"split": "train" if train else "test"} if name == "svhn" else {"train": train}
         try:
             root.mkdir(parents=True, exist_ok=True)
             loaded = getattr(datasets, known.loader)(str(root), download=download, **which)
         except ModuleNotFoundError as error:  # scipy, for SVHN's .mat files
             raise UserError(f"{name}: needs {error.name}: pip install {error.name}") from None
-        except (
-            Exception
-        ) as error:  # torchvision lets through whatever the files make NumPy, zlib or urllib say
+        except Exception as error:  # torchvision lets through whatever the files make NumPy, zlib or urllib say
             what = "download" if download else "read"
             reason = " ".join(str(error).split()) or type(error).__name__
             raise UserError(f"{root}: cannot {what} {name}: {reason}") from None

@@ -42,9 +42,7 @@ class DenseNet(Net):
     Source: arXiv:1608.06993.
     """
 
-    def __init__(
-        self, growth: int, num_classes: int, image_shape: tuple[int, int, int], *, norm: str
-    ) -> None:
+    def __init__(self, growth: int, num_classes: int, image_shape: tuple[int, int, int], *, norm: str) -> None:
         super().__init__()
         require_side("densenet121", image_shape, 16 if norm == "instance" else 8)
         channels = 2 * growth

@@ -89,7 +89,7 @@ def _norm(tensors: list[nn.Parameter] | list[Tensor]) -> Tensor:
 
 @contextmanager
 def moved(kernels: list[nn.Parameter], direction: list[Tensor], step: Tensor) -> Iterator[None]:
-    """Inside, the kernels stand at kernel + step * direction, and ask for no gradient; after it, to the bit as before."""
+    """Inside, the kernels stand at kernel + step * direction and ask for no gradient; afterwards as before."""
     before = [kernel.data for kernel in kernels]
     for kernel, along in zip(kernels, direction, strict=True):
         kernel.data = torch.addcmul(kernel.data, along, step)

@@ -137,9 +137,7 @@ def accuracy(
     return 100 * int(correct) / len(source)
 
 
-def _batch(
-    source: Source, index: Tensor, device: torch.device, normalisation: Normalisation | None = None
-) -> Batch:
+def _batch(source: Source, index: Tensor, device: torch.device, normalisation: Normalisation | None = None) -> Batch:
     """Normalised images and labels at `index` on `device`."""
     with torch.no_grad():
         images = source.images(index).to(device)
