@@ -71,7 +71,7 @@ def test_bits_do_not_depend_on_threads() -> None:
         for threads in (1, 2):
             torch.set_num_threads(threads)
             results.append(apply(images, params))
-            alone = [apply(images[i : i + 1], params.select(torch.tensor([i]))) for i in range(6)]
+            alone = [apply(images[i : i + 1], params.expand(torch.tensor([i]))) for i in range(6)]
             results.append(torch.cat(alone))
     finally:
         torch.set_num_threads(before)

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+import hmn.condense as loop
 from hmn.checkpoint import load_checkpoint, save_checkpoint
 from hmn.condense import CondenseRecord, CondenseState, condense, lr_factor
 from hmn.containers import Hmn
 from hmn.data.real import RealData
-from hmn.data.source import Normalisation
+from hmn.data.source import Batch, Normalisation
+from hmn.objectives import Match
 from hmn.plan import plan
 from hmn.settings import CondenseConfig, NetworkConfig, StartConfig
 from hmn.start import choose_targets, reconstruction_step
@@ -96,6 +98,47 @@ def test_saved_anywhere_and_restored_ends_with_the_same_bits(tmp_path: Path, sto
     restored.load_state_dict(load_checkpoint(tmp_path / "c.safetensors"), config, real)
     assert finish(restored, real, config) == records[stop_after:]
     assert torch.equal(parameters(restored), parameters(whole))
+
+
+def test_siamese_augmentation_is_the_same_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same pixels as real and as generated images leave the loop's augmentation as the same bits."""
+    real = toy()
+    state = new(CONFIG, real)
+    state.begin_network(CONFIG.network, real)
+    seen: list[tuple[Batch, Batch]] = []
+
+    def spy(net: object, real_batch: Batch, generated: Batch, **_: object) -> Match:
+        seen.append((real_batch, generated))
+        return Match(torch.zeros(()), torch.zeros_like(generated.images))
+
+    monkeypatch.setattr("hmn.condense.feature_match", spy)
+    config = replace(CONFIG, real_per_class=10)  # every image of a class, in the order that the loop draws
+    group = torch.tensor([2, 0])
+    images = real.images(torch.arange(30))
+    chosen = torch.isin(real.labels, group)
+    loop._match(state, real, config, group, images[chosen], real.labels[chosen])
+    real_batch, generated = seen[0]
+    for label in (0, 2):
+        found, wanted = (
+            sorted(image.flatten().tolist() for image in batch.images[batch.labels == label])
+            for batch in (real_batch, generated)
+        )
+        assert found == wanted and len(found) == 10
+    assert not torch.equal(generated.images, real.normalisation.apply(images[chosen]))
+
+
+def test_small_data_fill_every_batch_of_an_update() -> None:
+    """Three times eight images out of thirty; and forty of thirty."""
+    real = toy()
+    for batches, size in ((3, 8), (5, 8)):
+        config = replace(CONFIG, network=replace(CONFIG.network, update_batch_size=size))
+        state = new(config, real)
+        state.begin_network(config.network, real)
+        assert state.net is not None and state.net_optimizer is not None
+        sizes: list[int] = []
+        state.net.register_forward_pre_hook(lambda _, args, sizes=sizes: sizes.append(len(args[0])))
+        loop._update_network(state, real, config, batches=batches)
+        assert sizes == [size] * batches
 
 
 def test_reconstruction_lowers_the_error() -> None:

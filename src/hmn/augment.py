@@ -57,8 +57,6 @@ class AugmentParams:
         index = index.cpu()
         return replace(self, **{name: rows[index] for name, rows in vars(self).items() if rows is not None})
 
-    select = expand
-
 
 def operations(strategy: str) -> frozenset[str]:
     """The operations that a strategy such as "color_crop_cutout" lists; none of them for "none".

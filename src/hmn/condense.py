@@ -166,16 +166,17 @@ def _match_groups(state: CondenseState, real: RealData, config: CondenseConfig, 
     # All classes are rendered together even where few of them are matched: BatchNorm sees the images of all.
     index = _choose_generated(state, config)
     rendered = container.images(index.to(device))
-    leaf = rendered.detach().requires_grad_()
+    image_grad = torch.zeros_like(rendered)
     labels = container.labels[index.to(device)]
     total = torch.zeros((), device=device)
     for group in groups:
         rows = torch.isin(labels, group.to(device)).nonzero()[:, 0]
-        match, augmented = _match(state, real, config, group, leaf[rows], labels[rows])
-        augmented.backward(match.image_grad)
+        images = rendered.detach()[rows].requires_grad_()
+        match, augmented = _match(state, real, config, group, images, labels[rows])
+        image_grad[rows] = torch.autograd.grad(augmented, images, match.image_grad)[0]
         total = total + match.loss
     state.optimizer.zero_grad()
-    rendered.backward(leaf.grad)
+    rendered.backward(image_grad)
     return total
 
 
@@ -232,7 +233,9 @@ def _update_network(state: CondenseState, real: RealData, config: CondenseConfig
     assert net is not None and optimizer is not None
     device = state.container.labels.device
     augment = without_cutout(config.augment) if settings.cutmix_probability > 0 else config.augment
-    order = torch.randperm(len(real), generator=state.generator)[: batches * settings.update_batch_size]
+    wanted = batches * settings.update_batch_size
+    rounds = -(-wanted // len(real))  # small data are gone through more than once
+    order = torch.cat([torch.randperm(len(real), generator=state.generator) for _ in range(rounds)])[:wanted]
     for index in order.split(settings.update_batch_size):
         images = real.normalisation.apply(real.images(index).to(device))
         params = draw(augment, len(index), real.image_shape, state.generator, one_choice=True)

@@ -38,4 +38,5 @@ def protocol(name: str, dataset: str, ipc: int) -> TrainConfig:
         raise UserError(f"ipc={ipc}: expected at least 1 image per class.")
     lr, epochs = _PAPER.get(dataset, _PAPER["cifar10"])
     column = 0 if ipc <= 1 else 1 if ipc <= 10 else 2
-    return TrainConfig(lr=lr, epochs=epochs[column], steps=_STEPS.get(name))
+    cutmix = 1.0 if dataset == "imagenet-10" else 0.5  # as IDC's code has it
+    return TrainConfig(lr=lr, epochs=epochs[column], steps=_STEPS.get(name), cutmix_probability=cutmix)

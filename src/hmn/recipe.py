@@ -37,7 +37,7 @@ def recipe(name: str, *, dataset: str, ipc: int, image_shape: tuple[int, int, in
     width = 64 if net == "convnet2" else None  # a quarter of the cost of 128
     evaluate = EvaluateConfig(net=net, width=width, protocol={"paper": "paper", "cpu": "short", "quick": "quick"}[name])
     if name == "paper":
-        condense, cost = _paper(dataset, net), "200,000 sweeps: hours on a GPU, weeks on a laptop's CPU"
+        condense, cost = _paper(dataset, net), "200,000 sweeps: not run to its end yet; weeks or more on a CPU"
     elif name == "cpu":
         condense, cost = (
             _cpu(net),
@@ -49,7 +49,7 @@ def recipe(name: str, *, dataset: str, ipc: int, image_shape: tuple[int, int, in
 
 
 def _network(image_shape: tuple[int, int, int]) -> str:
-    """ConvNet-3 to 32 pixels, ConvNet-4 to 64 and above that ResNetAP-10, as the literature has them.
+    """ConvNet-3 below 64 pixels, ConvNet-4 from there and ResNetAP-10 from 96, as the literature has them.
 
     Below 16 pixels ConvNet-2: a third pooling would leave less than 2x2 positions.
     """

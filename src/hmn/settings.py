@@ -92,8 +92,8 @@ class CondenseConfig:
     """gradient: match weight gradients (the paper). features: match class means of features, with cross-entropy."""
     distance: Literal["squared", "absolute"] = "squared"
     """Distance of gradients, summed over all convolution kernels."""
-    cross_entropy_weight: float = 10.0
-    """features only: weight of the trained network's cross-entropy on the generated images."""
+    cross_entropy_weight: float = 1.0
+    """features only: weight of the trained network's cross-entropy, averaged over a class and summed over classes."""
     epochs: int = 1000
     """Fresh networks."""
     inner_steps: int = 200

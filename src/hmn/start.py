@@ -43,7 +43,7 @@ def reconstruction_step(
     """
     everything = len(container) <= batch
     index = torch.arange(len(container)) if everything else torch.randperm(len(container), generator=generator)[:batch]
-    index = index.to(container.labels.device)
-    error = (container.images(index) - real.images(targets[index]).to(container.labels.device)).square()
+    device = container.labels.device
+    error = (container.images(index.to(device)) - real.images(targets[index]).to(device)).square()
     error.flatten(1).sum(1).mean().backward()
     return error.detach().mean()

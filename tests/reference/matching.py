@@ -40,7 +40,10 @@ def feature_matching(
     net = copy.deepcopy(net).double()
     images = generated[0].detach().double().requires_grad_()
     stages_real, stages = net.features(real[0].double()), net.features(images)  # type: ignore[operator]
-    loss = cross_entropy_weight * F.cross_entropy(net(images), generated[1])
+    loss = torch.zeros((), dtype=torch.float64)
+    for label in sorted(set(generated[1].tolist())):
+        of_class = generated[1] == label
+        loss = loss + cross_entropy_weight * F.cross_entropy(net(images)[of_class], generated[1][of_class])
     for real_stage, stage in zip(stages_real, stages, strict=True):
         for label in sorted(set(generated[1].tolist())):
             mean_real = sum(f for f, y in zip(real_stage, real[1].tolist(), strict=True) if y == label)

@@ -49,7 +49,7 @@ class Container(nn.Module, ABC):
 
     @abstractmethod
     def finalised(self) -> Self:
-        """A copy in which every image is independent of the others, ready to be stored."""
+        """The container in a form in which every image is independent of the others, ready to be stored."""
 
     def render_all(self) -> Tensor:
         """Every image, float32 [n, c, h, w] in [0, 1], without gradients."""

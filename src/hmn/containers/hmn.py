@@ -25,8 +25,8 @@ def subpixel_kernel(weight: Tensor) -> Tensor:
     """The 3x3 kernel [4 out, in, 3, 3] whose convolution, pixel-shuffled by 2, is the transposed convolution.
 
     `weight` is [in, out, 4, 4] of ConvTranspose2d(kernel 4, stride 2, padding 1). Every output pixel sees a 2x2
-    window of its input; the four parities become channels of one dense convolution, which CPUs run two to three
-    times faster (benchmarks/bench_generate.py).
+    window of its input; the four parities become channels of one dense convolution, which CPUs run faster
+    (benchmarks/bench_generate.py).
     """
     rows = weight.new_zeros(2, 3, 4)  # [parity, window, tap]
     for parity, taps in enumerate(_TAPS):
@@ -146,20 +146,20 @@ class Hmn(Container):
         return kept
 
     def finalised(self) -> Self:
-        """A copy with BatchNorm's statistics taken over all images, layer by layer, and folded into the weights."""
+        """The container with BatchNorm's statistics taken over all images and folded into the weights, by layers."""
         if self.folded:
             return self
         final = type(self)(self.shape, class_names=self.class_names, normalisation=self.normalisation, folded=True)
-        final = final.to(self.dataset_memory.device)
+        # On the CPU, whatever the container is on: the statistics are taken in float64, which not every device has.
         final.load_state_dict({k: v for k, v in self.state_dict().items() if not k.startswith("norms.")})
         for position, norm in enumerate(self.norms):
             mean, variance = final._statistics(position)
             assert isinstance(norm, nn.BatchNorm2d)
-            scale = norm.weight.detach() / (variance + BATCH_NORM_EPS).sqrt()
+            scale = norm.weight.detach().cpu() / (variance + BATCH_NORM_EPS).sqrt()
             layer = final._layer(position)
             layer.weight.data.mul_(scale.view(1, -1, 1, 1))
-            layer.bias.data.sub_(mean).mul_(scale).add_(norm.bias.detach())
-        return final
+            layer.bias.data.sub_(mean).mul_(scale).add_(norm.bias.detach().cpu())
+        return final.to(self.dataset_memory.device)
 
     @torch.no_grad()
     def _statistics(self, position: int) -> tuple[Tensor, Tensor]:

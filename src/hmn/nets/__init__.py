@@ -2,6 +2,6 @@
 
 from hmn.nets.base import Net
 from hmn.nets.build import NET_NAMES, build_net
-from hmn.nets.gate import Gate, forget_masks, record_masks, replay_masks
+from hmn.nets.gate import Gate, forget_masks, gates, record_masks, replay_masks
 
-__all__ = ["NET_NAMES", "Gate", "Net", "build_net", "forget_masks", "record_masks", "replay_masks"]
+__all__ = ["NET_NAMES", "Gate", "Net", "build_net", "forget_masks", "gates", "record_masks", "replay_masks"]

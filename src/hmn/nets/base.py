@@ -30,7 +30,7 @@ class Net(nn.Module, ABC):
 def normalise(channels: int, norm: str) -> nn.Module:
     """Instance norm (with scale and shift) for "instance", BatchNorm for "batch".
 
-    GroupNorm with a group per channel computes instance norm, and its double backward is faster.
+    GroupNorm with a group per channel computes instance norm.
     """
     return nn.GroupNorm(channels, channels) if norm == "instance" else nn.BatchNorm2d(channels)
 

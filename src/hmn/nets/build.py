@@ -49,6 +49,12 @@ def build_net(
         return _build(name, num_classes, image_shape, width)
 
 
+def width_of(name: str, width: int | None) -> int | None:
+    """The width that `build_net` gives a network: `width`, else the network's own; None where timm decides."""
+    kind = "convnet" if name.startswith("convnet") else name.removesuffix("-in")
+    return width if width is not None else _OWN_WIDTH.get(kind)
+
+
 def _build(name: str, num_classes: int, image_shape: tuple[int, int, int], width: int | None) -> Net:
     if name.startswith("timm/"):
         if width is not None:

@@ -17,10 +17,11 @@ from hmn.objectives.base import Match, frozen
 
 
 def feature_match(net: Net, real: Batch, generated: Batch, *, cross_entropy_weight: float) -> Match:
-    """Sum over classes and stages of squared distances of mean features, plus the weighted cross-entropy.
+    """Sum over classes: squared distances of mean features at every stage, plus the weighted mean cross-entropy.
 
-    Means are taken over a class's images, position by position; distances are sums of squares. Images are
-    augmented and normalised already. Every class of `generated` must be in `real`.
+    Being a sum over classes, it is the same whether classes are matched together or in groups. Means are taken over
+    a class's images, position by position; distances are sums of squares. Images are augmented and normalised
+    already. Every class of `generated` must be in `real`.
     """
     with torch.no_grad():
         targets = [_class_means(stage, real.labels) for stage in net.features(real.images)]
@@ -28,7 +29,8 @@ def feature_match(net: Net, real: Batch, generated: Batch, *, cross_entropy_weig
     images = generated.images.detach().requires_grad_()
     with frozen(net):
         stages = net.features(images)
-        loss = cross_entropy_weight * F.cross_entropy(net.head(stages[-1]), generated.labels)
+        each = F.cross_entropy(net.head(stages[-1]), generated.labels, reduction="none")
+        loss = cross_entropy_weight * _class_means(each[:, None], generated.labels).sum()
         for stage, target in zip(stages, targets, strict=True):
             means = _class_means(stage, generated.labels)
             loss = loss + (means[present] - target[present]).square().sum()

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmn.data.source import Batch
-from hmn.nets import forget_masks, record_masks, replay_masks
+from hmn.errors import UserError
+from hmn.nets import forget_masks, gates, record_masks, replay_masks
 from hmn.objectives.base import Match, convolution_kernels
 
 Distance = Literal["squared", "absolute"]
@@ -34,6 +35,7 @@ def gradient_match(net: nn.Module, real: Batch, generated: Batch, *, distance: D
 
     Images are augmented and normalised already. Every class of `generated` must be in `real`.
     """
+    check_network(net)
     kernels = convolution_kernels(net)
     total = torch.zeros((), device=generated.images.device)
     image_grad = torch.empty_like(generated.images)
@@ -45,6 +47,19 @@ def gradient_match(net: nn.Module, real: Batch, generated: Batch, *, distance: D
         total = total + match.loss
         image_grad[chosen] = match.image_grad
     return Match(total, image_grad)
+
+
+def check_network(net: nn.Module) -> None:
+    """Refuse a network whose kinks cannot be held: the finite difference would be silently wrong.
+
+    Raises:
+        UserError: the network has no gates (timm's), or takes maxima (VGG, large-image DenseNet).
+    """
+    if not gates(net) or any(isinstance(module, nn.MaxPool2d) for module in net.modules()):
+        raise UserError(
+            "gradient matching needs a network whose only kinks are hmn's own ReLUs, without max pooling: "
+            "choose convnetD, resnetap10, resnet18 or densenet121 for small images, or the objective 'features'."
+        )
 
 
 def _match_class(

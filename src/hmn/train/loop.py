@@ -33,7 +33,6 @@ class EpochRecord(NamedTuple):
     """Mean training loss over the epoch's images, with CutMix's mixed labels."""
     train_accuracy: float
     """Per cent, in training mode, against the images' own labels."""
-    margins: Tensor | None = None
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
@@ -118,15 +117,17 @@ def train(
 
 @torch.no_grad()
 def accuracy(
-    net: nn.Module, source: Source, *, batch_size: int = 500, normalisation: Normalisation | None = None
+    net: nn.Module, source: Source, *, batch_size: int | None = None, normalisation: Normalisation | None = None
 ) -> float:
     """Share of the source's images that `net` classifies rightly, in per cent, in evaluation mode.
 
-    `normalisation` is the one that the network was trained with: the source's own where none is given.
+    Without a `batch_size`, 500 small images at a time and fewer large ones. `normalisation` is the one that the
+    network was trained with: the source's own where none is given.
     """
     if len(source) == 0:
         raise UserError("there are no images to take an accuracy on.")
     device = next(net.parameters()).device
+    batch_size = batch_size or min(500, max(16, 2**21 // math.prod(source.image_shape)))
     was_training = net.training
     net.eval()
     correct = torch.zeros((), dtype=torch.int64, device=device)
