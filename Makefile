@@ -1,5 +1,6 @@
 # make demo   condense the embedded digits and measure the result (needs nothing but the base install)
-# make test   lint, types, import order, and every test
+# make test   lint, types, import order, and every test but the slow ones
+# make slow   the tests that take minutes, and those that need a GPU
 # make check  lint, types and import order only
 # make bench  every benchmark, one ratio a line
 # make clean  everything that the other targets made
@@ -10,7 +11,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-input
 CHECKED := src tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test slow check bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -43,7 +44,10 @@ check: .venv/.dev
 
 # Two test processes of one thread each: more threads than cores make every test slower.
 test: check
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=10 tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=10 -m "not slow and not gpu" tests
+
+slow: .venv/.dev
+	@$(BIN)/python -m pytest --durations=10 -m "slow or gpu" tests
 
 bench: .venv/.dev
 	@shopt -s nullglob; for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

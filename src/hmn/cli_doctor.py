@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from hmn import facts
@@ -10,13 +12,8 @@ from hmn.cli_data import Switch
 from hmn.runtime import keep_freed_memory
 
 EXTRAS = {
-    "vision": ("torchvision", "timm"),
+    "vision": ("torchvision", "timm", "scipy"),
     "data": ("pyarrow",),
-    "report": ("matplotlib", "jinja2"),
-    "hub": ("huggingface-hub",),
-    "tracking": ("tensorboard",),
-    "distributed": ("ray", "submitit"),
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
 }
 """Optional packages by the extra that installs them."""
 
@@ -52,7 +49,9 @@ def doctor(*, json: Switch = False) -> int:
     print_facts("extras", extras)
     console.print()
     folders = {
-        name: f"{path['path']}{'' if path['exists'] else ' (not there yet)'}" for name, path in found["folders"].items()
+        name: path["path"]
+        + (f" ({path['problem']})" if path["problem"] else "" if path["exists"] else " (not there yet)")
+        for name, path in found["folders"].items()
     }
     print_facts("folders", folders)
     return 0
@@ -85,5 +84,14 @@ def folders() -> dict[str, dict[str, Any]]:
     from hmn.data.cache import cache_folder
     from hmn.data.named import data_roots
 
-    found = {"data": data_roots(None)[0], "cache": cache_folder()}
-    return {name: {"path": str(path), "exists": path.exists()} for name, path in found.items()}
+    # A variable that names no folder stops the other verbs; here it is what is asked about.
+    told = os.environ.get("HMN_DATA")
+    found = {"data": Path(told).expanduser() if told else data_roots(None)[0], "cache": cache_folder()}
+    return {
+        name: {
+            "path": str(path),
+            "exists": path.exists(),
+            "problem": "is a file: expected a folder" if path.exists() and not path.is_dir() else None,
+        }
+        for name, path in found.items()
+    }
