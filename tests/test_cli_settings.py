@@ -57,6 +57,8 @@ def test_environment_is_converted_by_type() -> None:
             "HMN_CONDENSE_NETWORK_WIDTH": "none",
             "HMN_CONDENSE_START_KIND": "noise",
             "HMN_EVALUATE_SEEDS": "2",
+            "HMN_SEED": "5",
+            "HMN_IPC": "10",
             "HMN_DATA": "/somewhere",
             "PATH": "/bin",
         }
@@ -66,6 +68,8 @@ def test_environment_is_converted_by_type() -> None:
         "condense.network.width": None,
         "condense.start.kind": "noise",
         "evaluate.seeds": 2,
+        "seed": 5,
+        "ipc": 10,
     }
 
 
@@ -73,6 +77,7 @@ def test_environment_is_converted_by_type() -> None:
     ("name", "value", "message"),
     [
         ("HMN_CONDENSE_LRR", "1", "did you mean HMN_CONDENSE_LR?"),
+        ("HMN_SEED", "one", "expected a whole number"),
         ("HMN_CONDENSE_EPOCHS", "1.5", "expected a whole number"),
         ("HMN_CONDENSE_OBJECTIVE", "grad", "expected one of gradient, features"),
         ("HMN_CONDENSE_NETWORK_WIDTH", "wide", 'expected a whole number or "none"'),

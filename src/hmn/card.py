@@ -62,7 +62,7 @@ def card(ledger: Mapping[str, Any], normalisation: Normalisation, recipe: Recipe
         "|---|---|",
         f"| recipe | {_line(recipe.name)}, seed {recipe.seed}: [recipe.toml](recipe.toml) |",
         f"| cost | {_line(recipe.cost)} |",
-        *(f"| {_line(name)} | {_line(value)} |" for name, value in sorted(facts.items())),
+        *(f"| {_line(name)} | {_fact(value)} |" for name, value in sorted(facts.items())),
         "",
         "Method: Zheng et al., *Leveraging Hierarchical Feature Sharing for Efficient Dataset Condensation*, "
         "[arXiv:2310.07506](https://arxiv.org/abs/2310.07506).",
@@ -119,6 +119,13 @@ def _size(ledger: Mapping[str, Any]) -> list[str]:
 
 def _values(values: tuple[float, ...]) -> str:
     return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+
+
+def _fact(value: object) -> str:
+    """A fact in words: a table of versions as "hmn 0.1.0, torch 2.9.1"."""
+    if isinstance(value, Mapping):
+        return _line(", ".join(f"{name} {inner}" for name, inner in value.items()))
+    return _line(value)
 
 
 def _line(value: object) -> str:

@@ -51,7 +51,7 @@ def build_app() -> App:
         "generate": ("hmn.cli_artifact:generate", "Write the images of a condensed folder as files."),
         "show": ("hmn.cli_artifact:show", "Draw the images of a condensed folder as one picture."),
         "ledger": ("hmn.cli_ledger:ledger", "Count what a container stores, part by part."),
-        "plan": ("hmn.cli_ledger:plan", "Choose a container for a data set and a budget."),
+        "plan": ("hmn.cli_plan:plan", "Choose a container for a data set and a budget."),
         "doctor": ("hmn.cli_doctor:doctor", "Report versions, machine, extras and folders."),
     }
     for order, (name, (path, summary)) in enumerate(verbs.items()):
@@ -86,12 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("interrupted.", 130)
     except BrokenPipeError:
         # The reader of a pipe (head, less) has left: what it wanted, it has.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         return 0
     except OSError as error:
-        if error.filename is None or os.environ.get("HMN_DEBUG"):
+        if os.environ.get("HMN_DEBUG"):
             raise
-        return _fail(f"{error.strerror}: {error.filename}", 2 if error.errno in USER_MISTAKES else 1)
+        what = error.strerror or str(error) or type(error).__name__
+        place = "" if error.filename is None else f": {error.filename}"
+        return _fail(what + place, 2 if error.errno in USER_MISTAKES else 1)
 
 
 def share_cores() -> None:
@@ -112,7 +114,15 @@ def _usage_message(error: CycloptsError, tokens: Sequence[str]) -> str:
     return f"{message}{'' if message.endswith(('.', '?')) else '.'} See: {command}"
 
 
+def _silence_stdout() -> None:
+    """Send what stdout still holds nowhere: Python would complain about it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _fail(message: str, code: int) -> int:
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except OSError:  # the pipe's reader is gone, or the disk is full
+        _silence_stdout()
     print("hmn: " + " ".join(message.split()), file=sys.stderr)
     return code

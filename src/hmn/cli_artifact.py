@@ -61,6 +61,7 @@ def show(
     per_class: int = 10,
     classes: str | None = None,
     force: Switch = False,
+    json: Switch = False,
 ) -> int:
     """Draw the images of a condensed folder as one picture, a class a row.
 
@@ -76,6 +77,8 @@ def show(
         Names or numbers of classes, joined by commas (default: the first ten).
     force
         Write over the file.
+    json
+        Print JSON.
     """
     from hmn.artifact_load import load
     from hmn.picture import grid, save_png
@@ -88,9 +91,13 @@ def show(
     if per_class < 1:
         raise UserError(f"--per-class {per_class}: expected at least 1.")
     images = load(need_artifact(target))
-    chosen = 10 if classes is None else chosen_classes(classes, images.class_names)
-    save_png(grid(images.pixels, images.labels, images.class_names, per_class=per_class, classes=chosen), out)
-    results().print(str(out), markup=False, soft_wrap=True)
+    names = images.class_names
+    chosen = list(range(min(10, len(names)))) if classes is None else chosen_classes(classes, names)
+    save_png(grid(images.pixels, images.labels, names, per_class=per_class, classes=chosen), out)
+    if json:
+        print_json({"out": str(out), "classes": [names[label] for label in chosen], "per_class": per_class})
+    else:
+        results().print(str(out), markup=False, soft_wrap=True)
     return 0
 
 
@@ -104,7 +111,7 @@ def chosen_classes(text: str, names: Sequence[str]) -> list[int]:
     for part in (part.strip() for part in text.split(",")):
         if part in names:
             chosen.append(list(names).index(part))
-        elif part.isdigit() and int(part) < len(names):
+        elif part.isdecimal() and int(part) < len(names):
             chosen.append(int(part))
         else:
             listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json as json_module
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import Parameter
 
-from hmn.cli_console import ProgressView, command_line, duration, note, print_facts, print_json, results, size
-from hmn.cli_data import DEFAULT_RECIPE, RUN_FILE, SHAPING_FLAGS, DataFlags, Switch, read_data
-from hmn.cli_ledger import Chosen, choose_shape, images_per_class, print_ledger, shape_facts
+from hmn.cli_console import ProgressView, command_line, duration, note, print_facts, print_json, results
+from hmn.cli_data import DEFAULT_RECIPE, SHAPING_FLAGS, DataFlags, Switch, read_data
+from hmn.cli_ledger import Chosen, checked_ipc, choose_shape, images_per_class, memory_size, print_ledger, shape_facts
 from hmn.cli_settings import (
     CondenseFlags,
     EvaluateFlags,
@@ -25,6 +24,7 @@ from hmn.cli_settings import (
     given_flags,
     settings_of,
 )
+from hmn.cli_sources import read_run
 from hmn.errors import UserError
 from hmn.settings import Recipe
 
@@ -57,7 +57,7 @@ def condense(
 ) -> int:
     """Condense a data set into a folder.
 
-    Settings come from flags, then environment variables (HMN_CONDENSE_LR), then --config, then the recipe.
+    Settings come from flags, then environment variables (HMN_SEED, HMN_CONDENSE_LR), then --config, then the recipe.
 
     Parameters
     ----------
@@ -88,16 +88,18 @@ def condense(
     json
         Print JSON.
     """
+    from hmn.check import check_recipe
+
     if force and resume:
         raise UserError("--force begins anew and --resume goes on: give one of them.")
     from_file = given_file(config) if config is not None else {}
+    if recipe is not None and "cost" in from_file:
+        raise UserError(f"--recipe {recipe} and --config {config}, which is a whole recipe: give one of them.")
     own = {**given_environment(), **given_flags(condense, "condense"), **given_flags(evaluate, "evaluate")}
     own |= {} if seed is None else {"seed": seed}
-    ipc = ipc if ipc is not None else from_file.get("ipc")
-    if ipc is None:
-        raise UserError(f"{data}: give --ipc, the images per class whose floats are the budget.")
-    if ipc < 1:
-        raise UserError(f"--ipc {ipc}: expected at least 1 image per class.")
+    ipc = checked_ipc(
+        data, next((value for value in (ipc, own.pop("ipc", None)) if value is not None), from_file.get("ipc"))
+    )
     if not checkpoint_seconds >= 0:
         raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
     flags = data_flags or DataFlags()
@@ -109,6 +111,7 @@ def condense(
         real_per_class=int(train.labels.bincount(minlength=train.num_classes).min()), images=images,
     )  # fmt: skip
     settings = resolve(recipe, from_file, own, splits, ipc)
+    check_recipe(settings, image_shape=train.image_shape, num_classes=train.num_classes)
     job = Job(data=data, data_flags=flags, splits=splits, chosen=chosen, recipe=settings, out=out, dtype=dtype)
     if dry_run:
         print_plan(job, as_json=json)
@@ -132,30 +135,36 @@ class Job:
 def told_about_skipped(splits: Splits) -> None:
     """Say how many bad images were left out."""
     if splits.skipped:
-        note(f"{splits.skipped:,} bad images were skipped.")
+        note(f"{splits.skipped:,} bad {'image was' if splits.skipped == 1 else 'images were'} skipped.")
 
 
 def resolve(name: str | None, from_file: Mapping[str, Any], own: Mapping[str, Any], splits: Splits, ipc: int) -> Recipe:
     """The recipe with the file's settings, then one's own, put over it."""
+    from hmn.recipe import RECIPES
     from hmn.recipe import recipe as named_recipe
 
-    if "cost" in from_file:  # a whole recipe, as a run writes it; TOML has no null, so what is absent is None
-        absent = {
-            setting.path: None
-            for setting in settings_of(Recipe)
-            if NoneType in get_args(setting.kind) and setting.path not in from_file
-        }
-        whole = {**absent, **from_file, "ipc": ipc}
-        base = Recipe(name=from_file.get("name", "file"), cost=from_file["cost"], ipc=ipc)
-        return changed(replace(changed(base, whole), name=base.name), own)
-    base = named_recipe(
-        name or from_file.get("name", DEFAULT_RECIPE),
-        dataset=splits.name,
-        ipc=ipc,
-        image_shape=splits.train.image_shape,
-        num_classes=splits.train.num_classes,
-    )
-    return changed(base, {**{path: value for path, value in from_file.items() if path not in ("name", "ipc")}, **own})
+    def named(name: str) -> Recipe:
+        train = splits.train
+        return named_recipe(
+            name, dataset=splits.name, ipc=ipc, image_shape=train.image_shape, num_classes=train.num_classes
+        )
+
+    if "cost" not in from_file:
+        base = named(name or from_file.get("name", DEFAULT_RECIPE))
+        return changed(
+            base, {**{path: value for path, value in from_file.items() if path not in ("name", "ipc")}, **own}
+        )
+    # A whole recipe, as a run writes it; TOML has no null, so what is absent is None.
+    absent = {
+        setting.path: None
+        for setting in settings_of(Recipe)
+        if NoneType in get_args(setting.kind) and setting.path not in from_file
+    }
+    title = from_file.get("name", "file")
+    whole = changed(Recipe(name=title, cost=from_file["cost"], ipc=ipc), {**absent, **from_file, "ipc": ipc})
+    # Settings may have been edited in the file: it keeps a recipe's name only where it holds that recipe's settings.
+    edited = title in RECIPES and named(title).condense != whole.condense
+    return changed(replace(whole, name=f"{title}-changed" if edited else title), own)
 
 
 def print_plan(job: Job, *, as_json: bool) -> None:
@@ -180,7 +189,7 @@ def print_plan(job: Job, *, as_json: bool) -> None:
         "fitting": duration(timed.start_seconds),
         "matching": f"{job.recipe.condense.num_sweeps:,} sweeps of {timed.seconds_per_sweep:.2f} s",
         "time in all": f"about {duration(timed.total_seconds)}",
-        "peak memory": size(timed.peak_memory_bytes),
+        "peak memory": memory_size(timed.peak_memory_bytes),
     }
     console.print()
     print_facts("estimate on this machine", facts)
@@ -207,9 +216,10 @@ def run(job: Job, *, resume: bool, force: bool, checkpoint_seconds: float, as_js
             )
 
         try:
-            written = condense_run(
+            condense_run(
                 job.splits, shape, job.recipe, job.out, resume=resume, force=force, dtype=job.dtype,
                 command=command_line(), on_progress=show, checkpoint_seconds=checkpoint_seconds,
+                record=record_data(job),
             )  # fmt: skip
         except Interrupted:
             interrupted = True
@@ -221,27 +231,26 @@ def run(job: Job, *, resume: bool, force: bool, checkpoint_seconds: float, as_js
             file=sys.stderr,
         )
         return 130
-    summarise(job, record_data(job, written), as_json=as_json)
+    summarise(job, as_json=as_json)
     return 0
 
 
-def record_data(job: Job, written: Path) -> dict[str, Any]:
-    """Add to the run's record where `hmn evaluate` finds the data again; the whole record."""
-    from hmn.runtime import write_atomically
+def record_data(job: Job) -> dict[str, Any]:
+    """What the run's record says of the data, so that `hmn evaluate` finds them again from any folder."""
+    from hmn.data.named import NAMES
 
-    path = written / RUN_FILE
-    record = dict(json_module.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-    shaping = {name: value for name, value in asdict(job.data_flags).items() if name in SHAPING_FLAGS}
-    record |= {"data": job.data, "data_flags": shaping, "recipe": job.recipe.name, "ipc": job.recipe.ipc}
-    write_atomically(path, (json_module.dumps(record, indent=2, sort_keys=True) + "\n").encode())
-    return record
+    path = Path(job.data).expanduser()
+    data = job.data if job.data in NAMES or not path.exists() else str(path.resolve())
+    flags = {name: getattr(job.data_flags, name) for name in SHAPING_FLAGS}
+    shaping = {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in flags.items()}
+    return {"data": data, "data_flags": shaping, "recipe": job.recipe.name, "ipc": job.recipe.ipc}
 
 
-def summarise(job: Job, record: dict[str, Any], *, as_json: bool) -> None:
+def summarise(job: Job, *, as_json: bool) -> None:
     """Where the result is and what it holds."""
     from hmn.artifact_load import info
 
-    written, seconds = job.out, float(record.get("condense_seconds", 0.0))
+    written, seconds = job.out, float(read_run(job.out).get("condense_seconds", 0.0))
     stored = info(written)
     if as_json:
         print_json({

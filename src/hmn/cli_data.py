@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
 """A flag that is on or absent."""
 DEFAULT_RECIPE = "cpu"
-CONTAINER_FILE = "container.safetensors"
+CONTAINER_FILE, CHECKPOINT_FILE = "container.safetensors", "checkpoint.safetensors"
 RUN_FILE = "run.json"
 """What a run records about itself beside its results: data, time, machine."""
 
@@ -40,9 +40,15 @@ class DataFlags:
     """Parquet: column of the images."""
     label_column: str | None = None
     """Parquet: column of the labels."""
+    split_seed: int | None = None
+    """Data without a test split: seed by which one is split off (default: 0)."""
+    test_share: float | None = None
+    """Data without a test split: share of each class to split off (default: 0.2)."""
 
 
-SHAPING_FLAGS = ("size", "channels", "image_column", "label_column")
+SHAPING_FLAGS = (
+    "data_dir", "size", "channels", "skip_bad", "image_column", "label_column", "split_seed", "test_share",
+)  # fmt: skip
 """Flags that the data of a finished run are read with again."""
 
 
@@ -56,6 +62,7 @@ def read_data(data: str, flags: DataFlags) -> Splits:
 
     if is_artifact(Path(data)):
         raise UserError(f"{data} is a condensed folder, not data: give the name or the path of a data set.")
+    check_finished(Path(data))
     return load_data(
         data,
         data_dir=flags.data_dir,
@@ -65,12 +72,23 @@ def read_data(data: str, flags: DataFlags) -> Splits:
         skip_bad=flags.skip_bad,
         image_column=flags.image_column,
         label_column=flags.label_column,
+        **{name: value for name in ("split_seed", "test_share") if (value := getattr(flags, name)) is not None},
     )
 
 
 def is_artifact(path: Path) -> bool:
     """Whether a path is the folder of a finished condensation."""
     return path.is_dir() and (path / CONTAINER_FILE).exists()
+
+
+def check_finished(path: Path) -> None:
+    """Refuse the folder of a run that has not ended.
+
+    Raises:
+        UserError: there is a checkpoint, and no container.
+    """
+    if (path / CHECKPOINT_FILE).is_file() and not is_artifact(path):
+        raise UserError(f"{path} holds an unfinished run: finish it with --resume.")
 
 
 def need_artifact(path: Path) -> Path:
@@ -83,4 +101,5 @@ def need_artifact(path: Path) -> Path:
         return path
     if not path.exists():
         raise UserError(f"{path}: no such folder; expected one that `hmn condense` wrote.")
+    check_finished(path)
     raise UserError(f"{path} holds no {CONTAINER_FILE}: expected a folder that `hmn condense` has finished writing.")

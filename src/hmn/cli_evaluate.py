@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ def evaluate(
     codec_quality: int | None = None,
     json: Switch = False,
     out: Path | None = None,
+    on: Literal["test", "validation"] = "test",
     data_flags: DataFlags | None = None,
 ) -> int:
     """Train networks on condensed or real images and test them on real ones.
@@ -73,6 +75,9 @@ def evaluate(
         Print JSON.
     out
         Also write the JSON to this file.
+    on
+        Test on the test split, or on a tenth of the training images, kept from training on real ones; a container
+        condensed from the whole training split has seen that tenth.
     """
     wanted = [name for name in (against or "").split(",") if name]
     for name in wanted:
@@ -85,20 +90,21 @@ def evaluate(
     keep_freed_memory()
     sources = candidates(
         target, data=data, subset=subset, against=wanted, codec=codec, codec_quality=codec_quality,
-        flags=data_flags or DataFlags(),
+        flags=data_flags or DataFlags(), on=on,
     )  # fmt: skip
     given = {"net": net, "width": width, "protocol": protocol, "seeds": seeds}
     training = choose_training(sources[0], given, steps)
     rows = [row_of(*pair) for pair in zip(sources, train_all(sources, training), strict=True)]
-    report = report_of(sources[0], rows, training)
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, (jsonlib.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
-        note(f"written: {out}")
+    report = report_of(sources[0], rows, training, on)
+    # First the screen: a disk that is full must not cost the result.
     if json:
         print_json(report)
     else:
         print_report(report)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, (jsonlib.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
+        note(f"written: {out}")
     return 0
 
 
@@ -106,7 +112,7 @@ def check_output(out: Path | None) -> None:
     """Refuse an output that cannot be a file, before any training.
 
     Raises:
-        UserError: it is a folder, or its folder is a file.
+        UserError: it is a folder, or its folder is a file or cannot be written.
     """
     if out is None:
         return
@@ -115,6 +121,8 @@ def check_output(out: Path | None) -> None:
     parent = next(folder for folder in out.resolve().parents if folder.exists())
     if not parent.is_dir():
         raise UserError(f"--out {out}: {parent} is a file, not a folder.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"--out {out}: {parent} cannot be written: choose another folder.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,11 +218,12 @@ def row_of(candidate: Candidate, result: Evaluation) -> dict[str, Any]:
     }
 
 
-def report_of(target: Candidate, rows: list[dict[str, Any]], training: Training) -> dict[str, Any]:
+def report_of(target: Candidate, rows: list[dict[str, Any]], training: Training, on: str) -> dict[str, Any]:
     """The result as `--json` prints it and `results/` keeps it."""
     from datetime import UTC, datetime
 
     from hmn import facts
+    from hmn.nets.build import width_of
 
     first = rows[0]
     return {
@@ -224,6 +233,7 @@ def report_of(target: Candidate, rows: list[dict[str, Any]], training: Training)
         "hardware": facts.hardware(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": target.data,
+        "tested_on": on,
         "test_images": len(target.test),
         "method": first["method"],
         "recipe": target.recipe,
@@ -233,7 +243,7 @@ def report_of(target: Candidate, rows: list[dict[str, Any]], training: Training)
         "images": first["images"],
         "condense_seconds": target.condense_seconds,
         "net": training.net,
-        "width": training.width,
+        "width": width_of(training.net, training.width),
         "protocol": training.protocol,
         "seeds": list(range(training.seeds)),
         "train_steps": first["train_steps"],
@@ -248,7 +258,8 @@ def print_report(report: dict[str, Any]) -> None:
     """The accuracies as a table on stdout."""
     width = "" if report["width"] is None else f", width {report['width']}"
     steps = f", {report['train_steps']:,} steps" if " steps" not in report["protocol"] else ""
-    title = f"{report['data']}: test accuracy of {report['net']}{width}; protocol {report['protocol']}{steps}"
+    title = f"{report['data']}: {report['tested_on']} accuracy of {report['net']}{width}; "
+    title += f"protocol {report['protocol']}{steps}"
     table = Table(header_style="cyan")
     table.add_column("trained on")
     for column in ("images", "floats", "bytes", "accuracy %", "std", "seeds", "time each"):

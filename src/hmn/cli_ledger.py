@@ -1,4 +1,4 @@
-"""`hmn ledger` and `hmn plan`: what a container stores, and which one fits a data set and a budget."""
+"""`hmn ledger`: what a container stores, and the choice of one for a data set and a budget."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from hmn.cli_console import duration, note, print_facts, print_json, print_table, results, size
+from hmn.cli_console import print_json, print_table, results, size
 from hmn.cli_data import DataFlags, Switch, is_artifact, read_data
 from hmn.errors import UserError
 from hmn.plan import BYTES_PER_VALUE, HmnShape, over_budget_images, preset
@@ -39,8 +39,7 @@ def choose_shape(
     Raises:
         UserError: nothing fits the budget, or `images` a class take more than it.
     """
-    if ipc < 1:
-        raise UserError(f"--ipc {ipc}: expected at least 1 image per class.")
+    checked_ipc(data, ipc)
     published = preset(data, ipc)
     if published is not None and published.image_shape == image_shape and published.num_classes == num_classes:
         shape, reason = published, "published: Table 1 of the supplement of arXiv:2310.07506"
@@ -100,7 +99,7 @@ def ledger(
     if "reason" in extra:
         results().print(f"sizes {extra['reason']}", markup=False)
         over = over_budget_images(target, extra["ipc"])
-        if over is not None and images is None:
+        if over is not None and shape == preset(target, extra["ipc"]):
             results().print(f"to condense before pruning: {over:,} images per class", markup=False)
     else:
         results().print(f"file: {size(extra['file_bytes'])}, header included", markup=False)
@@ -109,14 +108,12 @@ def ledger(
 
 def shape_for(target: str, ipc: int | None, images: int | None, flags: DataFlags) -> Chosen:
     """The container for a data set; the data are only read where the presets do not know them."""
-    if ipc is None:
-        raise UserError(f"{target}: give --ipc, the images per class whose floats are the budget.")
+    check_target(target, asked_ipc=ipc is not None)
+    ipc = checked_ipc(target, environment_ipc() if ipc is None else ipc)
     known = preset(target, ipc)
     # With --size or --channels the images are no longer those of the preset.
     if known is not None and flags.size is None and flags.channels is None:
         return choose_shape(target, ipc, image_shape=known.image_shape, num_classes=known.num_classes, images=images)
-    if ipc < 1:
-        raise UserError(f"--ipc {ipc}: expected at least 1 image per class.")
     splits = read_data(target, flags)
     return choose_shape(
         splits.name,
@@ -126,6 +123,54 @@ def shape_for(target: str, ipc: int | None, images: int | None, flags: DataFlags
         real_per_class=int(splits.train.labels.bincount(minlength=splits.train.num_classes).min()),
         images=images,
     )
+
+
+def environment_ipc() -> int | None:
+    """The images per class that $HMN_IPC gives."""
+    from hmn.cli_settings import given_environment
+
+    return given_environment().get("ipc")
+
+
+def checked_ipc(data: str, ipc: int | None) -> int:
+    """The images per class, if they are given.
+
+    Raises:
+        UserError: they are not, or are below 1.
+    """
+    if ipc is None:
+        raise UserError(f"{data}: give --ipc, the images per class whose floats are the budget.")
+    if ipc < 1:
+        raise UserError(f"--ipc {ipc}: expected at least 1 image per class.")
+    return ipc
+
+
+def check_target(target: str, *, asked_ipc: bool) -> None:
+    """Refuse what has no ledger: an unfinished run, or without --ipc something that is nowhere.
+
+    Raises:
+        UserError: one of these.
+    """
+    path = Path(target).expanduser()
+    if (path / "checkpoint.safetensors").exists():
+        raise UserError(
+            f"{target} holds an unfinished run: finish it with the command that began it and --resume, "
+            "or name its data and --ipc."
+        )
+    if asked_ipc or path.exists():
+        return
+    from hmn.data.named import NAMES
+
+    if target not in NAMES:
+        raise UserError(
+            f"{target}: no such file or folder, and not one of {', '.join(NAMES)}; expected a folder that "
+            "`hmn condense` wrote, or data with --ipc."
+        )
+
+
+def memory_size(num_bytes: int | None) -> str:
+    """Bytes as text, where the machine tells them."""
+    return "unknown" if num_bytes is None else size(num_bytes)
 
 
 def shape_facts(shape: HmnShape) -> dict[str, Any]:
@@ -195,79 +240,4 @@ def print_ledger(title: str, shape: HmnShape) -> None:
         f"{shape.class_channels} / {shape.instance_channels} channels (data set / class / image)",
         markup=False,
         soft_wrap=True,
-    )
-
-
-def plan(
-    data: str,
-    /,
-    *,
-    ipc: int,
-    images: int | None = None,
-    recipe: str = "cpu",
-    json: Switch = False,
-    data_flags: DataFlags | None = None,
-) -> int:
-    """Choose a container for a data set and a budget, and say why and how long condensing would take.
-
-    Parameters
-    ----------
-    data
-        A data set: a name or a path.
-    ipc
-        Images per class whose floats are the budget.
-    images
-        Generated images per class, in the place of as many as fit.
-    recipe
-        Recipe whose time is estimated.
-    json
-        Print JSON.
-    """
-    from hmn.recipe import recipe as named_recipe
-
-    splits = read_data(data, data_flags or DataFlags())
-    train = splits.train
-    smallest = int(train.labels.bincount(minlength=train.num_classes).min())
-    chosen = choose_shape(
-        splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
-        real_per_class=smallest, images=images,
-    )  # fmt: skip
-    settings = named_recipe(
-        recipe, dataset=splits.name, ipc=ipc, image_shape=train.image_shape, num_classes=train.num_classes
-    )
-    note("timing a few steps on this machine ...")
-    from hmn.run import estimate
-
-    timed = estimate(splits, chosen.shape, settings)
-    if json:
-        print_json({
-            "data": splits.name, "ipc": ipc, "reason": chosen.reason, **shape_facts(chosen.shape),
-            "recipe": recipe, "sweeps": settings.condense.num_sweeps, "estimate": timed._asdict(),
-        })  # fmt: skip
-        return 0
-    print_ledger(f"{splits.name} at {ipc} ipc", chosen.shape)
-    facts = {
-        "data": f"{len(train):,} training images, {train.num_classes} classes, smallest {smallest:,}",
-        "sizes": chosen.reason,
-        "why": why(chosen),
-        f"recipe {recipe}": f"{settings.condense.num_sweeps:,} sweeps, "
-        f"about {duration(timed.total_seconds)} here, {size(timed.peak_memory_bytes)} of memory",
-        "next": f"hmn condense {data} --ipc {ipc} --recipe {recipe} --out DIR",
-    }
-    print_facts("plan", facts)
-    return 0
-
-
-def why(chosen: Chosen) -> str:
-    """The planner's rule in words, with this container's numbers."""
-    shape = chosen.shape
-    account = shape.ledger()
-    shared = account.num_floats - shape.num_images * shape.instance_channels * shape.memory_size**2
-    side = max(shape.image_shape[1:])
-    grown = shape.memory_size * 8
-    growth = f"doubled three times to {grown}" + ("" if grown == side else f" and resized to {side}")
-    return (
-        f"memories of side {shape.memory_size} ({growth}); {shared / account.budget:.0%} of the budget "
-        f"is for what images share, the rest for {images_per_class(shape)} images per class of "
-        f"{shape.instance_channels * shape.memory_size**2} floats each"
     )

@@ -94,12 +94,13 @@ def given_flags(flags: Any, prefix: str) -> dict[str, Any]:
 
 
 def given_environment(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """Settings from variables such as HMN_CONDENSE_LR or HMN_CONDENSE_NETWORK_WIDTH.
+    """Settings from variables such as HMN_SEED, HMN_IPC, HMN_CONDENSE_LR or HMN_CONDENSE_NETWORK_WIDTH.
 
     Raises:
         UserError: a variable that begins like a setting and names none, or a value of the wrong kind.
     """
-    names = {_variable(setting.path): setting for setting in settings_of(Recipe) if "." in setting.path}
+    settings = [setting for setting in settings_of(Recipe) if setting.path not in ("name", "cost")]
+    names = {_variable(setting.path): setting for setting in settings}
     groups = tuple({name.split("_")[1] for name in names})
     found = {}
     for name, text in environment.items():

@@ -14,6 +14,7 @@ from hmn.cli_data import (
     RUN_FILE,
     SHAPING_FLAGS,
     DataFlags,
+    check_finished,
     is_artifact,
     need_artifact,
     read_data,
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 AGAINST = ("random", "whole", "codec")
 SUBSET_SEED = 0
 """Seed of every choice of random real images: the same images for every network."""
+VALIDATION_SHARE, VALIDATION_SEED = 0.1, 0
+"""The validation split that is carved from the training images, class by class."""
+WHOLE = {"test": "whole training set", "validation": "training set less validation"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +60,12 @@ def candidates(
     codec: Literal["webp", "jpeg"],
     codec_quality: int | None,
     flags: DataFlags,
+    on: Literal["test", "validation"] = "test",
 ) -> list[Candidate]:
     """The target, then what it is compared with, in the order of `AGAINST`.
+
+    With on="validation" all are tested on a tenth of the training images, which real images to train on then lack.
+    A container that was condensed from the whole training split has seen that tenth.
 
     Raises:
         UserError: the target or its data cannot be read, or a comparison makes no sense for it.
@@ -65,27 +73,50 @@ def candidates(
     if is_artifact(Path(target)):
         if subset is not None:
             raise UserError(f"--subset {subset}: {target} is a condensed folder; --subset is for real data.")
-        first, splits = condensed(Path(target), data, flags)
+        first, splits = condensed(Path(target), data, flags, on)
     else:
-        first, splits = real(target, data, subset, flags)
+        check_finished(Path(target))
+        first, splits = real(target, data, subset, flags, on)
     found = [first]
     if "random" in against:
         found.append(random_real(splits, first))
     if "whole" in against:
-        found.append(real_candidate("whole training set", splits.train, splits, detail=""))
+        found.append(real_candidate(WHOLE[on], splits.train, splits, detail=""))
     if "codec" in against:
         found.append(compressed(splits, first, codec, codec_quality))
     return found
 
 
-def condensed(path: Path, data: str | None, flags: DataFlags) -> tuple[Candidate, Splits]:
-    """A condensed folder, and the data to test it on."""
+def read_splits(data: str, flags: DataFlags, on: Literal["test", "validation"]) -> Splits:
+    """A data set, with a part of its training images in the place of the test split where `on` says so."""
+    splits = read_data(data, flags)
+    if on == "test":
+        return splits
+    from hmn.data import split_validation
+
+    rest, validation = split_validation(splits.train, share=VALIDATION_SHARE, seed=VALIDATION_SEED)
+    return replace(splits, train=rest, test=validation)
+
+
+def condensed(
+    path: Path, data: str | None, flags: DataFlags, on: Literal["test", "validation"]
+) -> tuple[Candidate, Splits]:
+    """A condensed folder, and the data to test it on.
+
+    Raises:
+        UserError: the folder or the data cannot be read, or the data have other classes.
+    """
     from hmn.artifact_load import info, load
 
     stored = info(need_artifact(path))
     run = read_run(path)
     name = data or run.get("data") or stored.data_name
-    splits = read_data(name, with_recorded(flags, run.get("data_flags", {})))
+    try:
+        splits = read_splits(name, with_recorded(flags, run.get("data_flags"), same_place=data is None), on)
+    except UserError as error:
+        if data is not None:
+            raise
+        raise UserError(f"{str(error).rstrip('.')}; name the container's data with --data") from None
     check_classes(path, stored.class_names, name, splits.train.class_names)
     per_image = math.prod(stored.shape.image_shape)
     candidate = Candidate(
@@ -104,12 +135,17 @@ def condensed(path: Path, data: str | None, flags: DataFlags) -> tuple[Candidate
     return candidate, splits
 
 
-def with_recorded(flags: DataFlags, recorded: dict[str, Any]) -> DataFlags:
-    """The flags, with the run's own size, channels and columns where none are given."""
+def with_recorded(flags: DataFlags, recorded: object, *, same_place: bool) -> DataFlags:
+    """The flags, with the run's own where none are given; its data folder only for the data that it recorded."""
+    if not isinstance(recorded, dict):
+        return flags
     changes: dict[str, Any] = {}
     for field in SHAPING_FLAGS:
-        if getattr(flags, field) is None and recorded.get(field) is not None:
-            changes[field] = recorded[field]
+        given, value = getattr(flags, field), recorded.get(field)
+        if (given is None or given is False) and value is not None:  # seed 0 is given
+            changes[field] = Path(value) if field == "data_dir" else value
+    if not same_place:
+        changes.pop("data_dir", None)
     return replace(flags, **changes)
 
 
@@ -167,18 +203,24 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def real(target: str, data: str | None, subset: int | None, flags: DataFlags) -> tuple[Candidate, Splits]:
+def real(
+    target: str, data: str | None, subset: int | None, flags: DataFlags, on: Literal["test", "validation"]
+) -> tuple[Candidate, Splits]:
     """Real data as the training set, or a folder of images to be tested on other data."""
     from hmn.data import balanced_indices, load_images
 
     if data is None:
-        splits = read_data(target, flags)
-        train, name = splits.train, "whole training set"
+        splits = read_splits(target, flags, on)
+        train, name = splits.train, WHOLE[on]
     else:
-        splits = read_data(data, flags)
-        train, name = (
-            load_images(target, like=splits.train, skip_bad=flags.skip_bad),
-            Path(target).name or target,
+        splits = read_splits(data, flags, on)
+        name = Path(target).name or target
+        train = load_images(
+            target,
+            like=splits.train,
+            skip_bad=flags.skip_bad,
+            image_column=flags.image_column,
+            label_column=flags.label_column,
         )
     detail = ""
     if subset is not None:

@@ -220,7 +220,7 @@ def plan(
     """
     pixels = math.prod(image_shape)
     if (ipc is None) == (budget is None):
-        raise UserError("give either images per class (--ipc) or a budget in floats (--floats), not both.")
+        raise UserError("plan: give either ipc, images per class, or budget, floats: one of them, not both.")
     if num_classes < 2 or image_shape[0] not in (1, 3) or (ipc is not None and ipc < 1):
         raise UserError(f"cannot plan for {num_classes} classes of {image_shape} images at ipc={ipc}: "
                         "expected at least 2 classes, 1 or 3 channels and ipc >= 1.")  # fmt: skip

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +15,29 @@ from types import FrameType
 from typing import Any, Literal, NamedTuple
 
 from hmn.artifact import save
+from hmn.check import check_recipe
 from hmn.checkpoint import load_checkpoint, save_checkpoint
-from hmn.condense import CondenseRecord, CondenseState, condense
+from hmn.condense import CondenseState, condense
 from hmn.containers import Hmn
-from hmn.data.real import RealData, Splits
+from hmn.data.real import Splits
 from hmn.errors import UserError
 from hmn.facts import commit, hardware, versions
 from hmn.plan import HmnShape
-from hmn.recipe import recipe_to_toml
-from hmn.runtime import choose_device, keep_freed_memory, peak_memory_bytes, write_atomically
+from hmn.run_folder import (
+    CHECKPOINT,
+    CONTAINER,
+    FACTS,
+    HISTORY,
+    OWN_FILES,
+    RECIPE,
+    History,
+    check_identity,
+    clear,
+    examine,
+    identity_of,
+)
+from hmn.runtime import choose_device, keep_freed_memory, leftovers, peak_memory_bytes, write_atomically
 from hmn.settings import Recipe
-
-CHECKPOINT, HISTORY, FACTS = "checkpoint.safetensors", "history.jsonl", "run.json"
 
 
 class Progress(NamedTuple):
@@ -53,7 +64,7 @@ class Estimate(NamedTuple):
     seconds_per_sweep: float
     start_seconds: float
     total_seconds: float
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
 
 
 def new_state(splits: Splits, shape: HmnShape, recipe: Recipe) -> CondenseState:
@@ -86,52 +97,87 @@ def condense_run(
     command: str,
     on_progress: Callable[[Progress], None],
     checkpoint_seconds: float = 30.0,
+    record: Mapping[str, Any] | None = None,
 ) -> Path:
     """Condense `splits.train` into the folder `out`; returns it.
 
     Interrupted and resumed, a run ends with the same container, ledger and history, to the bit, as an unbroken one.
+    Everything that can be refused is refused before the folder is touched.
+
+    Args:
+        splits: the data.
+        shape: the container's sizes.
+        recipe: every setting.
+        out: folder, made where it is absent.
+        resume: go on from the folder's checkpoint.
+        force: write over an earlier run's files.
+        dtype: how values are stored.
+        command: for the record.
+        on_progress: called after every record of the loop.
+        checkpoint_seconds: between two checkpoints.
+        record: more for run.json, such as where the data are found again.
 
     Raises:
-        UserError: the folder is in use and neither `resume` nor `force` is given, or there is nothing to resume,
-            or the checkpoint is of other settings or other data.
+        UserError: a setting is out of its range, the folder is in use and neither `resume` nor `force` is given, or it
+            is another's, or there is nothing to resume, or the checkpoint is of other settings or other data, or the
+            loss is no number any more.
         Interrupted: SIGINT or SIGTERM came; a checkpoint is in the folder.
     """
-    identity = {"recipe": recipe_to_toml(recipe), "shape": repr(shape), "data": fingerprint(splits.train)}
-    if _prepare(out, identity, resume=resume, force=force) == "done":
+    train = splits.train
+    check_recipe(recipe, image_shape=train.image_shape, num_classes=train.num_classes)
+    identity = identity_of(train, shape, recipe, dtype)
+    standing = examine(out, identity, resume=resume, force=force)
+    if standing == "done":
         return out
     state = new_state(splits, shape, recipe)
     seconds, lines = 0.0, 0
-    if (out / CHECKPOINT).exists():
+    if standing == "go on":
         saved = load_checkpoint(out / CHECKPOINT)
-        _check_identity(out, saved["identity"], identity)
-        state.load_state_dict(saved["state"], recipe.condense, splits.train)
+        check_identity(out, saved["identity"], identity)
+        state.load_state_dict(saved["state"], recipe.condense, train)
         seconds, lines = saved["seconds"], saved["lines"]
-    history = _History(out / HISTORY, lines)
+        for path in leftovers(out, OWN_FILES):
+            path.unlink(missing_ok=True)
+    else:
+        clear(out)
+    history = History(out / HISTORY, lines)
     began = time.monotonic() - seconds
 
     def checkpoint() -> None:
+        # A step after a finite loss may have led here: the checkpoint on the disk is then the last good one.
+        if not is_finite(state):
+            raise diverged("in the step before a checkpoint")
         history.flush()
         tree = {"identity": identity, "state": state.state_dict(), "seconds": time.monotonic() - began}
         save_checkpoint(out / CHECKPOINT, {**tree, "lines": history.lines})
 
     with _signals() as stopped:
+        # The checkpoint comes first and the old container goes after it: killed in between, the folder is still ours.
         checkpoint()
+        (out / CONTAINER).unlink(missing_ok=True)
+        write_atomically(out / RECIPE, identity["recipe"].encode())
+        history.cut()
         last = time.monotonic()
-        for record in condense(state, splits.train, recipe.condense):
-            history.add(record)
-            on_progress(Progress(*record, seconds=time.monotonic() - began))
+        for step in condense(state, train, recipe.condense):
+            if not math.isfinite(step.loss):
+                raise diverged(f"at {'sweep' if step.phase == 'condense' else 'fitting step'} {step.done:,}")
+            history.add(step)
+            on_progress(Progress(*step, seconds=time.monotonic() - began))
             if stopped.is_set():
                 checkpoint()
                 raise Interrupted(out)
             if time.monotonic() - last >= checkpoint_seconds:
                 checkpoint()
                 last = time.monotonic()
+        if not is_finite(state):
+            raise diverged("in the last step")
         history.flush()
         facts = {
             "command": command, "commit": commit(), "versions": versions(), "hardware": hardware(),
             "condense_seconds": round(time.monotonic() - began, 1), "peak_memory_bytes": peak_memory_bytes(),
         }  # fmt: skip
-        write_atomically(out / FACTS, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode())
+        content = json.dumps({**(record or {}), **facts, "identity": identity}, indent=2, sort_keys=True)
+        write_atomically(out / FACTS, (content + "\n").encode())
         # The card tells what made the container, not when or how long: a resumed run has the same bytes.
         final = state.container.finalised()
         assert isinstance(final, Hmn)
@@ -143,72 +189,16 @@ def condense_run(
     return out
 
 
-def fingerprint(data: RealData) -> str:
-    """A checksum of pixels and labels, to know the same data again."""
-    total = zlib.crc32(data.pixels.contiguous().numpy().data, zlib.crc32(data.labels.numpy().tobytes()))
-    return f"{len(data)} images, crc32 {total:08x}"
+def is_finite(state: CondenseState) -> bool:
+    """Whether every value of the container is a number."""
+    import torch
+
+    return all(bool(torch.isfinite(values).all()) for values in state.container.parameters())
 
 
-def _prepare(out: Path, identity: dict[str, str], *, resume: bool, force: bool) -> Literal["run", "done"]:
-    """Make the folder ready, or say why it is not."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: a file is there; name a folder.")
-    running, finished = (out / CHECKPOINT).exists(), (out / "container.safetensors").exists()
-    if resume:
-        if not running and not finished:
-            raise UserError(f"{out}: nothing to resume there; run without --resume to begin.")
-        if running:
-            return "run"
-        written = (out / "recipe.toml").read_text() if (out / "recipe.toml").exists() else ""
-        _check_identity(out, {**identity, "recipe": written}, identity)
-        return "done"
-    if (running or finished) and not force:
-        what = "an unfinished run" if running else "a finished run"
-        raise UserError(f"{out} holds {what}: add --resume to go on with it, or --force to write over it.")
-    if out.exists() and any(out.iterdir()) and not force:
-        raise UserError(f"{out} is not empty: choose another folder, or add --force to write into it.")
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (
-        CHECKPOINT,
-        HISTORY,
-        FACTS,
-        "container.safetensors",
-        "ledger.json",
-        "preview.png",
-        "README.md",
-    ):
-        (out / name).unlink(missing_ok=True)
-    write_atomically(out / "recipe.toml", identity["recipe"].encode())
-    return "run"
-
-
-def _check_identity(out: Path, saved: dict[str, str], wanted: dict[str, str]) -> None:
-    names = {"recipe": "settings", "shape": "container sizes", "data": "data"}
-    for key, name in names.items():
-        if saved[key] != wanted[key]:
-            raise UserError(
-                f"{out} was begun with other {name} than this command gives: "
-                "repeat the first command with --resume, or start anew with --force."
-            )
-
-
-class _History:
-    """history.jsonl: a line a record, written before the checkpoint that counts them."""
-
-    def __init__(self, path: Path, lines: int) -> None:
-        self.path, self.lines = path, lines
-        self.waiting: list[str] = []
-        kept = path.read_text().splitlines(keepends=True)[:lines] if path.exists() and lines else []
-        write_atomically(path, "".join(kept).encode())
-
-    def add(self, record: CondenseRecord) -> None:
-        self.waiting.append(json.dumps(record._asdict()) + "\n")
-
-    def flush(self) -> None:
-        with self.path.open("a") as file:
-            file.writelines(self.waiting)
-        self.lines += len(self.waiting)
-        self.waiting.clear()
+def diverged(when: str) -> UserError:
+    """What to say where values have grown beyond numbers."""
+    return UserError(f"diverged {when}: choose a smaller learning rate (--condense.lr, --condense.start.lr).")
 
 
 @contextmanager
@@ -236,7 +226,12 @@ def estimate(splits: Splits, shape: HmnShape, recipe: Recipe) -> Estimate:
     """Time a few steps of the run on this machine and multiply; takes some seconds.
 
     The peak memory is this process's, after those steps.
+
+    Raises:
+        UserError: a setting is out of its range, or the container is over its budget.
     """
+    train = splits.train
+    check_recipe(recipe, image_shape=train.image_shape, num_classes=train.num_classes)
     config = recipe.condense
     start_steps = config.start.steps if config.start.kind == "real" else 0
     few = replace(config, start=replace(config.start, steps=min(20, start_steps)), inner_steps=3, epochs=1)
@@ -245,7 +240,7 @@ def estimate(splits: Splits, shape: HmnShape, recipe: Recipe) -> Estimate:
     state = new_state(splits, shape, recipe)
     times: dict[str, list[float]] = {"start": [], "condense": []}
     last = time.perf_counter()
-    for record in condense(state, splits.train, few):
+    for record in condense(state, train, few):
         now = time.perf_counter()
         times[record.phase].append(now - last)
         last = now

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import secrets
 import sys
+from collections.abc import Collection
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -16,17 +20,27 @@ def write_atomically(path: Path, content: bytes) -> None:
         OSError: the folder is absent, read-only or full; the old file is untouched.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    # Not tempfile: its files are private to the user, these follow the umask as any other output does.
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        # Not tempfile: its files are private to the user, these follow the umask as any other output does.
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        # A full disk names no file, and opening names the temporary one.
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def leftovers(folder: Path, names: Collection[str]) -> list[Path]:
+    """Temporary files of `write_atomically` for files of these names, left by a process that was killed."""
+    found = (_TEMPORARY.fullmatch(path.name) for path in folder.iterdir())
+    return sorted(folder / match[0] for match in found if match and match["name"] in names)
 
 
 def keep_freed_memory() -> bool:
@@ -45,10 +59,12 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(mmap_max, 0)) and bool(mallopt(trim_threshold, 2**31 - 1))
 
 
-def peak_memory_bytes() -> int:
-    """The largest resident size of this process so far."""
-    import resource
-
+def peak_memory_bytes() -> int | None:
+    """The largest resident size of this process so far; None on Windows, which does not tell it this way."""
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
