@@ -37,7 +37,7 @@ def main() -> None:
     splits = load_data("cifar10", data_dir=given.data_dir)
     shape = preset("cifar10", given.ipc)
     assert shape is not None
-    named = recipe("paper", dataset="cifar10", ipc=given.ipc, image_shape=(3, 32, 32), num_classes=10)
+    named = recipe("paper", dataset="cifar10", ipc=given.ipc, image_shape=(3, 32, 32))
     network = replace(named.condense.network, width=given.width, update_batches=8)
     config = replace(named.condense, network=network, start=StartConfig(kind="real", steps=300))
     state = new_state(splits, shape, replace(named, condense=config))

@@ -17,7 +17,7 @@ from hmn.errors import UserError
 from hmn.recipe import RECIPES, recipe, recipe_to_toml
 from hmn.settings import Recipe
 
-BASE = recipe("quick", dataset="digits", ipc=10, image_shape=(1, 8, 8), num_classes=10)
+BASE = recipe("quick", dataset="digits", ipc=10, image_shape=(1, 8, 8))
 
 
 def leaves(table: dict, prefix: str = "") -> dict:
@@ -91,7 +91,7 @@ def test_environment_mistakes(name: str, value: str, message: str) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_written_recipe_reads_back(name: str, tmp_path: Path) -> None:
-    written = recipe(name, dataset="cifar100", ipc=1, image_shape=(3, 32, 32), num_classes=100)
+    written = recipe(name, dataset="cifar100", ipc=1, image_shape=(3, 32, 32))
     (tmp_path / "recipe.toml").write_text(recipe_to_toml(written))
     values = given_file(tmp_path / "recipe.toml")
     expected = {path: value for path, value in leaves(asdict(written)).items() if value is not None}

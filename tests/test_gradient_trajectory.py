@@ -22,7 +22,7 @@ def test_container_gradient_along_a_real_run(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ipc: int, steps: int
 ) -> None:
     splits = load_data("cifar10", data_dir=shared_data)
-    named = recipe("paper", dataset="cifar10", ipc=ipc, image_shape=(3, 32, 32), num_classes=10)
+    named = recipe("paper", dataset="cifar10", ipc=ipc, image_shape=(3, 32, 32))
     shape = preset("cifar10", ipc)
     assert shape is not None
     small = steps < 50

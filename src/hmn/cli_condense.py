@@ -145,9 +145,7 @@ def resolve(name: str | None, from_file: Mapping[str, Any], own: Mapping[str, An
 
     def named(name: str) -> Recipe:
         train = splits.train
-        return named_recipe(
-            name, dataset=splits.name, ipc=ipc, image_shape=train.image_shape, num_classes=train.num_classes
-        )
+        return named_recipe(name, dataset=splits.name, ipc=ipc, image_shape=train.image_shape)
 
     if "cost" not in from_file:
         base = named(name or from_file.get("name", DEFAULT_RECIPE))

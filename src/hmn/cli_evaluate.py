@@ -172,6 +172,7 @@ def choose_training(target: Candidate, given: Mapping[str, Any], steps: int | No
 
 def train_all(sources: list[Candidate], training: Training) -> list[Evaluation]:
     """Evaluate every source, with progress on stderr."""
+    from hmn.runtime import choose_device
     from hmn.train import evaluate as evaluate_source
 
     done = []
@@ -194,6 +195,7 @@ def train_all(sources: list[Candidate], training: Training) -> list[Evaluation]:
                     config=training.config,
                     seeds=range(training.seeds),
                     protocol=training.protocol,
+                    device=choose_device(),
                     on_epoch=show,
                 )
             )
@@ -242,6 +244,7 @@ def report_of(target: Candidate, rows: list[dict[str, Any]], training: Training,
         "bytes": first["bytes"],
         "images": first["images"],
         "condense_seconds": target.condense_seconds,
+        "condensed": target.condensed,
         "net": training.net,
         "width": width_of(training.net, training.width),
         "protocol": training.protocol,

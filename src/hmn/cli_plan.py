@@ -58,9 +58,7 @@ def plan(
         splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
         real_per_class=smallest, images=images,
     )  # fmt: skip
-    settings = named_recipe(
-        recipe, dataset=splits.name, ipc=ipc, image_shape=train.image_shape, num_classes=train.num_classes
-    )
+    settings = named_recipe(recipe, dataset=splits.name, ipc=ipc, image_shape=train.image_shape)
     check_recipe(settings, image_shape=train.image_shape, num_classes=train.num_classes)
     note("timing a few steps on this machine ...")
     from hmn.run import estimate

@@ -49,6 +49,8 @@ class Candidate:
     settings: EvaluateConfig
     recipe: str | None = None
     condense_seconds: float | None = None
+    condensed: dict[str, Any] | None = None
+    """What the run that condensed it says of itself: command, commit, versions, hardware."""
 
 
 def candidates(
@@ -131,6 +133,7 @@ def condensed(
         settings=stored_settings(path, splits),
         recipe=run.get("recipe"),
         condense_seconds=run.get("condense_seconds"),
+        condensed={key: run[key] for key in ("command", "commit", "versions", "hardware") if key in run},
     )
     return candidate, splits
 
@@ -168,7 +171,6 @@ def default_settings(splits: Splits) -> EvaluateConfig:
         dataset=splits.name,
         ipc=1,
         image_shape=train.image_shape,
-        num_classes=train.num_classes,
     ).evaluate
 
 

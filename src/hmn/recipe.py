@@ -14,7 +14,7 @@ _ABSOLUTE = ("cifar100", "tiny-imagenet")
 """Data sets whose gradients the paper compares by absolute differences."""
 
 
-def recipe(name: str, *, dataset: str, ipc: int, image_shape: tuple[int, int, int], num_classes: int) -> Recipe:
+def recipe(name: str, *, dataset: str, ipc: int, image_shape: tuple[int, int, int]) -> Recipe:
     """A recipe by name, fitted to a data set.
 
     paper: gradient matching at the published length (supplement C.2). cpu: an hour or less on two cores for
@@ -25,7 +25,6 @@ def recipe(name: str, *, dataset: str, ipc: int, image_shape: tuple[int, int, in
         dataset: name of the data, which sets distances and learning rates in `paper`.
         ipc: images per class in budget.
         image_shape: channels, height, width: small images take shallower networks, large ones ResNetAP-10.
-        num_classes: classes; more of them take a longer `cpu` run.
 
     Raises:
         UserError: no recipe has this name.
