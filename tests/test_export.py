@@ -17,7 +17,7 @@ from PIL import Image
 
 from hmn import export
 from hmn.errors import UserError
-from hmn.export import PARQUET_FILE, export_images, safe_names
+from hmn.export import MARKER_FILE, PARQUET_FILE, export_images, safe_names
 
 NAMES = ("ant", "bee", "a/b")
 LABELS = torch.tensor([0, 2, 1, 0])
@@ -43,7 +43,8 @@ def picture(content: Any) -> np.ndarray:
 def test_folders(channels: int, tmp_path: Path) -> None:
     out = export_images(pixels(channels), LABELS, NAMES, tmp_path / "new" / "out", format="folders")
     assert out == tmp_path / "new" / "out"
-    files = sorted(str(file.relative_to(out)) for file in out.rglob("*.*"))
+    assert (out / MARKER_FILE).is_file()
+    files = sorted(str(file.relative_to(out)) for file in out.rglob("*.png"))
     assert files == ["a_b/00000.png", "ant/00000.png", "ant/00001.png", "bee/00000.png"]
     for file, index in zip(files, (1, 0, 3, 2), strict=True):
         assert np.array_equal(picture(out / file), as_bytes(pixels(channels))[index])
@@ -64,7 +65,7 @@ def test_parquet_in_the_hubs_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     pq = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr(export, "ROWS_PER_GROUP", 3)
     out = export_images(pixels(), LABELS, NAMES, tmp_path / "out", format="parquet")
-    assert [file.name for file in out.iterdir()] == [PARQUET_FILE]
+    assert sorted(file.name for file in out.iterdir()) == [MARKER_FILE, PARQUET_FILE]
     table = pq.read_table(out / PARQUET_FILE)
     assert table["label"].to_pylist() == LABELS.tolist() and str(table.schema.field("label").type) == "int64"
     assert str(table.schema.field("image").type) == "struct<bytes: binary, path: string>"
@@ -116,7 +117,7 @@ def test_used_output_needs_force_and_same_images_same_bytes(format: Any, tmp_pat
 
 def test_an_empty_folder_is_free(tmp_path: Path) -> None:
     export_images(pixels(), LABELS, NAMES, tmp_path, format="folders")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a_b", "ant", "bee"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MARKER_FILE, "a_b", "ant", "bee"]
 
 
 @pytest.mark.parametrize("stranger", ["notes.txt", "ant/notes.txt", "ant/deep/00000.png", "ant/cat.png"])
@@ -127,6 +128,21 @@ def test_force_never_deletes_what_no_export_wrote(stranger: str, tmp_path: Path)
     with pytest.raises(UserError, match=r"holds files that no export wrote"):
         export_images(pixels(), LABELS, NAMES, out, format="folders", force=True)
     assert (out / stranger).read_text() == "dear"
+
+
+@pytest.mark.parametrize("marker", ["absent", "folder", "link"])
+@pytest.mark.parametrize("name", ["cat/00000.png", PARQUET_FILE])
+def test_force_never_deletes_real_data_that_look_like_an_export(name: str, marker: str, tmp_path: Path) -> None:
+    out = tmp_path / "photos"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_text("dear")
+    if marker == "folder":
+        (out / MARKER_FILE).mkdir()
+    elif marker == "link":
+        (out / MARKER_FILE).symlink_to(out / name)
+    with pytest.raises(UserError, match=r"holds files that no export wrote"):
+        export_images(pixels(), LABELS, NAMES, out, format="folders", force=True)
+    assert (out / name).read_text() == "dear"
 
 
 @pytest.mark.parametrize(("name", "format"), [("x", "npz"), ("x.npz", "folders"), ("x.parquet", "parquet")])

@@ -21,6 +21,9 @@ from hmn.picture import as_picture, png_bytes, to_uint8
 from hmn.runtime import write_atomically
 
 PARQUET_FILE = "train-00000-of-00001.parquet"
+MARKER_FILE = ".hmn-export"
+"""In every folder that an export wrote: `force` replaces no other. Readers of images pass over hidden files."""
+MARKER_TEXT = b"Written by hmn: an export with force may replace this folder.\n"
 ROWS_PER_GROUP = 500
 """Images of a Parquet row group: readers decode one at a time."""
 MAX_NAME_BYTES = 120
@@ -123,14 +126,17 @@ def _check_free(out: Path, format: str, force: bool) -> None:
 
 
 def _is_export(folder: Path) -> bool:
-    """Whether a folder holds only what `export_images` writes."""
+    """Whether `export_images` wrote a folder, and nothing was put there since. Numbered PNGs alone prove nothing."""
+    marker = folder / MARKER_FILE
+    if marker.is_symlink() or not marker.is_file():
+        return False
     for entry in folder.iterdir():
         if entry.is_symlink():
             return False
         if entry.is_dir():
             if any(not re.fullmatch(r"\d+\.png", file.name) or not file.is_file() for file in entry.iterdir()):
                 return False
-        elif entry.name != PARQUET_FILE:
+        elif entry.name not in (PARQUET_FILE, MARKER_FILE):
             return False
     return True
 
@@ -144,6 +150,7 @@ def _write_folder(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
         for name, content in files:
             (fresh / name).parent.mkdir(exist_ok=True)
             (fresh / name).write_bytes(content)
+        (fresh / MARKER_FILE).write_bytes(MARKER_TEXT)
         if out.exists():
             os.rename(out, old)
         try:

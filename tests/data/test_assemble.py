@@ -43,6 +43,14 @@ def test_a_one_image_class_trains_but_cannot_be_split() -> None:
     assert splits.train.class_names == ("a", "c") and splits.skipped == 1
 
 
+def test_a_gap_in_the_labels() -> None:
+    decoded = Decoded(part([0, 0, 1, 1, 5, 5]), None, tuple("abcdef"), 0)
+    with pytest.raises(UserError, match=r"w: class 'c' \(label 2\) has no training images"):
+        build(decoded)
+    splits = build(decoded, skip_bad=True)
+    assert splits.train.class_names == ("a", "b", "f") and splits.train.labels.tolist() == [0, 1, 2]
+
+
 def test_one_class_is_no_data_set() -> None:
     with pytest.raises(UserError, match=r"w: found 1 class \(a\) with images: expected at least 2"):
         build(Decoded(part([0, 0]), None, ("a",), 0))

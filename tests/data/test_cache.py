@@ -83,6 +83,15 @@ def test_a_failed_write_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
+def test_files_follow_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        store(decoded(), tmp_path / "a.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o640
+
+
 def test_old_leftovers_are_removed_and_young_ones_are_not(tmp_path: Path) -> None:
     for name, age in (("old.tmp", 2 * 86400), ("young.tmp", 60)):
         (tmp_path / name).write_bytes(b"")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import picture
 
 import hmn.data
 from hmn.data import NAMES, load_data
 from hmn.data.formats import Decoded, Labelled, ReadOptions
-from hmn.data.named import check_looks, data_roots
+from hmn.data.named import check_looks, data_roots, name_of_path
 from hmn.errors import UserError
 
 
@@ -59,6 +61,8 @@ def test_a_file_that_is_no_data_set(tmp_path: Path) -> None:
         ({"size": 0}, "--size 0: expected a side of at least 1"),
         ({"channels": 2}, "--channels 2: expected 1"),
         ({"test_share": 1.0}, "test share 1.0: expected a fraction"),
+        ({"split_seed": -1}, "split seed -1: expected 0 or more"),
+        ({"split_seed": 2**64}, "split seed 18446744073709551616: expected 0 or more"),
     ],
 )
 def test_bad_options(options: dict[str, int], message: str) -> None:
@@ -80,6 +84,47 @@ def test_another_data_set_under_a_known_name_is_refused(shared_data: Path) -> No
 def test_a_neighbours_folder_is_not_mistaken_for_the_data_set(shared_data: Path) -> None:
     with pytest.raises(UserError, match="^cifar10: not found in"):
         load_data("cifar10", data_dir=shared_data / "samples")
+
+
+def tiny(num_classes: int, side: int) -> Decoded:
+    part = Labelled(np.zeros((num_classes, 3, side, side), dtype=np.uint8), np.arange(num_classes))
+    return Decoded(part, part, tuple(f"n{i:08}" for i in range(num_classes)), 0)
+
+
+def test_parquet_called_tiny_imagenet_must_have_its_classes_and_size(tmp_path: Path) -> None:
+    (tmp_path / "train-0.parquet").write_bytes(b"")  # the layout: of Tiny ImageNet's own, a part will do
+    check_looks("tiny-imagenet", tiny(200, 64), tmp_path, ReadOptions())
+    check_looks("tiny-imagenet", tiny(200, 32), tmp_path, ReadOptions(size=32))
+    for other in (tiny(10, 64), tiny(200, 32)):
+        with pytest.raises(UserError, match=r"but tiny-imagenet has 200 of \(3, 64, 64\): to use it, pass its path"):
+            check_looks("tiny-imagenet", other, tmp_path, ReadOptions())
+    (tmp_path / "train-0.parquet").unlink()
+    check_looks("tiny-imagenet", tiny(20, 64), tmp_path, ReadOptions())
+    with pytest.raises(UserError, match="but tiny-imagenet has 200"):
+        check_looks("tiny-imagenet", tiny(200, 32), tmp_path, ReadOptions())
+
+
+def test_parquet_at_the_top_of_the_data_folder_is_not_tiny_imagenet(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    images = []
+    for seed in range(4):
+        stream = io.BytesIO()
+        picture(seed).save(stream, "PNG")
+        images.append(stream.getvalue())
+    pq.write_table(pa.table({"image": images, "label": [0, 1, 0, 1]}), tmp_path / "train-0.parquet")
+    with pytest.raises(UserError, match=r"holds 2 classes \(0, ...\) of \(3, 8, 8\) images, but tiny-imagenet has 200"):
+        load_data("tiny-imagenet", data_dir=tmp_path)
+
+
+def test_names_of_paths(make_tree: Callable[..., Path]) -> None:
+    tree = make_tree({"a": 2, "b": 2}, root="cifar10.1")
+    assert load_data(str(tree)).name == "cifar10.1"
+    assert name_of_path(tree, tiny(200, 64)) == "cifar10.1"  # not in Tiny ImageNet's layout
+    own = make_tree({"train/n01": 2, "train/n02": 2}, root="tiny.v2")
+    (own / "wnids.txt").write_text("n01\nn02\n")
+    assert load_data(str(own)).name == "tiny.v2"
+    assert name_of_path(own, tiny(200, 64)) == "tiny-imagenet"
+    assert name_of_path(own, tiny(199, 64)) == name_of_path(own, tiny(200, 32)) == "tiny.v2"
 
 
 def test_importing_the_package_imports_no_reader(make_tree: Callable[..., Path]) -> None:

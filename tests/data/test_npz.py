@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +103,16 @@ def with_nan(kind: float) -> np.ndarray:
         ),
         ({"images": RGB.reshape(20, -1), "labels": LABELS}, r"shape \[20, 90\]: expected \[n, h, w\]"),
         ({"images": RGB}, "holds images: expected arrays images and labels"),
-        ({"images": np.array([{}] * 20), "labels": LABELS}, "not a readable .npz archive: .*allow_pickle"),
+        ({"images": np.array([{}] * 20), "labels": LABELS}, "not a readable .npz archive: it holds Python objects"),
         ({"images": RGB[:0], "labels": LABELS[:0]}, "array labels: no images"),
+        ({"images": RGB, "labels": np.array([0, 1, 5, 0] * 5)}, r"class '2' \(label 2\) has no training images"),
+        ({"images": np.uint8(3), "labels": LABELS}, "array images is a single value: expected images"),
+        ({"images": RGB, "labels": np.int64(3)}, r"array labels is int64 \[\]: expected integer or text labels"),
+        ({"images": RGB[:, :, :0], "labels": LABELS}, r"shape \[20, 3, 0, 5\]: the images have no pixels"),
+        (
+            {"images": RGB, "labels": LABELS, "class_names": np.array("abcd")},
+            r"array class_names is <U4 \[\]: expected one name a class",
+        ),
     ],
 )
 def test_bad_archives_are_one_line_that_names_the_file(
@@ -119,6 +129,61 @@ def test_skip_bad_leaves_bad_rows_out(tmp_path: Path) -> None:
     names = np.array(["a", "b", "c", "d"])
     splits = load_data(saved(tmp_path, images=with_nan(np.nan), labels=labels, class_names=names), skip_bad=True)
     assert splits.skipped == 2 and len(splits.train) + len(splits.test) == 18
+
+
+@pytest.mark.parametrize("bad", [-1, 2, 999])
+def test_skip_bad_leaves_out_bad_labels_and_classes_too_small(tmp_path: Path, bad: int) -> None:
+    labels = np.array([0] * 9 + [1] * 9 + [3] + [bad])  # 3 has one image; 2 as a label is alone too
+    with pytest.raises(UserError, match="label -1 of row 19|class '2'|label 999 of row 19"):
+        load_data(saved(tmp_path, images=RGB, labels=labels))
+    splits = load_data(saved(tmp_path, images=RGB, labels=labels), skip_bad=True)
+    assert splits.skipped == 2 and splits.train.class_names == ("0", "1")
+    assert len(splits.train) + len(splits.test) == 18
+
+
+def test_bytes_are_names(tmp_path: Path) -> None:
+    named = load_data(saved(tmp_path, images=RGB, labels=LABELS, class_names=np.array([b"a", b"b", b"c", b"\xff"])))
+    assert named.train.class_names == ("a", "b", "c", "\ufffd")
+    assert load_data(saved(tmp_path, images=RGB, labels=np.array([b"x", b"y"] * 10))).train.class_names == ("x", "y")
+
+
+def header_promising(shape: tuple[int, ...]) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return stream.getvalue() + b"\0" * 64
+
+
+def test_foreign_archives_are_one_line_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "d.npz"
+    with path.open("wb") as stream:
+        np.save(stream, RGB)
+    cases = [(path.read_bytes(), "a single array, not an .npz archive")]
+    cases.append((header_promising((2**46,)), "not a readable .npz archive"))
+    for shape in ((2**46,), (2**62, 2**62), (2**40, 3, 32, 32)):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("images.npy", header_promising(shape))
+        cases.append((path.read_bytes(), "not enough memory for|not a readable .npz archive"))
+    np.savez(path, images=RGB, labels=LABELS)
+    encrypted = bytearray(path.read_bytes())
+    for start, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):  # the flag in the local and in the central headers
+        position = encrypted.find(start)
+        while position >= 0:
+            encrypted[position + offset] |= 1
+            position = encrypted.find(start, position + 1)
+    cases.append((bytes(encrypted), "not a readable .npz archive: .*encrypted"))
+    for content, message in cases:
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=message) as caught:
+            load_data(str(path))
+        assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_members_that_are_no_arrays_are_passed_over(tmp_path: Path) -> None:
+    path = Path(saved(tmp_path, x=RGB, y=LABELS))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("images", "hello")
+        archive.writestr("labels", "hello")
+    assert load_data(str(path)).train.num_classes == 4
 
 
 def test_truncated_and_foreign_files(tmp_path: Path) -> None:

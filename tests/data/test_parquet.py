@@ -12,7 +12,7 @@ import pytest
 from pictures import picture
 
 import hmn.data.parquet as parquet
-from hmn.data import load_data
+from hmn.data import load_data, load_images
 from hmn.errors import UserError
 
 pa = pytest.importorskip("pyarrow")
@@ -122,12 +122,82 @@ def test_bad_rows_are_named_or_skipped(tmp_path: Path) -> None:
         ),
         ([0, 1, 0, 1], ["a", "b", "c"], r"t.parquet: class 'c' \(label 2\) has no training images"),
         ([0, 0, 9, 9], None, "label 9 of row 2, with 4 images"),
+        ([0, 1, 5] * 2, None, r"t.parquet: class '2' \(label 2\) has no training images"),
     ],
 )
 def test_bad_labels(tmp_path: Path, labels: list[int], names: list[str] | None, message: str) -> None:
     write(tmp_path / "t.parquet", labels, names=names)
     with pytest.raises(UserError, match=message):
         load_data(str(tmp_path / "t.parquet"))
+
+
+@pytest.mark.parametrize("bad", [-1, None, 2, 999])
+def test_skip_bad_leaves_out_bad_labels_and_classes_too_small(tmp_path: Path, bad: int | None) -> None:
+    write(tmp_path / "t.parquet", [0] * 5 + [1] * 5 + [3, bad])
+    splits = load_data(str(tmp_path / "t.parquet"), skip_bad=True)
+    assert splits.skipped == 2 and splits.train.class_names == ("0", "1")
+    assert len(splits.train) + len(splits.test) == 10
+
+
+@pytest.mark.parametrize("odd", ["train-00001-of-00002", "test-00000-of-00001"])
+@pytest.mark.parametrize(
+    ("how", "labels", "message"),
+    [
+        ({"image": "picture"}, [0, 1], "no column 'img' as in train-00000-of-00002.parquet: it has picture, label"),
+        ({"label": "kind"}, [0, 1], "no column 'label' as in train-00000-of-00002.parquet: it has img, kind"),
+        ({}, ["0", "1"], "column label holds string, in train-00000-of-00002.parquet int64: these shards do not match"),
+        ({}, [0.5, 1.0], "column label holds double, in train-00000-of-00002.parquet int64: these shards do not match"),
+        ({"names": ["b", "a"]}, [0, 1], "column label names other classes than train-00000-of-00002.parquet"),
+    ],
+)
+def test_shards_that_differ_from_the_first(
+    tmp_path: Path, odd: str, how: dict[str, Any], labels: list[Any], message: str
+) -> None:
+    names = ["a", "b"]
+    for stem in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
+        write(tmp_path / f"{stem}.parquet", [0, 1], names=names)
+    assert len(load_data(str(tmp_path)).train) == 4
+    write(tmp_path / f"{odd}.parquet", labels, **how)
+    with pytest.raises(UserError, match=f"{odd}.parquet: {message}") as caught:
+        load_data(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_bare_and_wrapped_images_are_read_together(tmp_path: Path) -> None:
+    write(tmp_path / "train-0.parquet", ["a", "b"])
+    write(tmp_path / "train-1.parquet", ["b", "a"], plain=True, seed=2)
+    write(tmp_path / "test-0.parquet", ["b", "c"], seed=4)
+    with pytest.raises(UserError, match="test-0.parquet: label -1 of row 1"):
+        load_data(str(tmp_path))
+    splits = load_data(str(tmp_path), skip_bad=True)
+    assert splits.train.labels.tolist() == [0, 1, 1, 0] and splits.test.labels.tolist() == [1]
+
+
+def test_columns_of_one_name(tmp_path: Path) -> None:
+    table = pa.table([pa.array([png(0)] * 2), pa.array([0, 1]), pa.array([0, 1])], names=["image", "label", "label"])
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(UserError, match="t.parquet: several columns are called 'label': rename all but one"):
+        load_data(str(tmp_path / "t.parquet"))
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_without_training_shards(tmp_path: Path, split: str) -> None:
+    path = tmp_path / f"{split}-00000-of-00001.parquet"
+    write(path, [0, 1] * 5)
+    with pytest.raises(UserError, match=f"holds only {split} shards, no train-\\*.parquet: get those too, or pass"):
+        load_data(str(tmp_path))
+    assert len(load_data(str(path)).train) == 8
+
+
+def test_images_to_train_on_by_column(tmp_path: Path) -> None:
+    like = load_data("digits", channels=3).train
+    write(tmp_path / "t.parquet", ["3"], label="kind", extra={"id": pa.array([0])})
+    with pytest.raises(UserError, match="several columns could be the label: kind, id"):
+        load_images(str(tmp_path / "t.parquet"), like=like)
+    with pytest.raises(UserError, match="no column 'up'"):
+        load_images(str(tmp_path / "t.parquet"), like=like, image_column="up")
+    found = load_images(str(tmp_path / "t.parquet"), like=like, image_column="img", label_column="kind")
+    assert found.labels.tolist() == [3]
 
 
 def test_damaged_and_missing_shards(tmp_path: Path) -> None:

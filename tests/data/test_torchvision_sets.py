@@ -5,6 +5,7 @@ import hashlib
 import pickle
 import struct
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -69,7 +70,8 @@ def test_cifar10_files_and_a_damaged_one(tmp_path: Path, monkeypatch: pytest.Mon
     assert splits.train.class_names[0] == "airplane"
     path = tmp_path / "cifar-10-batches-py" / "test_batch"
     path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(UserError, match="cannot read cifar10: Dataset not found or corrupted") as caught:
+    told = "cannot read cifar10: Dataset not found or corrupted: pass --download to fetch it again$"
+    with pytest.raises(UserError, match=told) as caught:
         load_data("cifar10", data_dir=tmp_path)
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
 
@@ -78,8 +80,9 @@ def test_a_truncated_mnist_file(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     path = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(UserError, match="cannot read mnist"):
-        load_data("mnist", data_dir=tmp_path)
+    for download, end in ((False, "--download to fetch it again"), (True, "--download again")):
+        with pytest.raises(UserError, match=f"cannot read mnist: .*: delete .*/MNIST/raw and pass {end}$"):
+            load_data("mnist", data_dir=tmp_path, download=download)
 
 
 def test_svhn_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +127,51 @@ def test_a_failed_download_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(MNIST, "download", fail)
     with pytest.raises(UserError, match="cannot download mnist: no route to host"):
         load_data("mnist", data_dir=tmp_path, download=True)
+
+
+def test_after_a_failed_download_another_is_possible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision.datasets.mnist as mnist
+
+    def refused(*_: object, **__: object) -> None:
+        raise URLError("connection refused")
+
+    monkeypatch.setattr(mnist, "download_and_extract_archive", refused)
+    with pytest.raises(UserError, match="cannot download mnist: Error downloading train-images") as caught:
+        load_data("mnist", data_dir=tmp_path, download=True)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "MNIST" / "raw").is_dir() and not list((tmp_path / "MNIST" / "raw").iterdir())
+    with pytest.raises(UserError, match="cannot read mnist: Dataset not found: pass --download to fetch it again$"):
+        load_data("mnist", data_dir=tmp_path)
+    with pytest.raises(UserError, match="cannot download mnist: Error downloading.*connection refused>$"):
+        load_data("mnist", data_dir=tmp_path, download=True)
+
+    def fetched(url: str, *_: object, **__: object) -> None:
+        write_mnist(tmp_path)
+
+    monkeypatch.setattr(mnist, "download_and_extract_archive", fetched)
+    assert len(load_data("mnist", data_dir=tmp_path, download=True).train) == 30
+
+
+def test_whole_files_are_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision.datasets.cifar as cifar
+
+    def fetched(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(cifar, "download_and_extract_archive", fetched)
+    write_cifar10(tmp_path, monkeypatch)
+    assert len(load_data("cifar10", data_dir=tmp_path, download=True).train) == 20
+
+
+def test_svhn_without_scipy_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import SVHN
+
+    (tmp_path / "train_32x32.mat").write_bytes(b"")
+    monkeypatch.setattr(SVHN, "_check_integrity", lambda self: True)
+    for name in ("scipy", "scipy.io"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    with pytest.raises(UserError, match=r"svhn: torchvision reads it with scipy.*: pip install 'hmn\[vision\]'$"):
+        load_data("svhn", data_dir=tmp_path)
 
 
 def test_without_torchvision_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

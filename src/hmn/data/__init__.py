@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hmn.data.assemble import assemble, training_set
 from hmn.data.formats import ReadOptions
-from hmn.data.named import NAMES, read_named, read_path
+from hmn.data.named import NAMES, name_of_path, read_named, read_path
 from hmn.data.real import RealData, Splits, balanced_indices, split_validation, stratified_indices
 from hmn.data.source import Batch, Normalisation, Source
 from hmn.data.statistics import KNOWN, measure
@@ -54,7 +54,7 @@ def load_data(
             always a path.
         size: side in pixels; every image's centre square is resized to it. None demands equal sizes.
         channels: 1 or 3; None follows the data.
-        download: fetch a missing torchvision data set.
+        download: fetch a torchvision data set that is missing, incomplete or damaged.
         skip_bad: leave bad images out and count them in `Splits.skipped`, instead of stopping.
         split_seed: where no test split comes along, `test_share` of each class is split off by this seed.
         progress: None shows a bar where stderr is a terminal.
@@ -65,6 +65,8 @@ def load_data(
     """
     if not 0 < test_share < 1:
         raise UserError(f"test share {test_share}: expected a fraction between 0 and 1, for example 0.2")
+    if not 0 <= split_seed < 2**63:
+        raise UserError(f"split seed {split_seed}: expected 0 or more, below 2^63")
     options = ReadOptions(
         size=size,
         channels=channels,
@@ -79,7 +81,8 @@ def load_data(
         name, where = data, str(found or data)
     else:
         path = check_path(data)
-        decoded, name, where = read_path(path, options), path.resolve().stem, str(path)
+        decoded = read_path(path, options)
+        name, where = name_of_path(path, decoded), str(path)
     return assemble(
         decoded,
         name=name,
@@ -92,7 +95,14 @@ def load_data(
 
 
 def load_images(
-    path: str, *, like: RealData, skip_bad: bool = False, progress: bool | None = None, cache: bool = True
+    path: str,
+    *,
+    like: RealData,
+    skip_bad: bool = False,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    progress: bool | None = None,
+    cache: bool = True,
 ) -> RealData:
     """Training images from a path, to be trained on in place of `like`, with its classes and normalisation.
 
@@ -103,7 +113,14 @@ def load_images(
     Raises:
         UserError: the images are absent or bad, or their classes or shape are not those of `like`.
     """
-    options = ReadOptions(channels=like.image_shape[0], skip_bad=skip_bad, progress=progress, cache=cache)
+    options = ReadOptions(
+        channels=like.image_shape[0],
+        skip_bad=skip_bad,
+        image_column=image_column,
+        label_column=label_column,
+        progress=progress,
+        cache=cache,
+    )
     return training_set(read_path(check_path(path), options), like=like, where=path)
 
 

@@ -16,7 +16,7 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -125,21 +125,26 @@ def store(decoded: Decoded, path: Path) -> None:
         "skipped": decoded.skipped,
         "sha256": checksum(arrays),
     }
-    temporary: str | None = None
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
+        # Not runtime.write_atomically: it takes bytes, and the data would be in memory once more. Nothing is
+        # synced, because what a crash damages fails the checksum and is decoded again.
+        temporary = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.tmp")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        mode = os.fstat(handle).st_mode & 0o777  # as the umask has it; safetensors writes files of mode 0600
         os.close(handle)
         # One entry: safetensors writes several in an order that changes from run to run.
         save_file(arrays, temporary, metadata={"about": json.dumps(about)})
+        os.chmod(temporary, mode)
         os.replace(temporary, path)
         temporary = None
     except Exception as error:  # safetensors reports a full disk in a type of its own
         log.warning("cannot write the cache %s (%s): the data will be decoded again next time", path, error)
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:

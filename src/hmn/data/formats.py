@@ -66,14 +66,18 @@ def good_labels(labels: np.ndarray, num_classes: int, *, where: str, skip_bad: b
     return good
 
 
-def count_classes(labels: np.ndarray, *, where: str) -> int:
+def count_classes(labels: np.ndarray, *, where: str, skip_bad: bool) -> int:
     """Number of classes of unnamed integer labels [n]: the largest plus one.
+
+    With skip_bad, labels beyond the number of images are bad rows, and the largest of the others counts.
 
     Raises:
         UserError: there are no labels, all are negative, or the largest is beyond the number of images.
     """
     if not len(labels):
         raise UserError(f"{where}: no images: the data set is empty")
+    if skip_bad and (labels < len(labels)).any():
+        labels = np.where(labels < len(labels), labels, -1)
     largest = int(labels.max())
     if largest < 0:
         raise UserError(f"{where}: all labels are negative ({largest}): this split has no labels")

@@ -36,6 +36,7 @@ Source: IDC (arXiv:2205.14959), whose ImageNet-10 is the first ten of the ImageN
 al., arXiv:1906.05849, imagenet100.txt). Deep clustering (DAC, ICCV 2017) calls another ten ImageNet-10.
 """
 IMAGENET10_SIZE = 224
+TINY_CLASSES, TINY_SHAPE = 200, (3, 64, 64)
 
 
 def is_tiny_imagenet(root: Path) -> bool:

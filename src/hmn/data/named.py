@@ -8,7 +8,14 @@ from pathlib import Path
 from hmn.data.digits import read_digits
 from hmn.data.folders import read_folders
 from hmn.data.formats import Decoded, ReadOptions
-from hmn.data.imagenet import has_imagenet10, is_tiny_imagenet, read_imagenet10, read_tiny_imagenet
+from hmn.data.imagenet import (
+    TINY_CLASSES,
+    TINY_SHAPE,
+    has_imagenet10,
+    is_tiny_imagenet,
+    read_imagenet10,
+    read_tiny_imagenet,
+)
 from hmn.data.parquet import find_shards, read_parquet
 from hmn.data.torchvision_sets import VISION_SETS, read_torchvision
 from hmn.errors import UserError
@@ -57,7 +64,7 @@ def read_named(
         return read_digits(options), None
     roots = data_roots(data_dir)
     for folder in [root / sub for root in roots for sub in (*FOLDERS_OF[name], "")]:
-        if folder.is_dir() and (decoded := read_if_present(name, folder, options)) is not None:
+        if folder.is_dir() and (decoded := read_if_present(name, folder, options, download)) is not None:
             check_looks(name, decoded, folder, options)
             return decoded, folder
     if download:
@@ -69,11 +76,15 @@ def read_named(
     raise UserError(f"{name}: not found in {looked}: {advice} pass --data-dir (or set HMN_DATA) where it is")
 
 
-def read_if_present(name: str, folder: Path, options: ReadOptions) -> Decoded | None:
-    """The data set, where the folder holds it in one of the layouts known for that name."""
+def read_if_present(name: str, folder: Path, options: ReadOptions, download: bool) -> Decoded | None:
+    """The data set, where the folder holds it in one of the layouts known for that name.
+
+    A failed download leaves the folder by which torchvision's files are told: so with `download`, torchvision
+    is asked to complete them, which costs it a look at their checksums where they are whole.
+    """
     if name in VISION_SETS:
         if (folder / VISION_SETS[name].marker).exists():
-            return read_torchvision(name, folder, options, download=False)
+            return read_torchvision(name, folder, options, download=download)
         return read_parquet(folder, options) if find_shards(folder) else None
     if name == "tiny-imagenet":
         if is_tiny_imagenet(folder):
@@ -83,18 +94,46 @@ def read_if_present(name: str, folder: Path, options: ReadOptions) -> Decoded | 
 
 
 def check_looks(name: str, decoded: Decoded, folder: Path, options: ReadOptions) -> None:
-    """Refuse another data set's files under a known name: wrong number of classes or image shape."""
-    if name not in VISION_SETS:
-        return
-    known = VISION_SETS[name]
+    """Refuse another data set's files under a known name: wrong number of classes or image shape.
+
+    Tiny ImageNet's own layout is told by its files, so there a part of its classes will do.
+    """
+    if name == "tiny-imagenet":
+        expected_shape, expected_classes, start = TINY_SHAPE, TINY_CLASSES, ""
+        any_number = not find_shards(folder)
+    elif name in VISION_SETS:
+        known = VISION_SETS[name]
+        expected_shape, expected_classes, start = known.shape, known.num_classes, FIRST_CLASS[name]
+        any_number = False
+    else:
+        return  # ImageNet-10: ten folders by their names
     shape = tuple(decoded.train.pixels.shape[1:])
-    first = decoded.class_names[0].lower()
-    right_shape = options.size is not None or options.channels is not None or shape == known.shape
-    right_name = first == "0" or first.startswith(FIRST_CLASS[name])
-    if len(decoded.class_names) != known.num_classes or not right_shape or not right_name:
+    first = decoded.class_names[0].lower() if decoded.class_names else "none"
+    right_shape = options.size is not None or options.channels is not None or shape == expected_shape
+    right_name = first == "0" or first.startswith(start)
+    right_number = any_number or len(decoded.class_names) == expected_classes
+    if not (right_number and right_shape and right_name):
         got = f"{len(decoded.class_names)} classes ({first}, ...) of {shape} images"
-        expected = f"{known.num_classes} ({FIRST_CLASS[name]}..., ...) of {known.shape}"
+        expected = (
+            f"{expected_classes} ({start}..., ...) of {expected_shape}"
+            if start
+            else (f"{expected_classes} of {expected_shape}")
+        )
         raise UserError(f"{folder}: holds {got}, but {name} has {expected}: to use it, pass its path")
+
+
+def name_of_path(path: Path, decoded: Decoded) -> str:
+    """The name of a data set read by its path: that of the file or folder, or tiny-imagenet.
+
+    Tiny ImageNet's layout with all its classes at its size is that data set, whatever its folder is called:
+    what was published for it (sizes, distances, learning rates) is found by the name.
+    """
+    resolved = path.resolve()
+    if not path.is_dir():
+        return resolved.stem
+    shape = tuple(decoded.train.pixels.shape[1:])
+    whole = len(decoded.class_names) == TINY_CLASSES and shape == TINY_SHAPE
+    return "tiny-imagenet" if whole and not find_shards(path) and is_tiny_imagenet(path) else resolved.name
 
 
 def read_path(path: Path, options: ReadOptions) -> Decoded:

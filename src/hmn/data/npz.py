@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,9 +46,10 @@ def decode_npz(path: Path, options: ReadOptions) -> Decoded:
     if pairs[0] is None:
         held = ", ".join(arrays) or "nothing"
         raise UserError(f"{path}: holds {held}: expected arrays images and labels, or x_train, y_train, x_test, y_test")
-    names, label_arrays = number_classes(path, arrays, [pair for pair in pairs if pair is not None])
+    found = [pair for pair in pairs if pair is not None]
+    names, label_arrays = number_classes(path, arrays, found, skip_bad=options.skip_bad)
     parts, skipped = [], 0
-    for pair, labels in zip([pair for pair in pairs if pair is not None], label_arrays, strict=True):
+    for pair, labels in zip(found, label_arrays, strict=True):
         part, lost = read_pair(path, pair[0], arrays[pair[0]], pair[1], labels, len(names), options)
         parts.append(part)
         skipped += lost
@@ -63,23 +62,24 @@ def decode_npz(path: Path, options: ReadOptions) -> Decoded:
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an archive; pickled objects are never loaded."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise UserError(f"{path}: a single array, not an .npz archive: expected images and labels")
-            return {name: stored[name] for name in stored.files}
+        # mmap_mode: of a single array, whose header may promise anything, only the header is read.
+        stored = np.load(path, allow_pickle=False, mmap_mode="r")
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise UserError(f"{path}: a single array, not an .npz archive: expected images and labels")
+        with stored:
+            members = {name: stored[name] for name in stored.files}
     except UserError:
         raise
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        NotImplementedError,
-    ) as error:
-        reason = " ".join(str(error).split())
+    except MemoryError as error:
+        reason = " ".join(str(error).split()) or "its arrays do not fit"
+        raise UserError(f"{path}: not enough memory for this .npz archive: {reason}") from None
+    except Exception as error:  # NumPy and zipfile let through whatever the bytes make them say
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if "allow_pickle" in reason:  # NumPy takes every other file for a pickle, and tells how to load it unsafely
+            reason = "it holds Python objects, or is another kind of file"
         raise UserError(f"{path}: not a readable .npz archive: {reason}") from None
+    # Members that are no arrays come as bytes.
+    return {name: array for name, array in members.items() if isinstance(array, np.ndarray)}
 
 
 def find_pair(arrays: Mapping[str, np.ndarray], words: tuple[str, ...]) -> tuple[str, str] | None:
@@ -97,7 +97,7 @@ def find_pair(arrays: Mapping[str, np.ndarray], words: tuple[str, ...]) -> tuple
 
 
 def number_classes(
-    path: Path, arrays: Mapping[str, np.ndarray], pairs: list[tuple[str, str]]
+    path: Path, arrays: Mapping[str, np.ndarray], pairs: list[tuple[str, str]], *, skip_bad: bool
 ) -> tuple[tuple[str, ...], list[np.ndarray]]:
     """The class names, and the labels of each pair as int64 [n]."""
     raw = []
@@ -112,15 +112,28 @@ def number_classes(
         found = np.unique(raw[0])
         position = {name: label for label, name in enumerate(found.tolist())}
         numbered = [np.array([position.get(name, -1) for name in labels.tolist()], dtype=np.int64) for labels in raw]
-        return tuple(name.decode() if isinstance(name, bytes) else name for name in found.tolist()), numbered
+        return tuple(map(as_text, found.tolist())), numbered
     try:
         numbered = [labels.astype(np.int64) for labels in raw]
     except ValueError:
         raise UserError(f"{path}: one split has integer labels, the other text") from None
     if "class_names" in arrays:
-        return tuple(map(str, arrays["class_names"].tolist())), numbered
-    num_classes = count_classes(numbered[0], where=f"{path}: array {pairs[0][1]}")
+        return name_classes(path, arrays["class_names"]), numbered
+    num_classes = count_classes(numbered[0], where=f"{path}: array {pairs[0][1]}", skip_bad=skip_bad)
     return tuple(map(str, range(num_classes))), numbered
+
+
+def name_classes(path: Path, names: np.ndarray) -> tuple[str, ...]:
+    """The array class_names as text."""
+    if names.ndim != 1 or names.dtype.kind not in "USiu":
+        got = f"{names.dtype} {list(names.shape)}"
+        raise UserError(f"{path}: array class_names is {got}: expected one name a class, text [k]")
+    return tuple(map(as_text, names.tolist()))
+
+
+def as_text(name: object) -> str:
+    """A class name as text; bytes are taken for UTF-8."""
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
 
 def read_pair(
@@ -133,6 +146,10 @@ def read_pair(
     options: ReadOptions,
 ) -> tuple[Labelled, int]:
     """One split as uint8 [n, c, h, w] and labels, and how many rows were left out."""
+    if images.ndim == 0:
+        raise UserError(
+            f"{path}: array {name} is a single value: expected images [n, h, w], [n, h, w, c] or [n, c, h, w]"
+        )
     if len(images) != len(labels):
         raise UserError(f"{path}: {len(images)} images in {name}, but {len(labels)} labels in {label_name}")
     where = f"{path}: array {label_name}"
@@ -156,6 +173,8 @@ def to_nchw(images: np.ndarray, *, where: str) -> np.ndarray:
     Raises:
         UserError: no axis, or both, can be that of 1 or 3 channels.
     """
+    if images.ndim in (3, 4) and 0 in images.shape[1:]:
+        raise UserError(f"{where} has shape {list(images.shape)}: the images have no pixels")
     if images.ndim == 3:
         return images[:, None]
     if images.ndim != 4:

@@ -12,7 +12,7 @@ import numpy as np
 from hmn.data.bulk import Item, decode_all
 from hmn.data.cache import cached, fingerprint, key_of
 from hmn.data.formats import Decoded, Labelled, ReadOptions, count_classes, good_labels
-from hmn.data.parquet_columns import Columns, find_columns, open_shard, unreadable
+from hmn.data.parquet_columns import Columns, check_shard, find_columns, open_shard, unreadable
 from hmn.errors import UserError
 
 TRAIN, TEST, VALIDATION = "train", "test", "validation"
@@ -56,13 +56,20 @@ def find_shards(root: Path) -> dict[str, list[Path]]:
 def read_parquet(root: Path, options: ReadOptions) -> Decoded:
     """Read shards train-*, test-* (else validation-*); one file, or shards of no split, are split by a seed.
 
+    A folder with test or validation shards alone is refused: what is to be trained on is missing.
+
     Raises:
         UserError: a shard is missing or damaged, columns cannot be told, rows are bad; or no pyarrow.
     """
     shards = find_shards(root)
     if not shards:
         raise UserError(f"{root}: no .parquet files: expected train-*.parquet and test-*.parquet")
-    train = shards.get(TRAIN) or shards.get("all") or next(iter(shards.values()))
+    train = shards.get(TRAIN) or shards.get("all")
+    if train is None:
+        held = " and ".join(shards)
+        raise UserError(
+            f"{root}: holds only {held} shards, no train-*.parquet: get those too, or pass the path of a file"
+        )
     test = (shards.get(TEST) or shards.get(VALIDATION)) if TRAIN in shards else None
     for paths in (train, test or []):
         check_complete(paths)
@@ -92,8 +99,10 @@ def check_complete(paths: list[Path]) -> None:
 def decode_parquet(train: list[Path], test: list[Path] | None, options: ReadOptions, *, title: str) -> Decoded:
     """Read the labels of all shards, then decode the images shard by shard."""
     columns = find_columns(train[0], options)
+    for path in train[1:] + (test or []):
+        check_shard(path, columns, first=train[0])
     raw = [read_labels(path, columns) for path in train + (test or [])]
-    names, numbered = number_classes(raw, train + (test or []), columns, num_train=len(train))
+    names, numbered = number_classes(raw, train + (test or []), columns, len(train), options)
     splits = [take_rows(train, numbered[: len(train)], len(names), options)]
     if test is not None:
         splits.append(take_rows(test, numbered[len(train) :], len(names), options))
@@ -125,7 +134,7 @@ def read_labels(path: Path, columns: Columns) -> np.ndarray:
 
 
 def number_classes(
-    raw: list[np.ndarray], paths: list[Path], columns: Columns, *, num_train: int
+    raw: list[np.ndarray], paths: list[Path], columns: Columns, num_train: int, options: ReadOptions
 ) -> tuple[tuple[str, ...], list[np.ndarray]]:
     """The class names, and each shard's labels as int64 [n]; a text that no training row bears becomes -1."""
     training = np.concatenate(raw[:num_train])
@@ -135,7 +144,7 @@ def number_classes(
         return names, [np.array([position.get(str(t), -1) for t in texts.tolist()], dtype=np.int64) for texts in raw]
     if columns.class_names is not None:
         return columns.class_names, raw
-    num_classes = count_classes(training, where=f"{paths[0]}: column {columns.label}")
+    num_classes = count_classes(training, where=f"{paths[0]}: column {columns.label}", skip_bad=options.skip_bad)
     return tuple(map(str, range(num_classes))), raw
 
 

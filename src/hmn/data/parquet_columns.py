@@ -56,6 +56,8 @@ def find_columns(path: Path, options: ReadOptions) -> Columns:
     for column in (options.image_column, options.label_column):
         if column is not None and column not in schema.names:
             raise UserError(f"{path}: no column {column!r}: it has {', '.join(schema.names)}")
+    if twice := [name for name in schema.names if schema.names.count(name) > 1]:
+        raise UserError(f"{path}: several columns are called {twice[0]!r}: rename all but one")
     images = [n for n in schema.names if features.get(n, {}).get("_type") == "Image"]
     images = images or [n for n in schema.names if is_image_type(schema.field(n).type)]
     image = options.image_column or choose(images, IMAGE_NAMES, path, schema, "image")
@@ -67,6 +69,27 @@ def find_columns(path: Path, options: ReadOptions) -> Columns:
         raise UserError(f"{path}: {types}: expected encoded image bytes, and integer or text labels")
     names = features.get(label, {}).get("names")
     return Columns(image, label, tuple(map(str, names)) if names else None)
+
+
+def check_shard(path: Path, columns: Columns, *, first: Path) -> None:
+    """Refuse a shard whose columns are not those of the first one: another data set's file, or another version's.
+
+    Raises:
+        UserError: a column is missing or holds something else, or the classes are others.
+    """
+    with open_shard(path) as shard, open_shard(first) as model:
+        schema, expected = shard.schema_arrow, model.schema_arrow
+    for column, fits in ((columns.image, is_image_type), (columns.label, is_label_type)):
+        if schema.names.count(column) != 1:
+            raise UserError(f"{path}: no column {column!r} as in {first.name}: it has {', '.join(schema.names)}")
+        got, wanted = schema.field(column).type, expected.field(column).type
+        if not fits(got) or (fits is is_label_type and is_text(got) != is_text(wanted)):
+            raise UserError(f"{path}: column {column} holds {got}, in {first.name} {wanted}: these shards do not match")
+    names = hub_features(schema).get(columns.label, {}).get("names")
+    if names and columns.class_names and tuple(map(str, names)) != columns.class_names:
+        raise UserError(
+            f"{path}: column {columns.label} names other classes than {first.name}: these shards do not match"
+        )
 
 
 def hub_features(schema: Schema) -> dict[str, dict[str, Any]]:
@@ -95,6 +118,14 @@ def is_label_type(kind: Any) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def is_text(kind: Any) -> bool:
+    """Whether labels of this type are text."""
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def choose(found: list[str], usual: tuple[str, ...], path: Path, schema: Schema, what: str) -> str:

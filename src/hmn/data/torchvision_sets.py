@@ -32,7 +32,7 @@ VISION_SETS = {
 
 
 def read_torchvision(name: str, root: Path, options: ReadOptions, *, download: bool) -> Decoded:
-    """Read both splits of a torchvision data set from root, or download them there first.
+    """Read both splits of a torchvision data set from root; `download` first fetches there what is absent or damaged.
 
     Raises:
         UserError: torchvision is missing, or the files are absent, damaged (torchvision knows checksums) or
@@ -50,15 +50,30 @@ def read_torchvision(name: str, root: Path, options: ReadOptions, *, download: b
             root.mkdir(parents=True, exist_ok=True)
             loaded = getattr(datasets, known.loader)(str(root), download=download, **which)
         except ModuleNotFoundError as error:  # scipy, for SVHN's .mat files
-            raise UserError(f"{name}: needs {error.name}: pip install {error.name}") from None
+            raise UserError(f"{name}: torchvision reads it with {error.name}: pip install 'hmn[vision]'") from None
         except Exception as error:  # torchvision lets through whatever the files make NumPy, zlib or urllib say
-            what = "download" if download else "read"
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(f"{root}: cannot {what} {name}: {reason}") from None
+            raise failure(name, root, error, download=download) from None
         parts.append(to_labelled(loaded, options))
         if name in ("cifar10", "cifar100", "fashion-mnist"):
             class_names = tuple(loaded.classes)
     return Decoded(parts[0], parts[1], class_names, 0)
+
+
+def failure(name: str, root: Path, error: Exception, *, download: bool) -> UserError:
+    """What torchvision said, in one line, and what to do about it."""
+    known = VISION_SETS[name]
+    reason = " ".join(str(error).split()) or type(error).__name__
+    for advice in ("You can use download=True to download it", "."):  # words for its callers, not for ours
+        reason = reason.removesuffix(advice).rstrip()
+    files = [file for file in (root / known.marker).rglob("*") if file.is_file()]
+    # MNIST's unpacked files carry no checksum: torchvision takes damaged ones for good, and fetches nothing.
+    stuck = known.marker.endswith("/raw") and bool(files) and not reason.startswith(("Dataset not", "Error down"))
+    delete = f"delete {root / known.marker} and " if stuck and not isinstance(error, OSError) else ""
+    if not download:
+        return UserError(f"{root}: cannot read {name}: {reason}: {delete}pass --download to fetch it again")
+    if delete:
+        return UserError(f"{root}: cannot read {name}: {reason}: {delete}pass --download again")
+    return UserError(f"{root}: cannot download {name}: {reason}")
 
 
 def to_labelled(loaded: Any, options: ReadOptions) -> Labelled:
