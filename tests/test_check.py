@@ -88,13 +88,13 @@ def test_bad_settings_write_and_delete_nothing(
 @pytest.mark.parametrize(("dataset", "shape"), [("digits", (1, 8, 8)), ("cifar10", (3, 32, 32))])
 def test_every_named_recipe_passes(name: str, dataset: str, shape: tuple[int, int, int]) -> None:
     named = recipe(name, dataset=dataset, ipc=1, image_shape=shape)
-    check_recipe(named, image_shape=shape)
+    check_recipe(named, image_shape=shape, num_classes=10)
     alone = replace(named, condense=replace(named.condense, epochs=0, inner_steps=0))
     if named.condense.start.kind == "real":
-        check_recipe(alone, image_shape=shape)
+        check_recipe(alone, image_shape=shape, num_classes=10)
     else:
         with pytest.raises(UserError, match="nothing to do"):
-            check_recipe(alone, image_shape=shape)
+            check_recipe(alone, image_shape=shape, num_classes=10)
 
 
 def test_leaves_are_every_setting() -> None:
@@ -107,7 +107,7 @@ def test_an_unknown_choice_of_a_library_user() -> None:
     named = recipe("quick", dataset="digits", ipc=1, image_shape=(1, 8, 8))
     wrong = replace(named, condense=replace(named.condense, objective="hessian"))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="condense.objective 'hessian': expected one of gradient, features"):
-        check_recipe(wrong, image_shape=(1, 8, 8))
+        check_recipe(wrong, image_shape=(1, 8, 8), num_classes=10)
 
 
 def test_reconstruction_alone(tmp_path: Path) -> None:
