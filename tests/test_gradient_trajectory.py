@@ -33,4 +33,7 @@ def test_container_gradient_along_a_real_run(
     state = new_state(splits, shape, replace(named, condense=config))
     errors = list(relative_errors(state, splits.train, config, steps=steps))
     assert len(errors) == steps
-    assert max(errors) < 1e-3
+    # A unit within rounding of zero that float64 finds on the other side moves the gradient by more than that,
+    # whatever the method in float32: docs/log.md.
+    assert max(error.same_masks for error in errors) < 1e-3
+    assert all(error.free_masks < 1e-3 + 2 * error.plain_float32 for error in errors)

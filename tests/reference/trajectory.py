@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
@@ -24,22 +25,44 @@ def container_gradient(state: loop.CondenseState, real: RealData, config: Conden
     return torch.cat([p.grad.flatten() for p in state.container.parameters() if p.grad is not None])
 
 
-def slow_container_gradient(state: loop.CondenseState, real: RealData, config: CondenseConfig) -> Tensor:
-    """The same sweep, the same draws, with container, network and matching in float64 and double backward."""
-    doubled = copy.deepcopy(state)
-    doubled.container.double()
+def slow_container_gradient(
+    state: loop.CondenseState,
+    real: RealData,
+    config: CondenseConfig,
+    *,
+    dtype: torch.dtype = torch.float64,
+    masks_of_float32: bool = False,
+) -> Tensor:
+    """The same sweep, the same draws, with container, network and matching in `dtype` and double backward."""
+    raised = copy.deepcopy(state)
+    raised.container.to(dtype)
 
     def slow(net: torch.nn.Module, real_batch: Batch, generated: Batch, *, distance: str) -> Match:
-        return Match(*gradient_matching(net, real_batch, generated, distance=distance))
+        return Match(
+            *gradient_matching(
+                net, real_batch, generated, distance=distance, dtype=dtype, masks_of_float32=masks_of_float32
+            )
+        )
 
     with mock.patch.object(loop, "gradient_match", slow):
-        return container_gradient(doubled, real, config)
+        return container_gradient(raised, real, config)
+
+
+class Errors(NamedTuple):
+    """Relative errors (2-norm) of a sweep's whole container gradient against float64 double backward."""
+
+    same_masks: float
+    """Of the product, where float64 holds the ReLU masks that float32 found."""
+    free_masks: float
+    """Of the product, where float64 finds its own masks."""
+    plain_float32: float
+    """Of double backward in float32, where float64 finds its own masks: what rounding alone does."""
 
 
 def relative_errors(
     state: loop.CondenseState, real: RealData, config: CondenseConfig, *, steps: int
-) -> Iterator[float]:
-    """Relative error (2-norm) of the container's gradient in each of the first `steps` sweeps of a run.
+) -> Iterator[Errors]:
+    """The errors in each of the first `steps` sweeps of a run.
 
     The first of them has a fresh network, and the run goes on from each as it would without being watched.
     """
@@ -48,11 +71,20 @@ def relative_errors(
 
     def watched(state: loop.CondenseState, real: RealData, config: CondenseConfig) -> Tensor:
         before = state.generator.get_state()
-        slow = slow_container_gradient(state, real, config)
+
+        def again(gradient: Callable[..., Tensor], **options: Any) -> Tensor:
+            state.generator.set_state(before)
+            return gradient(state, real, config, **options).double()
+
+        product = again(container_gradient)
+        single = again(slow_container_gradient, dtype=torch.float32)
+        free = again(slow_container_gradient)
+        held = again(slow_container_gradient, masks_of_float32=True)
+        errors.append(Errors(*(
+            float((found - exact).norm() / exact.norm())
+            for found, exact in ((product, held), (product, free), (single, free))
+        )))  # fmt: skip
         state.generator.set_state(before)
-        fast = container_gradient(state, real, config)
-        state.generator.set_state(before)
-        errors.append(float((fast.double() - slow).norm() / slow.norm()))
         return sweep(state, real, config)
 
     with mock.patch.object(loop, "_sweep", watched):

@@ -26,8 +26,9 @@ from hmn.objectives.base import Match, convolution_kernels
 
 Distance = Literal["squared", "absolute"]
 RELATIVE_STEP = 2e-4
-"""Length of the step in the weights over their norm, for the central difference. tests/test_gradient_trajectory.py
-holds its error to 1e-3 along real runs; docs/log.md has the measurements that chose it."""
+"""Of the central difference: how far the filter that moves most, relative to its own norm, moves. A filter's norm is
+what the normalisation after it divides by, so this is where curvature comes from. tests/test_gradient_trajectory.py
+holds the error to 1e-3 along real runs; docs/log.md has the measurements that chose it."""
 
 
 def gradient_match(net: nn.Module, real: Batch, generated: Batch, *, distance: Distance = "squared") -> Match:
@@ -80,7 +81,7 @@ def _match_class(
     else:
         loss = torch.stack([d.abs().sum() for d in differences]).sum()
         direction = [d.sign() for d in differences]
-    step = RELATIVE_STEP * _norm(kernels) / _norm(direction).clamp_min(1e-30)
+    step = RELATIVE_STEP / _largest_move(kernels, direction).clamp_min(1e-30)
     sides = []
     for sign in (1.0, -1.0):
         with moved(kernels, direction, sign * step), replay_masks(net):
@@ -97,9 +98,17 @@ def _image_gradient(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return torch.autograd.grad(_loss(net, images, labels), images)[0]
 
 
-def _norm(tensors: list[nn.Parameter] | list[Tensor]) -> Tensor:
-    """Euclidean norm of all entries together."""
-    return torch.stack([t.detach().square().sum() for t in tensors]).sum().sqrt()
+def _largest_move(kernels: list[nn.Parameter], direction: list[Tensor]) -> Tensor:
+    """Over all filters (a kernel's output channels), the largest norm of the direction over that of the filter.
+
+    A filter that is all but zero counts with a tenth of its layer's root mean square, or it alone would set the step.
+    """
+    largest = []
+    for kernel, along in zip(kernels, direction, strict=True):
+        norms = kernel.detach().flatten(1).norm(dim=1)
+        floor = 0.1 * norms.square().mean().sqrt()
+        largest.append((along.flatten(1).norm(dim=1) / norms.maximum(floor).clamp_min(1e-30)).max())
+    return torch.stack(largest).max()
 
 
 @contextmanager
