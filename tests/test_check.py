@@ -202,14 +202,15 @@ def test_seed_and_ipc_from_the_environment(
 def test_divergence_stops_at_once_and_keeps_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def diverging(*_: object) -> Iterator[CondenseRecord]:
+    def diverging(state: CondenseState, *_: object) -> Iterator[CondenseRecord]:
+        state.sweeps_done = 1
         yield CondenseRecord("condense", 1, 9, 2.5)
         yield CondenseRecord("condense", 2, 9, float("nan"))
         raise AssertionError("went on after a loss that is no number")
 
     monkeypatch.setattr("hmn.run.condense", diverging)
     out = tmp_path / "out"
-    refused(capsys, [*QUICK, "--out", str(out), *TINY], "diverged at sweep 2: choose a smaller learning rate")
+    refused(capsys, [*QUICK, "--out", str(out), *TINY], "diverged after sweep 1: choose a smaller learning rate")
     assert (out / "checkpoint.safetensors").exists() and not (out / "container.safetensors").exists()
     assert "NaN" not in (out / "history.jsonl").read_text()
 

@@ -116,7 +116,8 @@ def test_siamese_augmentation_is_the_same_to_the_bit(monkeypatch: pytest.MonkeyP
     group = torch.tensor([2, 0])
     images = real.images(torch.arange(30))
     chosen = torch.isin(real.labels, group)
-    loop._match(state, real, config, group, images[chosen], real.labels[chosen])
+    drawn, params = loop._draw(state, real, config, group)
+    loop._match(state, real, config, drawn, params, Batch(images[chosen], real.labels[chosen]))
     real_batch, generated = seen[0]
     for label in (0, 2):
         found, wanted = (

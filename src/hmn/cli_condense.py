@@ -25,16 +25,19 @@ from hmn.cli_settings import (
     settings_of,
 )
 from hmn.cli_sources import read_run
+from hmn.distributed import in_turn, is_first, joined, launched
 from hmn.errors import UserError
 from hmn.settings import Recipe
 
 if TYPE_CHECKING:
     from hmn.data.real import Splits
+    from hmn.price import Estimate
     from hmn.run import Progress
 
 PHASES = {"start": "fitting", "condense": "matching"}
 
 
+@joined()
 def condense(
     data: str,
     /,
@@ -58,6 +61,7 @@ def condense(
     """Condense a data set into a folder.
 
     Settings come from flags, then environment variables (HMN_SEED, HMN_CONDENSE_LR), then --config, then the recipe.
+    Several processes, each with its own classes: torchrun --nproc-per-node N -m hmn condense ...
 
     Parameters
     ----------
@@ -78,7 +82,7 @@ def condense(
     dtype
         How values are stored.
     dry_run
-        Print the resolved settings, floats, memory and an estimate of the time; condense nothing.
+        Print the resolved settings, floats, and an estimate of time, memory and operations; condense nothing.
     force
         Write over what the folder holds.
     resume
@@ -92,6 +96,8 @@ def condense(
 
     if force and resume:
         raise UserError("--force begins anew and --resume goes on: give one of them.")
+    if dry_run and launched().size > 1:
+        raise UserError("--dry-run times one process: give the same command to hmn, without torchrun.")
     from_file = given_file(config) if config is not None else {}
     if recipe is not None and "cost" in from_file:
         raise UserError(f"--recipe {recipe} and --config {config}, which is a whole recipe: give one of them.")
@@ -103,8 +109,9 @@ def condense(
     if not checkpoint_seconds >= 0:
         raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
     flags = data_flags or DataFlags()
-    splits = read_data(data, flags)
-    told_about_skipped(splits)
+    splits = in_turn(lambda: read_data(data, flags))
+    if is_first():
+        told_about_skipped(splits)
     train = splits.train
     chosen = choose_shape(
         splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
@@ -167,30 +174,39 @@ def resolve(name: str | None, from_file: Mapping[str, Any], own: Mapping[str, An
 
 def print_plan(job: Job, *, as_json: bool) -> None:
     """What would be done, and what it would take."""
+    from hmn.price import estimate
     from hmn.recipe import recipe_to_toml
-    from hmn.run import estimate
 
-    note("timing a few steps on this machine ...")
-    timed = estimate(job.splits, job.chosen.shape, job.recipe)
+    note("timing parts of a sweep on this machine, about ten seconds ...")
+    priced = estimate(job.splits, job.chosen.shape, job.recipe)
     toml = recipe_to_toml(job.recipe)
     if as_json:
         print_json({
             "data": job.splits.name, "ipc": job.recipe.ipc, "out": str(job.out), "reason": job.chosen.reason,
-            **shape_facts(job.chosen.shape), "recipe_toml": toml, "estimate": timed._asdict(),
+            **shape_facts(job.chosen.shape), "recipe_toml": toml, "estimate": priced._asdict(),
         })  # fmt: skip
         return
     console = results()
     console.print(toml, markup=False, soft_wrap=True)
     print_ledger(f"{job.splits.name} at {job.recipe.ipc} ipc", job.chosen.shape)
-    facts = {
-        "sizes": job.chosen.reason,
-        "fitting": duration(timed.start_seconds),
-        "matching": f"{job.recipe.condense.num_sweeps:,} sweeps of {timed.seconds_per_sweep:.2f} s",
-        "time in all": f"about {duration(timed.total_seconds)}",
-        "peak memory": memory_size(timed.peak_memory_bytes),
-    }
     console.print()
-    print_facts("estimate on this machine", facts)
+    print_facts(
+        "estimate for this machine, from parts of a sweep timed just now",
+        {"sizes": job.chosen.reason, **price_facts(priced, job.recipe)},
+    )
+
+
+def price_facts(priced: Estimate, recipe: Recipe) -> dict[str, str]:
+    """What a run takes, in words."""
+    return {
+        "fitting": duration(priced.start_seconds),
+        "matching": f"{recipe.condense.num_sweeps:,} sweeps of {priced.seconds_per_sweep:.3g} s "
+        f"({priced.update_seconds:.2g} s of it the network's own training)",
+        "time in all": f"about {duration(priced.total_seconds)}",
+        "peak memory": memory_size(priced.peak_memory_bytes),
+        "operations": f"{priced.operations_per_sweep:.3g} a sweep, {priced.total_operations:.3g} in all "
+        "(convolutions and matrix products, a multiply-add counted as two)",
+    }
 
 
 def run(job: Job, *, resume: bool, force: bool, checkpoint_seconds: float, as_json: bool) -> int:
@@ -198,12 +214,13 @@ def run(job: Job, *, resume: bool, force: bool, checkpoint_seconds: float, as_js
     from hmn.run import Interrupted, condense_run
 
     shape = job.chosen.shape
-    note(
-        f"{job.splits.name}: {len(job.splits.train):,} images -> {images_per_class(shape)} per class in "
-        f"{shape.ledger().num_floats:,} of {shape.budget:,} floats; recipe {job.recipe.name}: "
-        f"{job.recipe.cost}"
-    )
-    with ProgressView() as view:
+    if is_first():
+        note(
+            f"{job.splits.name}: {len(job.splits.train):,} images -> {images_per_class(shape)} per class in "
+            f"{shape.ledger().num_floats:,} of {shape.budget:,} floats; recipe {job.recipe.name}: "
+            f"{job.recipe.cost}"
+        )
+    with ProgressView(quiet=not is_first()) as view:
 
         def show(progress: Progress) -> None:
             view.show(
@@ -223,14 +240,14 @@ def run(job: Job, *, resume: bool, force: bool, checkpoint_seconds: float, as_js
             interrupted = True
         else:
             interrupted = False
-    if interrupted:
+    if interrupted and is_first():
         print(
             f"hmn: interrupted; a checkpoint is in {job.out}: run the same command with --resume to go on.",
             file=sys.stderr,
         )
-        return 130
-    summarise(job, as_json=as_json)
-    return 0
+    elif is_first():
+        summarise(job, as_json=as_json)
+    return 130 if interrupted else 0
 
 
 def record_data(job: Job) -> dict[str, Any]:

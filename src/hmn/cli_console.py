@@ -59,7 +59,7 @@ def print_facts(title: str, facts: dict[str, str]) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person would say them: 8 s, 3 min 20 s, 2 h 5 min, 12 days."""
+    """Seconds as a person would say them: 8 s, 3 min 20 s, 2 h 5 min, 12 days, 15 years."""
     if seconds < 60:
         return f"{seconds:.0f} s" if seconds >= 10 or seconds == 0 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -68,7 +68,8 @@ def duration(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
         return f"{hours} h {minutes} min"
-    return f"{hours / 24:.0f} days"
+    days = hours / 24
+    return f"{days:.0f} days" if days < 1000 else f"{days / 365.25:,.0f} years"
 
 
 def size(num_bytes: float) -> str:

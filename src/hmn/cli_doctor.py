@@ -14,6 +14,7 @@ from hmn.runtime import keep_freed_memory
 EXTRAS = {
     "vision": ("torchvision", "timm", "scipy"),
     "data": ("pyarrow",),
+    "distributed": ("ray", "submitit"),
 }
 """Optional packages by the extra that installs them."""
 
@@ -42,6 +43,8 @@ def doctor(*, json: Switch = False) -> int:
         "freed memory": "kept for the next step"
         if found["keeps_freed_memory"]
         else "handed back: training pays page faults",
+        "long trainings": found["training_path"],
+        "matching": "plain: gradient and feature matching are not compiled",
     }
     print_facts("machine", machine)
     console.print()
@@ -67,11 +70,15 @@ def extra_words(extra: str, packages: dict[str, str | None]) -> str:
 
 def examine() -> dict[str, Any]:
     """Everything that `hmn doctor` tells."""
+    from hmn.device import choose_device
+    from hmn.training_step import training_path
+
     return {
         "versions": facts.versions(),
         "commit": facts.commit(),
         "hardware": facts.hardware(),
         "keeps_freed_memory": keep_freed_memory(),
+        "training_path": training_path(device=choose_device()),
         "extras": {
             name: {package: facts.installed(package) for package in packages} for name, packages in EXTRAS.items()
         },

@@ -172,7 +172,7 @@ def choose_training(target: Candidate, given: Mapping[str, Any], steps: int | No
 
 def train_all(sources: list[Candidate], training: Training) -> list[Evaluation]:
     """Evaluate every source, with progress on stderr."""
-    from hmn.runtime import choose_device
+    from hmn.device import choose_device
     from hmn.train import evaluate as evaluate_source
 
     done = []

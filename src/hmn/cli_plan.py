@@ -1,12 +1,17 @@
-"""`hmn plan`: which container fits a data set and a budget, and how long condensing would take."""
+"""`hmn plan`: which container fits a data set and a budget, and what condensing into it would take."""
 
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import Group, Parameter
+
+from hmn.absent import PUBLISHED, DataSize, size_of
+from hmn.cli_condense import price_facts, resolve
 from hmn.cli_console import duration, note, print_facts, print_json
-from hmn.cli_data import DataFlags, Switch, read_data
+from hmn.cli_data import DEFAULT_RECIPE, DataFlags, Switch, read_data
 from hmn.cli_ledger import (
     Chosen,
     checked_ipc,
@@ -17,8 +22,17 @@ from hmn.cli_ledger import (
     print_ledger,
     shape_facts,
 )
+from hmn.cli_settings import CondenseFlags, given_environment, given_flags
+from hmn.errors import UserError
+from hmn.operations import DEFAULT_TFLOPS, Reckoned, reckon
+from hmn.settings import Recipe
+
+if TYPE_CHECKING:
+    from hmn.data.real import RealData, Splits
 
 DEFAULT_FLAGS: dict[str, Any] = vars(DataFlags())
+ABSENT = Group("Data that are not here", sort_key=12)
+GPUS = Group("GPUs that are not here", sort_key=14)
 
 
 def plan(
@@ -27,63 +41,136 @@ def plan(
     *,
     ipc: int | None = None,
     images: int | None = None,
-    recipe: str = "cpu",
+    recipe: str = DEFAULT_RECIPE,
     json: Switch = False,
+    shape: Annotated[str | None, Parameter(group=ABSENT)] = None,
+    classes: Annotated[int | None, Parameter(group=ABSENT)] = None,
+    images_per_class: Annotated[int | None, Parameter(group=ABSENT)] = None,
+    gpus: Annotated[int | None, Parameter(group=GPUS)] = None,
+    tflops: Annotated[float | None, Parameter(group=GPUS)] = None,
     data_flags: DataFlags | None = None,
+    condense: Annotated[CondenseFlags, Parameter(name="condense")] = None,
 ) -> int:
-    """Choose a container for a data set and a budget, and say why and how long condensing would take.
+    """Choose a container for a data set and a budget, and say why and what condensing would take.
+
+    Time and memory are predicted from about ten seconds of trials on this machine.
 
     Parameters
     ----------
     data
-        A data set: a name or a path.
+        A data set: a name or a path; or, with the sizes below, any name for data that are not here.
     ipc
         Images per class whose floats are the budget.
     images
         Generated images per class, in the place of as many as fit.
     recipe
-        Recipe whose time is estimated.
+        Recipe whose cost is estimated.
     json
         Print JSON.
+    shape
+        Channels, height and width of the images, such as 3x224x224; the data are then not read.
+    classes
+        Number of classes; the data are then not read.
+    images_per_class
+        Training images of a class; the data are then not read.
+    gpus
+        Also reckon, without measuring, the time on so many GPUs that share the classes.
+    tflops
+        Rate assumed of each, in 10^12 operations a second (default: 20, in float32).
     """
-    from hmn.check import check_recipe
-    from hmn.recipe import recipe as named_recipe
-
     ipc = checked_ipc(data, environment_ipc() if ipc is None else ipc)
+    if tflops is not None and gpus is None:
+        raise UserError(f"--tflops {tflops}: a rate is assumed of GPUs: give --gpus too.")
+    assumed = DEFAULT_TFLOPS if tflops is None else tflops
+    if gpus is not None:
+        reckon(0, 0, gpus=gpus, tflops=assumed)  # refuse what makes no sense before anything is read
     flags = data_flags or DataFlags()
-    splits = read_data(data, flags)
+    sizes = {"shape": shape, "classes": classes, "images_per_class": images_per_class}
+    splits, absent = find_data(data, flags, sizes)
     train = splits.train
     smallest = int(train.labels.bincount(minlength=train.num_classes).min())
     chosen = choose_shape(
         splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
         real_per_class=smallest, images=images,
     )  # fmt: skip
-    settings = named_recipe(recipe, dataset=splits.name, ipc=ipc, image_shape=train.image_shape)
-    check_recipe(settings, image_shape=train.image_shape, num_classes=train.num_classes)
-    note("timing a few steps on this machine ...")
-    from hmn.run import estimate
+    own = {**given_environment(), **given_flags(condense, "condense"), "ipc": ipc}
+    settings = resolve(recipe, {}, own, splits, ipc)
+    from hmn.price import price
 
-    timed = estimate(splits, chosen.shape, settings)
+    note("timing parts of a sweep on this machine, about ten seconds ...")
+    priced, memory = price(splits, chosen.shape, settings)
+    reckoned = None
+    gpu_bytes = None
+    if gpus is not None:
+        reckoned = reckon(priced.operations_per_sweep, priced.total_operations, gpus=gpus, tflops=assumed)
+        gpu_bytes = None if memory is None else memory.device(gpus)
     if json:
         print_json({
-            "data": splits.name, "ipc": ipc, "reason": chosen.reason, **shape_facts(chosen.shape),
-            "recipe": recipe, "sweeps": settings.condense.num_sweeps, "estimate": timed._asdict(),
+            "data": splits.name, "data_read": not absent, "ipc": ipc, "reason": chosen.reason,
+            **shape_facts(chosen.shape), "recipe": settings.name, "sweeps": settings.condense.num_sweeps,
+            "estimate": priced._asdict(),
+            "reckoned": reckoned and {"measured": False, **reckoned._asdict(), "memory_bytes_per_gpu": gpu_bytes},
         })  # fmt: skip
         return 0
     print_ledger(f"{splits.name} at {ipc} ipc", chosen.shape)
     facts = {
-        "data": f"{len(train):,} training images, {train.num_classes} classes, smallest {smallest:,}",
+        "data": data_facts(train, smallest) + (", planned for without reading them" if absent else ""),
         "sizes": chosen.reason,
         "why": why(chosen),
-        f"recipe {recipe}": f"{settings.condense.num_sweeps:,} sweeps, "
-        f"about {duration(timed.total_seconds)} here, {memory_size(timed.peak_memory_bytes)} of memory",
-        "next": next_command(data, ipc, images, recipe, flags),
+        "recipe": f"{settings.name}: {settings.condense.objective}, {settings.condense.num_sweeps:,} sweeps",
     }
+    if not absent:
+        facts["next"] = next_command(data, ipc, images, recipe, flags, given_flags(condense, "condense"))
     print_facts("plan", facts)
+    print_facts("estimate for this machine, from parts of a sweep timed just now", price_facts(priced, settings))
+    if reckoned is not None:
+        print_facts("reckoned, not measured", reckoned_facts(reckoned, gpu_bytes, settings, train))
     return 0
 
 
-def next_command(data: str, ipc: int, images: int | None, recipe: str, flags: DataFlags) -> str:
+def find_data(data: str, flags: DataFlags, sizes: Mapping[str, Any]) -> tuple[Splits, bool]:
+    """The data set, or stand-ins of its size where sizes are given or only the name is known; and which of the two.
+
+    Raises:
+        UserError: data that cannot be read, or sizes that are not known.
+    """
+    from hmn.data.named import NAMES
+
+    given = any(value is not None for value in sizes.values())
+    if not given and (data in NAMES or data not in PUBLISHED):
+        return read_data(data, flags), False
+    known = size_of(data, **sizes, side=flags.size, channels=flags.channels)
+    return stand_ins(data, known), True
+
+
+def stand_ins(name: str, known: DataSize) -> Splits:
+    """Images that cost what the absent ones would."""
+    from hmn.trial import blank_splits
+
+    return blank_splits(name, **known._asdict())
+
+
+def data_facts(train: RealData, smallest: int) -> str:
+    """How much data there are, in words."""
+    shape = " x ".join(map(str, train.image_shape))
+    return f"{len(train):,} training images of {shape}, {train.num_classes:,} classes, smallest {smallest:,}"
+
+
+def reckoned_facts(reckoned: Reckoned, gpu_bytes: int | None, settings: Recipe, train: RealData) -> dict[str, str]:
+    """The division of operations by a rate, with its assumptions, in words."""
+    gpus = f"{reckoned.gpus} GPU{'s' if reckoned.gpus > 1 else ''}"
+    return {
+        "assumed": f"{gpus} sustaining {reckoned.tflops_per_gpu:g} TFLOP/s each (--tflops), nothing lost between them",
+        "matching": f"{settings.condense.num_sweeps:,} sweeps of {reckoned.seconds_per_sweep:.3g} s",
+        "time in all": f"about {duration(reckoned.total_seconds)}",
+        "memory": f"{memory_size(gpu_bytes)} on a GPU, as this machine held it; "
+        f"{memory_size(train.pixels.numel())} of images in each machine's main memory",
+    }
+
+
+def next_command(
+    data: str, ipc: int, images: int | None, recipe: str, flags: DataFlags, settings: Mapping[str, Any] | None = None
+) -> str:
     """The condensation that was planned, as a shell reads it: with every flag that shaped the plan."""
     parts = ["hmn", "condense", data, "--ipc", str(ipc), "--recipe", recipe]
     given: dict[str, Any] = {"images": images, **vars(flags)}
@@ -93,6 +180,8 @@ def next_command(data: str, ipc: int, images: int | None, recipe: str, flags: Da
             parts.append(flag)
         elif value is not None and value is not False and value != DEFAULT_FLAGS.get(name):
             parts += [flag, str(value)]
+    for path, value in (settings or {}).items():
+        parts += ["--" + path.replace("_", "-"), str(value)]
     return shlex.join([*parts, "--out", "DIR"])
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hmn.augment import apply, cutmix, draw, without_cutout
-from hmn.containers.base import Container
+from hmn.augment import AugmentParams, apply, draw, without_cutout
+from hmn.condense_state import CondenseState, has_batch_norm
+from hmn.cutmix import Mix, draw_mix
 from hmn.data.real import RealData
 from hmn.data.source import Batch
-from hmn.nets import Net, build_net
+from hmn.distributed import copy_from_first, own_range, sum_gradients, sum_in_place
 from hmn.objectives import Match, feature_match, gradient_match
-from hmn.settings import CondenseConfig, NetworkConfig
-from hmn.start import choose_targets, reconstruction_step
+from hmn.settings import CondenseConfig
+from hmn.start import reconstruction_step
 
 START_STRIDE = 10
 """Reconstruction steps between two records."""
@@ -34,73 +35,12 @@ class CondenseRecord(NamedTuple):
     loss: float
 
 
-class CondenseState:
-    """Everything that the rest of a run depends on; saved and restored, the run goes on to the same bits."""
-
-    def __init__(self, container: Container, real: RealData, config: CondenseConfig, *, seed: int) -> None:
-        self.container = container
-        self.generator = torch.Generator().manual_seed(seed)
-        self.targets = choose_targets(real, container.labels.cpu(), self.generator)
-        self.members = [(real.labels == label).nonzero()[:, 0] for label in range(len(real.class_names))]
-        self.start_steps_done = 0
-        self.sweeps_done = 0
-        self.optimizer = self._new_optimizer(config.start.lr, (0.9, 0.99))
-        self.net: Net | None = None
-        self.net_optimizer: torch.optim.SGD | None = None
-
-    def _new_optimizer(self, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
-        return torch.optim.Adam(self.container.parameters(), lr=lr, betas=betas)
-
-    def begin_matching(self, config: CondenseConfig) -> None:
-        """A fresh optimizer for the matching phase: the reconstruction's moments are of another loss."""
-        self.optimizer = self._new_optimizer(config.lr, (config.beta1, config.beta2))
-
-    def begin_network(self, config: NetworkConfig, real: RealData) -> None:
-        """A new network with its optimizer."""
-        net = build_net(
-            config.name, num_classes=len(real.class_names), image_shape=real.image_shape,
-            width=config.width, generator=self.generator,
-        )  # fmt: skip
-        self._adopt(net, config)
-
-    def _adopt(self, net: Net, config: NetworkConfig) -> None:
-        self.net = net.to(self.container.labels.device)
-        self.net_optimizer = torch.optim.SGD(
-            self.net.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nested dictionaries of tensors and numbers."""
-        return {
-            "container": self.container.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "net": None if self.net is None else self.net.state_dict(),
-            "net_optimizer": None if self.net_optimizer is None else self.net_optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-            "start_steps_done": self.start_steps_done,
-            "sweeps_done": self.sweeps_done,
-        }
-
-    def load_state_dict(self, saved: dict[str, Any], config: CondenseConfig, real: RealData) -> None:
-        """Restore what `state_dict` gave, into a state that was built from the same data, config and seed."""
-        self.container.load_state_dict(saved["container"])
-        self.start_steps_done, self.sweeps_done = saved["start_steps_done"], saved["sweeps_done"]
-        if self.sweeps_done:
-            self.begin_matching(config)
-        self.optimizer.load_state_dict(saved["optimizer"])
-        if saved["net"] is not None:
-            self.begin_network(config.network, real)
-            assert self.net is not None and self.net_optimizer is not None
-            self.net.load_state_dict(saved["net"])
-            self.net_optimizer.load_state_dict(saved["net_optimizer"])
-        self.generator.set_state(saved["generator"])
-
-
 def condense(state: CondenseState, real: RealData, config: CondenseConfig) -> Iterator[CondenseRecord]:
     """Condense `real` into `state.container`, yielding a record after every sweep.
 
     It owns no files: the caller prints, saves `state.state_dict()`, or stops between two records. Started with a
-    restored state it goes on where that was saved.
+    restored state it goes on where that was saved. Of several processes each matches its own classes; all run this
+    loop together, and their records are the same.
     Source: supplement C.2 of arXiv:2310.07506; the loop of IDC (arXiv:2205.14959).
     """
     yield from _reconstruct(state, real, config)
@@ -133,7 +73,10 @@ def _reconstruct(state: CondenseState, real: RealData, config: CondenseConfig) -
         for group in state.optimizer.param_groups:
             group["lr"] = start.lr * 0.5 * (1 + math.cos(math.pi * state.start_steps_done / steps))
         state.optimizer.zero_grad()
-        error = reconstruction_step(state.container, real, state.targets, start.batch, state.generator)
+        error = reconstruction_step(
+            state.container, real, state.targets, start.batch, state.generator, own=state.images
+        )
+        sum_gradients(state.shared_parameters())
         state.optimizer.step()
         state.start_steps_done += 1
         if state.start_steps_done % START_STRIDE == 0 or state.start_steps_done == steps:
@@ -156,50 +99,73 @@ def _sweep(state: CondenseState, real: RealData, config: CondenseConfig) -> Tens
 
 
 def _values_per_class(state: CondenseState, real: RealData, config: CondenseConfig) -> int:
-    generated = min(config.generated_per_class, len(state.container) // len(state.members))
+    generated = min(config.generated_per_class, len(state.labels) // len(state.members))
     return (config.real_per_class + generated) * math.prod(real.image_shape)
 
 
 def _match_groups(state: CondenseState, real: RealData, config: CondenseConfig, groups: list[Tensor]) -> Tensor:
-    """Gradients of the objective over groups of classes, backpropagated into the container."""
+    """Gradients of the objective over groups of classes, backpropagated into the container; the loss of all."""
     container, device = state.container, state.container.labels.device
     # All classes are rendered together even where few of them are matched: BatchNorm sees the images of all.
-    index = _choose_generated(state, config)
-    rendered = container.images(index.to(device))
+    index = state.own(_choose_generated(state, config))
+    rendered = container.images((index - state.images.start).to(device))
     image_grad = torch.zeros_like(rendered)
-    labels = container.labels[index.to(device)]
+    labels = state.labels[index]
     total = torch.zeros((), device=device)
     for group in groups:
-        rows = torch.isin(labels, group.to(device)).nonzero()[:, 0]
+        chosen, params = _draw(state, real, config, group)
+        rows = torch.isin(labels, group).nonzero()[:, 0].to(device)
+        if not len(rows):
+            continue  # the classes of another process
         images = rendered.detach()[rows].requires_grad_()
-        match, augmented = _match(state, real, config, group, images, labels[rows])
+        match, augmented = _match(state, real, config, chosen, params, Batch(images, labels[rows.cpu()]))
         image_grad[rows] = torch.autograd.grad(augmented, images, match.image_grad)[0]
         total = total + match.loss
     state.optimizer.zero_grad()
     rendered.backward(image_grad)
-    return total
+    sum_gradients(state.shared_parameters())
+    return sum_in_place(total)
 
 
-def _match(
-    state: CondenseState,
-    real: RealData,
-    config: CondenseConfig,
-    group: Tensor,
-    images: Tensor,
-    labels: Tensor,
-) -> tuple[Match, Tensor]:
-    """One objective on the classes of `group`, the same draw of the augmentation for both sides of a class."""
-    assert state.net is not None
-    device = labels.device
-    chosen = torch.cat([_some(state.members[c], config.real_per_class, state.generator) for c in group.tolist()])
-    real_labels = real.labels[chosen].to(device)
+def _draw(state: CondenseState, real: RealData, config: CondenseConfig, group: Tensor) -> tuple[Tensor, AugmentParams]:
+    """Everything random about the matching of a group of classes.
+
+    Returns:
+        indices of the real images of those classes in the group that this process has, and parameters of the
+        augmentation, a row for every class of all (those outside of the group repeat its first).
+    """
+    # Drawn for the classes of other processes too: the generators stay alike.
+    drawn = {c: _some(state.members[c], config.real_per_class, state.generator) for c in group.tolist()}
     params = draw(config.augment, len(group), real.image_shape, state.generator)
     row_of_class = torch.zeros(len(state.members), dtype=torch.int64)
     row_of_class[group] = torch.arange(len(group))
+    own = [chosen for c, chosen in drawn.items() if c in state.classes]
+    return torch.cat(own) if own else group.new_empty(0), params.expand(row_of_class)
+
+
+def _match(
+    state: CondenseState, real: RealData, config: CondenseConfig, chosen: Tensor, params: AugmentParams, rendered: Batch
+) -> tuple[Match, Tensor]:
+    """One objective on some classes, the same draw of the augmentation for both sides of a class.
+
+    Args:
+        state: its network is matched on.
+        real: the training data.
+        config: objective and settings.
+        chosen: indices of the real images.
+        params: a row for every class.
+        rendered: generated images, with labels on the CPU.
+
+    Returns:
+        the match, and the augmented images in the graph of `rendered.images`.
+    """
+    assert state.net is not None
+    device, labels = rendered.images.device, rendered.labels.to(rendered.images.device)
+    real_labels = real.labels[chosen]
     real_images = real.normalisation.apply(real.images(chosen).to(device))
-    real_images = apply(real_images, params.expand(row_of_class[real_labels.cpu()]))
-    augmented = apply(real.normalisation.apply(images), params.expand(row_of_class[labels.cpu()]))
-    real_batch, generated = Batch(real_images, real_labels), Batch(augmented.detach(), labels)
+    real_images = apply(real_images, params.expand(real_labels))
+    augmented = apply(real.normalisation.apply(rendered.images), params.expand(rendered.labels))
+    real_batch, generated = Batch(real_images, real_labels.to(device)), Batch(augmented.detach(), labels)
     if config.objective == "gradient":
         match = gradient_match(state.net, real_batch, generated, distance=config.distance)
     else:
@@ -213,9 +179,8 @@ def _some(members: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 def _choose_generated(state: CondenseState, config: CondenseConfig) -> Tensor:
-    """Indices of the generated images of this sweep, class by class."""
-    labels = state.container.labels.cpu()
-    starts = torch.searchsorted(labels, torch.arange(len(state.members) + 1))
+    """Indices of the generated images of this sweep, of all processes' classes, class by class."""
+    starts = torch.searchsorted(state.labels, torch.arange(len(state.members) + 1))
     return torch.cat([
         _some(torch.arange(int(a), int(b)), config.generated_per_class, state.generator)
         for a, b in zip(starts, starts[1:], strict=False)
@@ -225,26 +190,55 @@ def _choose_generated(state: CondenseState, config: CondenseConfig) -> Tensor:
 def _update_network(state: CondenseState, real: RealData, config: CondenseConfig, *, batches: int) -> None:
     """Train the matching network on `batches` batches of real data, augmented image by image, with CutMix.
 
-    Source: IDC (arXiv:2205.14959), whose code trains between sweeps on real data, without cutout where it mixes.
+    Of several processes each takes its share of every batch, but for networks with BatchNorm, which see whole batches
+    in each. Source: IDC (arXiv:2205.14959), whose code trains between sweeps on real data, without cutout where it
+    mixes.
     """
     if batches == 0:
         return
     net, optimizer, settings = state.net, state.net_optimizer, config.network
     assert net is not None and optimizer is not None
-    device = state.container.labels.device
+    undivided = has_batch_norm(net)
     augment = without_cutout(config.augment) if settings.cutmix_probability > 0 else config.augment
+    height, width = real.image_shape[1:]
     wanted = batches * settings.update_batch_size
     rounds = -(-wanted // len(real))  # small data are gone through more than once
     order = torch.cat([torch.randperm(len(real), generator=state.generator) for _ in range(rounds)])[:wanted]
     for index in order.split(settings.update_batch_size):
-        images = real.normalisation.apply(real.images(index).to(device))
         params = draw(augment, len(index), real.image_shape, state.generator, one_choice=True)
-        images, labels_a, labels_b, lam = cutmix(
-            apply(images, params), real.labels[index].to(device),
-            probability=settings.cutmix_probability, alpha=1.0, generator=state.generator,
-        )  # fmt: skip
-        logits = net(images)
-        loss = lam * F.cross_entropy(logits, labels_a) + (1 - lam) * F.cross_entropy(logits, labels_b)
+        mix = draw_mix(
+            len(index), (height, width), probability=settings.cutmix_probability, alpha=1.0, generator=state.generator
+        )
+        own = range(len(index)) if undivided else own_range(len(index))
         optimizer.zero_grad()
-        loss.backward()
+        if len(own):
+            _network_loss(state, real, index, params, mix, own).backward()
+        if not undivided:
+            sum_gradients(net.parameters())
         optimizer.step()
+    if undivided:  # the same batches, but not every device computes the same bits twice
+        momenta = [moment for moments in optimizer.state.values() for moment in moments.values() if moment is not None]
+        copy_from_first([*net.state_dict().values(), *momenta])
+
+
+def _network_loss(
+    state: CondenseState, real: RealData, index: Tensor, params: AugmentParams, mix: Mix | None, own: range
+) -> Tensor:
+    """What the rows `own` of a batch of real images add to its mean cross-entropy."""
+    assert state.net is not None
+    device = state.container.labels.device
+    rows = torch.arange(own.start, own.stop)
+    others = rows if mix is None else mix.other[rows]
+    needed = rows if mix is None else torch.cat([rows, others]).unique()
+    images = real.normalisation.apply(real.images(index[needed]).to(device))
+    images = apply(images, params.expand(needed))
+    lam = 1.0
+    if mix is not None:
+        at, other_at = (torch.searchsorted(needed, wanted).to(device) for wanted in (rows, others))
+        boxes = images[:, :, mix.rows, mix.columns][other_at]
+        images, lam = images[at], mix.kept_share
+        images[:, :, mix.rows, mix.columns] = boxes
+    logits = state.net(images)
+    labels_a, labels_b = (real.labels[index[which]].to(device) for which in (rows, others))
+    loss = lam * F.cross_entropy(logits, labels_a) + (1 - lam) * F.cross_entropy(logits, labels_b)
+    return loss * (len(own) / len(index))

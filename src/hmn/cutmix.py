@@ -2,9 +2,41 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
+
+
+class Mix(NamedTuple):
+    """One draw of CutMix for a batch of b images."""
+
+    rows: slice
+    columns: slice
+    """The box."""
+    other: Tensor
+    """int64 [b], on the CPU: the image that each image's box comes from."""
+    kept_share: float
+    """Share of a picture that is still its own, after clipping."""
+
+
+def draw_mix(
+    count: int, size: tuple[int, int], *, probability: float, alpha: float, generator: torch.Generator
+) -> Mix | None:
+    """With `probability`, one box and one share for a batch of `count` images of `size`, as in IDC; None otherwise.
+
+    `generator` is a CPU generator. Source: arXiv:1905.04899, Eq. 1, 2.
+    """
+    if float(torch.rand((), generator=generator)) >= probability:
+        return None
+    # torch's own Beta takes no generator; numpy's is seeded from ours.
+    rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+    cut = (1 - rng.beta(alpha, alpha)) ** 0.5
+    (top, bottom), (left, right) = (_box(side, cut, rng) for side in size)
+    other = torch.randperm(count, generator=generator)
+    kept = 1 - (bottom - top) * (right - left) / (size[0] * size[1])
+    return Mix(slice(top, bottom), slice(left, right), other, kept)
 
 
 def cutmix(
@@ -18,17 +50,14 @@ def cutmix(
 
     Source: arXiv:1905.04899, Eq. 1, 2.
     """
-    if float(torch.rand((), generator=generator)) >= probability:
+    height, width = images.shape[2:]
+    mix = draw_mix(len(images), (height, width), probability=probability, alpha=alpha, generator=generator)
+    if mix is None:
         return images, labels, labels, 1.0
-    # torch's own Beta takes no generator; numpy's is seeded from ours.
-    rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
-    cut = (1 - rng.beta(alpha, alpha)) ** 0.5
-    (top, bottom), (left, right) = (_box(side, cut, rng) for side in images.shape[2:])
-    other = torch.randperm(len(images), generator=generator).to(images.device)
+    other = mix.other.to(images.device)
     mixed = images.clone()
-    mixed[:, :, top:bottom, left:right] = images[:, :, top:bottom, left:right][other]
-    lam = 1 - (bottom - top) * (right - left) / (images.shape[2] * images.shape[3])
-    return mixed, labels, labels[other], lam
+    mixed[:, :, mix.rows, mix.columns] = images[:, :, mix.rows, mix.columns][other]
+    return mixed, labels, labels[other], mix.kept_share
 
 
 def _box(side: int, cut: float, rng: np.random.Generator) -> tuple[int, int]:

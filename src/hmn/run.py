@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NamedTuple
@@ -18,8 +17,11 @@ from hmn.artifact import save
 from hmn.check import check_recipe
 from hmn.checkpoint import load_checkpoint, save_checkpoint
 from hmn.condense import CondenseState, condense
-from hmn.containers import Hmn
+from hmn.condense_state import check_alike, check_split
+from hmn.containers import Container, Hmn
 from hmn.data.real import Splits
+from hmn.device import choose_device
+from hmn.distributed import ProcessLost, agreed, any_process, is_first, on_first, place
 from hmn.errors import UserError
 from hmn.facts import commit, hardware, versions
 from hmn.plan import HmnShape
@@ -36,7 +38,7 @@ from hmn.run_folder import (
     examine,
     identity_of,
 )
-from hmn.runtime import choose_device, keep_freed_memory, leftovers, peak_memory_bytes, write_atomically
+from hmn.runtime import keep_freed_memory, leftovers, peak_memory_bytes, write_atomically
 from hmn.settings import Recipe
 
 
@@ -56,15 +58,6 @@ class Interrupted(Exception):
     def __init__(self, out: Path) -> None:
         super().__init__(f"interrupted; checkpoint in {out}")
         self.out = out
-
-
-class Estimate(NamedTuple):
-    """Cost of a run on this machine, from a short timing."""
-
-    seconds_per_sweep: float
-    start_seconds: float
-    total_seconds: float
-    peak_memory_bytes: int | None
 
 
 def new_state(splits: Splits, shape: HmnShape, recipe: Recipe) -> CondenseState:
@@ -101,8 +94,9 @@ def condense_run(
 ) -> Path:
     """Condense `splits.train` into the folder `out`; returns it.
 
-    Interrupted and resumed, a run ends with the same container, ledger and history, to the bit, as an unbroken one.
-    Everything that can be refused is refused before the folder is touched.
+    Interrupted and resumed, a run ends with the same container, ledger and history, to the bit, as an unbroken one of
+    as many processes. Everything that can be refused is refused before the folder is touched. Of several processes
+    (hmn.distributed) all call this, and the first alone uses the folder and `on_progress`.
 
     Args:
         splits: the data.
@@ -122,71 +116,114 @@ def condense_run(
             is another's, or there is nothing to resume, or the checkpoint is of other settings or other data, or the
             loss is no number any more.
         Interrupted: SIGINT or SIGTERM came; a checkpoint is in the folder.
+        ProcessLost: another process has ended; the last checkpoint is in the folder.
     """
     train = splits.train
-    check_recipe(recipe, image_shape=train.image_shape, num_classes=train.num_classes)
+    agreed(lambda: _check(splits, recipe))
     identity = identity_of(train, shape, recipe, dtype)
-    standing = examine(out, identity, resume=resume, force=force)
+    check_alike(identity)
+    standing = on_first(lambda: examine(out, identity, resume=resume, force=force))
     if standing == "done":
         return out
-    state = new_state(splits, shape, recipe)
+    state = agreed(lambda: new_state(splits, shape, recipe))
+    saved = on_first(lambda: _prepared(out, identity, resumed=standing == "go on"))
     seconds, lines = 0.0, 0
-    if standing == "go on":
-        saved = load_checkpoint(out / CHECKPOINT)
-        check_identity(out, saved["identity"], identity)
+    if saved is not None:
         state.load_state_dict(saved["state"], recipe.condense, train)
         seconds, lines = saved["seconds"], saved["lines"]
-        for path in leftovers(out, OWN_FILES):
-            path.unlink(missing_ok=True)
-    else:
-        clear(out)
     history = History(out / HISTORY, lines)
     began = time.monotonic() - seconds
 
+    last_good = _place(state)
+
     def checkpoint() -> None:
         # A step after a finite loss may have led here: the checkpoint on the disk is then the last good one.
-        if not is_finite(state):
-            raise diverged("in the step before a checkpoint")
-        history.flush()
+        if any_process(not is_finite(state))[0]:
+            raise diverged(last_good)
         tree = {"identity": identity, "state": state.state_dict(), "seconds": time.monotonic() - began}
-        save_checkpoint(out / CHECKPOINT, {**tree, "lines": history.lines})
 
-    with _signals() as stopped:
-        # The checkpoint comes first and the old container goes after it: killed in between, the folder is still ours.
-        checkpoint()
+        def write() -> None:
+            history.flush()
+            save_checkpoint(out / CHECKPOINT, {**tree, "lines": history.lines})
+
+        on_first(write)
+
+    def begin() -> None:
         (out / CONTAINER).unlink(missing_ok=True)
         write_atomically(out / RECIPE, identity["recipe"].encode())
         history.cut()
-        last = time.monotonic()
-        for step in condense(state, train, recipe.condense):
-            if not math.isfinite(step.loss):
-                raise diverged(f"at {'sweep' if step.phase == 'condense' else 'fitting step'} {step.done:,}")
-            history.add(step)
-            on_progress(Progress(*step, seconds=time.monotonic() - began))
-            if stopped.is_set():
-                checkpoint()
-                raise Interrupted(out)
-            if time.monotonic() - last >= checkpoint_seconds:
-                checkpoint()
-                last = time.monotonic()
-        if not is_finite(state):
-            raise diverged("in the last step")
+
+    def finish(whole: Container) -> None:
         history.flush()
         facts = {
             "command": command, "commit": commit(), "versions": versions(), "hardware": hardware(),
             "condense_seconds": round(time.monotonic() - began, 1), "peak_memory_bytes": peak_memory_bytes(),
+            "processes": place().size,
         }  # fmt: skip
         content = json.dumps({**(record or {}), **facts, "identity": identity}, indent=2, sort_keys=True)
         write_atomically(out / FACTS, (content + "\n").encode())
         # The card tells what made the container, not when or how long: a resumed run has the same bytes.
-        final = state.container.finalised()
+        final = whole.finalised()
         assert isinstance(final, Hmn)
         save(
             final, out, recipe=recipe, data_name=splits.name, dtype=dtype,
             facts={"versions": facts["versions"]},
         )  # fmt: skip
         (out / CHECKPOINT).unlink()
+
+    with _signals() as stopped, _told_where(out):
+        # The checkpoint comes first and the old container goes after it: killed in between, the folder is still ours.
+        checkpoint()
+        on_first(begin)
+        last = time.monotonic()
+        for step in condense(state, train, recipe.condense):
+            if not math.isfinite(step.loss):
+                raise diverged(last_good)
+            # Whether a checkpoint or the next loss finds it out, the place is the same.
+            last_good = _place(state)
+            if is_first():
+                history.add(step)
+                on_progress(Progress(*step, seconds=time.monotonic() - began))
+            due = is_first() and time.monotonic() - last >= checkpoint_seconds
+            stop, due = any_process(stopped.is_set(), due)
+            if stop or due:
+                checkpoint()
+                last = time.monotonic()
+            if stop:
+                raise Interrupted(out)
+        if any_process(not is_finite(state))[0]:
+            raise diverged(last_good)
+        whole = state.whole()
+        on_first(lambda: finish(whole))
     return out
+
+
+def _check(splits: Splits, recipe: Recipe) -> None:
+    check_recipe(recipe, image_shape=splits.train.image_shape, num_classes=splits.train.num_classes)
+    check_split(recipe.condense, splits.train)
+
+
+def _prepared(out: Path, identity: Mapping[str, str], *, resumed: bool) -> dict[str, Any] | None:
+    """The folder made ready, and its checkpoint where that is gone on from."""
+    if not resumed:
+        clear(out)
+        return None
+    saved = load_checkpoint(out / CHECKPOINT)
+    check_identity(out, saved["identity"], identity)
+    for path in leftovers(out, OWN_FILES):
+        path.unlink(missing_ok=True)
+    return saved
+
+
+@contextmanager
+def _told_where(out: Path) -> Iterator[None]:
+    """The loss of another process says how to go on."""
+    try:
+        yield
+    except ProcessLost as error:
+        raise ProcessLost(
+            f"{error} Run the same command with --resume to go on from the last checkpoint in {out}."
+        ) from error
 
 
 def is_finite(state: CondenseState) -> bool:
@@ -194,6 +231,13 @@ def is_finite(state: CondenseState) -> bool:
     import torch
 
     return all(bool(torch.isfinite(values).all()) for values in state.container.parameters())
+
+
+def _place(state: CondenseState) -> str:
+    """Where a run is, in words."""
+    if state.sweeps_done:
+        return f"after sweep {state.sweeps_done:,}"
+    return f"after fitting step {state.start_steps_done:,}" if state.start_steps_done else "in the first step"
 
 
 def diverged(when: str) -> UserError:
@@ -220,34 +264,3 @@ def _signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def estimate(splits: Splits, shape: HmnShape, recipe: Recipe) -> Estimate:
-    """Time a few steps of the run on this machine and multiply; takes some seconds.
-
-    The peak memory is this process's, after those steps.
-
-    Raises:
-        UserError: a setting is out of its range, or the container is over its budget.
-    """
-    train = splits.train
-    check_recipe(recipe, image_shape=train.image_shape, num_classes=train.num_classes)
-    config = recipe.condense
-    start_steps = config.start.steps if config.start.kind == "real" else 0
-    few = replace(config, start=replace(config.start, steps=min(20, start_steps)), inner_steps=3, epochs=1)
-    warm_up = config.network.warm_up_batches
-    few = replace(few, network=replace(few.network, warm_up_batches=0))
-    state = new_state(splits, shape, recipe)
-    times: dict[str, list[float]] = {"start": [], "condense": []}
-    last = time.perf_counter()
-    for record in condense(state, train, few):
-        now = time.perf_counter()
-        times[record.phase].append(now - last)
-        last = now
-    start_seconds = min(times["start"], default=0.0) * start_steps / 10
-    per_sweep = min(times["condense"])
-    # A warm-up batch is one batch of the update between two sweeps, whose share of a sweep is not timed apart.
-    batches = config.num_sweeps * config.network.update_batches
-    warm_share = warm_up * config.epochs / batches if batches else 0.0
-    total = start_seconds + per_sweep * config.num_sweeps * (1 + warm_share)
-    return Estimate(per_sweep, start_seconds, total, peak_memory_bytes())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from hmn.containers.base import Container
 from hmn.data.real import RealData
+from hmn.distributed import sum_in_place
 
 
 def choose_targets(real: RealData, labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -31,19 +34,35 @@ def choose_targets(real: RealData, labels: Tensor, generator: torch.Generator) -
 
 
 def reconstruction_step(
-    container: Container, real: RealData, targets: Tensor, batch: int, generator: torch.Generator
+    container: Container,
+    real: RealData,
+    targets: Tensor,
+    batch: int,
+    generator: torch.Generator,
+    *,
+    own: range | None = None,
 ) -> Tensor:
     """Squared error between rendered images and their real targets, backpropagated into the container.
 
     Renders `batch` images of all classes (all, where there are fewer). The loss is the sum over an image's values,
     averaged over images, in pixels of [0, 1].
 
+    Args:
+        container: the container, or one process's part of it.
+        real: the training data.
+        targets: int64 [n], for every image of all classes.
+        batch: images a step.
+        generator: source of the choice.
+        own: the images among the n that `container` holds, where it is a part.
+
     Returns:
-        the mean squared error per value, without a graph.
+        the mean squared error per value, over all processes, without a graph.
     """
-    everything = len(container) <= batch
-    index = torch.arange(len(container)) if everything else torch.randperm(len(container), generator=generator)[:batch]
-    device = container.labels.device
-    error = (container.images(index.to(device)) - real.images(targets[index]).to(device)).square()
-    error.flatten(1).sum(1).mean().backward()
-    return error.detach().mean()
+    everything = len(targets) <= batch
+    index = torch.arange(len(targets)) if everything else torch.randperm(len(targets), generator=generator)[:batch]
+    num_images, device = len(index), container.labels.device
+    own = range(len(targets)) if own is None else own
+    index = index[(index >= own.start) & (index < own.stop)]
+    error = (container.images((index - own.start).to(device)) - real.images(targets[index]).to(device)).square()
+    (error.flatten(1).sum(1).sum() / num_images).backward()
+    return sum_in_place(error.detach().sum()) / (num_images * math.prod(real.image_shape))

@@ -48,6 +48,19 @@ class Container(nn.Module, ABC):
         """
 
     @abstractmethod
+    def rows(self, name: str, classes: range) -> slice | None:
+        """Rows of parameter `name` that only the images of these classes need; None for one that all images share."""
+
+    @abstractmethod
+    def part(self, classes: range) -> Self:
+        """A copy with the memories of these classes alone, numbered from 0, for one process of several.
+
+        The processes' parts make up the container: what depends on the images rendered together, such as BatchNorm,
+        takes in those that all of them render at the same time, so that rendering a part is collective
+        (hmn.distributed).
+        """
+
+    @abstractmethod
     def finalised(self) -> Self:
         """The container in a form in which every image is independent of the others, ready to be stored."""
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmn.containers.base import Container, check_keep
+from hmn.containers.batch_norm import batch_norm_together
 from hmn.data.source import Normalisation
 from hmn.plan import EXTRACTOR_CHANNELS, HmnShape, Ledger
 
@@ -19,6 +20,8 @@ from hmn.plan import EXTRACTOR_CHANNELS, HmnShape, Ledger
 # (offset in a 3-tap window over the input, row of the transposed kernel).
 _TAPS = (((0, 3), (1, 1)), ((1, 2), (2, 0)))
 BATCH_NORM_EPS = 1e-5
+_BY_CLASS = ("class_memory", "extractor_weight", "extractor_bias")
+"""Parameters with a row a class; instance memories have one an image, and the others are shared by all."""
 
 
 def subpixel_kernel(weight: Tensor) -> Tensor:
@@ -64,6 +67,7 @@ class Hmn(Container):
             normalisation,
             folded,
         )
+        self.is_part = False
         generator = generator or torch.Generator().manual_seed(0)
         side, classes = shape.memory_size, shape.num_classes
 
@@ -97,16 +101,23 @@ class Hmn(Container):
 
     def images(self, index: Tensor) -> Tensor:
         """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
-        alone = len(index) == 1
-        if alone:  # CPU kernels round a batch of one differently: two keep every image's bits the same
+        # CPU kernels round a batch of one differently: two keep every image's bits the same. A part's batch is never
+        # alone, and each of its images counts once in what the processes compute together.
+        alone = len(index) == 1 and not self.is_part
+        if alone:
             index = index.repeat(2)
         hidden = self._first_layer(index)
         for position in (0, 1):
             if not self.folded:
-                hidden = self.norms[position](hidden)
+                hidden = self._normalised(hidden, position)
             hidden = self._layer(position + 1)(F.leaky_relu(hidden, 0.1))
         images = _resized(torch.sigmoid(hidden), self.image_shape[1:])
         return images[:1] if alone else images
+
+    def _normalised(self, hidden: Tensor, position: int) -> Tensor:
+        norm = self.norms[position]
+        assert isinstance(norm, nn.BatchNorm2d)
+        return batch_norm_together(hidden, norm) if self.is_part else norm(hidden)
 
     def _layer(self, position: int) -> _Layer:
         layer = self.decoder[position]
@@ -144,6 +155,27 @@ class Hmn(Container):
         kept.instance_memory = nn.Parameter(self.instance_memory.detach()[index].clone())
         kept.labels = self.labels[index]
         return kept
+
+    def rows(self, name: str, classes: range) -> slice | None:
+        """Rows of parameter `name` that only the images of these classes need; None for one that all images share."""
+        if name == "instance_memory":
+            before, own = (sum(self.shape.images_per_class[:end]) for end in (classes.start, classes.stop))
+            return slice(before, own)
+        return slice(classes.start, classes.stop) if name in _BY_CLASS else None
+
+    def part(self, classes: range) -> Self:
+        """A copy with the memories of these classes alone, for one process of several; BatchNorm spans them all."""
+        part = copy.deepcopy(self)
+        part.is_part = True
+        counts = self.shape.images_per_class[classes.start : classes.stop]
+        part.shape = replace(self.shape, images_per_class=counts)
+        part.class_names = self.class_names[classes.start : classes.stop]
+        for name, values in self.named_parameters():
+            if (rows := self.rows(name, classes)) is not None:
+                setattr(part, name, nn.Parameter(values.detach()[rows].clone()))
+        images = self.rows("instance_memory", classes)
+        part.labels = self.labels[images] - classes.start
+        return part
 
     def finalised(self) -> Self:
         """The container with BatchNorm's statistics taken over all images and folded into the weights, by layers."""
@@ -199,7 +231,10 @@ class _Layer(nn.Module):
 def _transposed(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Transposed convolution (kernel 4, stride 2, padding 1): [b, in, s, s] -> [b, out, 2s, 2s]."""
     wide = None if bias is None else bias.repeat_interleave(4)
-    return F.pixel_shuffle(F.conv2d(hidden, subpixel_kernel(weight), wide, padding=1), 2)
+    parities = F.conv2d(hidden, subpixel_kernel(weight), wide, padding=1)
+    if not len(parities):  # the share of a process may be empty, which pixel_shuffle's backward does not take
+        return parities.reshape(0, weight.shape[1], 2 * hidden.shape[2], 2 * hidden.shape[3])
+    return F.pixel_shuffle(parities, 2)
 
 
 def _resized(images: Tensor, size: tuple[int, ...] | list[int]) -> Tensor:

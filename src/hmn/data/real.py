@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hmn.data.source import Normalisation
+from hmn.device import moved, resident
 from hmn.errors import UserError
 
 
@@ -48,6 +49,15 @@ class RealData:
     def images(self, index: Tensor) -> Tensor:
         """Images at `index` [b] as float32 [b, c, h, w] in [0, 1]."""
         return self.pixels[index.to(self.pixels.device)].to(torch.float32) / 255
+
+    def images_on(self, index: Tensor, device: torch.device) -> Tensor:
+        """The same on a device. The stored bytes travel, a quarter of what float32 would take."""
+        return moved(self.pixels[index.to(self.pixels.device)], device).to(torch.float32) / 255
+
+    def on(self, device: torch.device) -> RealData:
+        """With pixels and labels on a CUDA device where they fit (`hmn.device.fits`), else as it is."""
+        pixels = resident(self.pixels, device)
+        return self if pixels is self.pixels else replace(self, pixels=pixels, labels=self.labels.to(device))
 
     def subset(self, index: Tensor) -> RealData:
         """The images at `index` [m], in that order; classes and normalisation stay."""

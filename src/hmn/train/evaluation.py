@@ -5,13 +5,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast, final
 
 import torch
 from torch import Tensor, nn
 
 from hmn.data.source import Normalisation, Source
+from hmn.device import resident
 from hmn.errors import UserError
 from hmn.nets import build_net
 from hmn.settings import TrainConfig
@@ -35,7 +36,12 @@ class Rendered:
 
     def images(self, index: Tensor) -> Tensor:
         """Images at `index` [b]."""
-        return self.pixels[index]
+        return self.pixels[index.to(self.pixels.device)]
+
+    def on(self, device: torch.device) -> Rendered:
+        """With pixels and labels on a CUDA device where they fit (`hmn.device.fits`), else as it is."""
+        pixels = resident(self.pixels, device)
+        return self if pixels is self.pixels else replace(self, pixels=pixels, labels=self.labels.to(device))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
