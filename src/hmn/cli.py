@@ -11,7 +11,9 @@ from importlib import metadata
 from cyclopts import App, CycloptsError
 
 from hmn.cli_console import COMMAND
+from hmn.distributed import ProcessLost, local_rank
 from hmn.errors import UserError
+from hmn.runtime import share_cores
 
 USER_MISTAKES = {
     errno.ENOENT,
@@ -52,6 +54,7 @@ def build_app() -> App:
         "show": ("hmn.cli_artifact:show", "Draw the images of a condensed folder as one picture."),
         "ledger": ("hmn.cli_ledger:ledger", "Count what a container stores, part by part."),
         "plan": ("hmn.cli_plan:plan", "Choose a container for a data set and a budget."),
+        "sweep": ("hmn.cli_sweep:sweep", "Condense and evaluate over a grid of settings, many runs at a time."),
         "doctor": ("hmn.cli_doctor:doctor", "Report versions, machine, extras and folders."),
     }
     for order, (name, (path, summary)) in enumerate(verbs.items()):
@@ -59,7 +62,7 @@ def build_app() -> App:
     return app
 
 
-VERBS = ("condense", "evaluate", "generate", "show", "ledger", "plan", "doctor")
+VERBS = ("condense", "evaluate", "generate", "show", "ledger", "plan", "sweep", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,22 +91,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of a pipe (head, less) has left: what it wanted, it has.
         _silence_stdout()
         return 0
+    except ProcessLost as error:
+        return _fail(str(error), 1, speaks=True)
     except OSError as error:
         if os.environ.get("HMN_DEBUG"):
             raise
         what = error.strerror or str(error) or type(error).__name__
         place = "" if error.filename is None else f": {error.filename}"
         return _fail(what + place, 2 if error.errno in USER_MISTAKES else 1)
-
-
-def share_cores() -> None:
-    """Let threads that wait for each other sleep soon, before torch loads the library that decides it.
-
-    By default they spin for milliseconds. With one other busy process on two cores, 66 training steps on digits
-    took 39 s that way and 3 s this way.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _usage_message(error: CycloptsError, tokens: Sequence[str]) -> str:
@@ -119,10 +114,12 @@ def _silence_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _fail(message: str, code: int) -> int:
+def _fail(message: str, code: int, *, speaks: bool = False) -> int:
+    """Print a line and hand the code on; of several processes on a machine the first one speaks for all."""
     try:
         sys.stdout.flush()
     except OSError:  # the pipe's reader is gone, or the disk is full
         _silence_stdout()
-    print("hmn: " + " ".join(message.split()), file=sys.stderr)
+    if speaks or local_rank() == 0:
+        print("hmn: " + " ".join(message.split()), file=sys.stderr)
     return code

@@ -10,7 +10,7 @@ import difflib
 import inspect
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -106,9 +106,9 @@ def given_environment(environment: Mapping[str, str] = os.environ) -> dict[str, 
     for name, text in environment.items():
         if name in names:
             setting = names[name]
-            found[setting.path] = _convert(setting, text, origin=f"environment variable {name}")
+            found[setting.path] = convert(setting, text, origin=f"environment variable {name}")
         elif name.startswith(tuple(f"{ENVIRONMENT_PREFIX}{group}_" for group in groups)):
-            raise UserError(f"environment variable {name} names no setting{_nearest(name, names)}")
+            raise UserError(f"environment variable {name} names no setting{nearest(name, names)}")
     return found
 
 
@@ -122,36 +122,59 @@ def given_file(path: Path) -> dict[str, Any]:
     Raises:
         UserError: no such file, not TOML, a key that names no setting, or a value of the wrong kind.
     """
+    return given_table(read_toml(path), origin=path)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        UserError: no such file, or not TOML.
+    """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: not a TOML file that can be read ({error}).") from None
+
+
+def given_table(table: Mapping[str, Any], *, origin: Path) -> dict[str, Any]:
+    """Settings from tables like a recipe's, by path; `origin` is the file to name.
+
+    Raises:
+        UserError: a key that names no setting, or a value of the wrong kind.
+    """
     known = {setting.path: setting for setting in settings_of(Recipe)}
     found = {}
-    for key, value in _flatten(content):
+    for key, value in flatten(table):
         if key not in known:
-            raise UserError(f"{path}: no setting is called {key}{_nearest(key, known)}")
-        found[key] = _convert(known[key], value, origin=f"{path}, {key}")
+            raise UserError(f"{origin}: no setting is called {key}{nearest(key, known)}")
+        found[key] = convert(known[key], value, origin=f"{origin}, {key}")
     return found
 
 
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested tables, their names joined by dots."""
     for key, value in table.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
 
-def _nearest(name: str, known: Mapping[str, Setting]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that is none of the known ones: which it may have been."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
     return f": did you mean {close[0]}?" if close else "."
 
 
-def _convert(setting: Setting, value: Any, *, origin: str) -> Any:
-    """A value from a file or the environment as the setting's type."""
+def convert(setting: Setting, value: Any, *, origin: str) -> Any:
+    """A value from a file, the environment or text as the setting's type.
+
+    Raises:
+        UserError: it is of another kind.
+    """
     kinds = get_args(setting.kind) if get_origin(setting.kind) in (Union, UnionType) else (setting.kind,)
     for kind in kinds:
         if get_origin(kind) is Literal:

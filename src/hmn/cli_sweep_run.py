@@ -1,0 +1,248 @@
+"""The work of `hmn sweep`: the place to work, progress on stderr, and the table at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.markup import escape
+from rich.table import Table
+
+from hmn.cli_console import ProgressView, command_line, duration, note, print_json, print_table, results
+from hmn.cli_ledger import images_per_class
+from hmn.cli_sweep_grid import Point, plan_of
+from hmn.cli_sweep_task import MEASURED, condense_and_evaluate, row, times
+from hmn.device import choose_device
+from hmn.errors import UserError
+from hmn.facts import num_cores
+from hmn.sweep import LocalPool, Outcome, RayPool, SlurmPool, State, SweepInterrupted, SweepRun, run_sweep
+from hmn.sweep.grid import short_names, text
+from hmn.sweep.on_slurm import slurm_parameters
+from hmn.sweep.plan_file import LOGS, begin, examine
+from hmn.sweep.table import failures, groups_of, parts_of, title, write
+
+if TYPE_CHECKING:
+    from hmn.data.real import Splits
+    from hmn.sweep.backend import Backend
+
+PRELOAD = ("hmn.cli_sweep_task", "hmn.run", "hmn.train", "hmn.data", "hmn.artifact_load", "torch._dynamo")
+"""What the local pool imports once for all its processes; torch's optimizers import the last, which takes seconds."""
+PACKAGES = {"ray": "ray", "slurm": "submitit"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Flags that say where and how many runs work; None where not given."""
+
+    backend: Literal["local", "ray", "slurm"]
+    workers: int | None
+    threads: int | None
+    address: str | None
+    gpus: float | None
+    slurm: str | None
+
+    def check(self) -> None:
+        """Refuse flags of another backend, and one that is not installed.
+
+        Raises:
+            UserError: as it says.
+        """
+        for flag, value, needs in (
+            ("--address", self.address, "ray"),
+            ("--gpus-per-run", self.gpus, "ray"),
+            ("--slurm", self.slurm, "slurm"),
+        ):
+            if value is not None and self.backend != needs:
+                raise UserError(f"{flag} {value}: is for --backend {needs}, and this is --backend {self.backend}.")
+        if self.gpus is not None and not 0 <= self.gpus < float("inf"):
+            raise UserError(f"--gpus-per-run {self.gpus}: expected 0 or more.")
+        package = PACKAGES.get(self.backend)
+        if package is not None and find_spec(package) is None:
+            raise UserError(f"--backend {self.backend}: {package} is not installed; pip install 'hmn[distributed]'.")
+        slurm_parameters((self.slurm or "").split(",") if self.slurm is not None else ())
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether other machines do the work."""
+        return self.address is not None or self.backend == "slurm"
+
+    def workers_for(self, num_runs: int) -> int:
+        """Runs at a time."""
+        if self.workers is not None:
+            return min(self.workers, num_runs)
+        if self.is_cluster:
+            return num_runs
+        return 1 if choose_device() != "cpu" else min(num_cores(), num_runs)
+
+    def threads_for(self, workers: int) -> int:
+        """Threads of each run."""
+        if self.threads is not None:
+            return self.threads
+        return 1 if self.is_cluster else max(1, num_cores() // workers)
+
+    def pool(self, out: Path, *, workers: int, threads: int) -> Backend:
+        """The backend; a connection is made, and nothing is started.
+
+        Raises:
+            UserError: it cannot be reached, or a parameter is wrong.
+        """
+        if self.backend == "ray":
+            return RayPool(address=self.address, slots=workers, threads=threads, gpus=self.gpus or 0.0)
+        if self.backend == "slurm":
+            parameters = slurm_parameters(self.slurm.split(",") if self.slurm is not None else ())
+            return SlurmPool(out / LOGS, workers=workers, threads=threads, parameters=parameters)
+        return LocalPool(workers, preload=PRELOAD if choose_device() == "cpu" else ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A sweep with everything settled."""
+
+    out: Path
+    runs: Sequence[SweepRun]
+    points: Sequence[Point]
+    grid: Mapping[str, Sequence[Any]]
+    splits: Splits
+    where: Where
+
+
+def print_runs(wanted: Sweep, *, as_json: bool) -> None:
+    """What would be done."""
+    workers = wanted.where.workers_for(len(wanted.runs))
+    threads = wanted.where.threads_for(workers)
+    payloads = {run.name: run.payload for run in wanted.runs}
+    if as_json:
+        plan = plan_of(wanted.runs, wanted.points, wanted.grid, wanted.splits)
+        print_json({"out": str(wanted.out), "workers": workers, "threads_per_run": threads, **plan})
+        return
+    names = short_names(wanted.grid)
+    table = Table(header_style="cyan")
+    for head in ("run", *names.values(), "ipc", "images per class", "floats", "sweeps", "evaluated on"):
+        table.add_column(escape(head))
+    for point in wanted.points:
+        payload = payloads[point.run]
+        shape, evaluate = payload.chosen.shape, payload.evaluations[point.evaluation]
+        table.add_row(
+            escape(point.run), *(escape(text(point.values[path])) for path in names), str(payload.recipe.ipc),
+            str(images_per_class(shape)), f"{shape.ledger().num_floats:,}", f"{payload.recipe.condense.num_sweeps:,}",
+            escape(f"{evaluate.net}, {evaluate.protocol}, {evaluate.seeds} networks"),
+        )  # fmt: skip
+    print_table(f"{len(wanted.runs)} condensations, {len(wanted.points)} evaluations", table)
+    results().print(f"{workers} at a time, {threads} threads each; --backend {wanted.where.backend}", markup=False)
+
+
+def work(wanted: Sweep, *, resume: bool, force: bool, each: bool, as_json: bool) -> int:
+    """Run what is not done, write the tables and print them; returns the exit code."""
+    plan = plan_of(wanted.runs, wanted.points, wanted.grid, wanted.splits)
+    there = examine(wanted.out, plan, resume=resume, force=force)
+    workers = wanted.where.workers_for(len(wanted.runs))
+    threads = wanted.where.threads_for(workers)
+    if resume and there is not None and wanted.where.threads is None:
+        threads = int(there["threads_per_run"])  # another number of threads may round sums otherwise
+    pool = wanted.where.pool(wanted.out, workers=workers, threads=threads)
+    try:
+        if not resume:
+            begin(wanted.out, {**plan, "threads_per_run": threads})
+        note(f"{len(wanted.runs)} runs, {workers} at a time on {threads} threads each, into {wanted.out}")
+        outcomes = watch(wanted, pool, threads)
+    except SweepInterrupted as error:
+        done = sum(outcome.status == "done" for outcome in error.outcomes.values())
+        print(
+            f"hmn: interrupted; {done} of {len(wanted.runs)} runs are done, and those that were on their way have left "
+            f"their checkpoints in {wanted.out}: run the same command with --resume to go on.",
+            file=sys.stderr,
+        )
+        return 130
+    finally:
+        pool.close()
+    table, facts = gather(wanted, outcomes, {"workers": workers, "threads_per_run": threads})
+    # First the screen: a disk that is full must not cost the result.
+    if as_json:
+        print_json({"out": str(wanted.out), **table})
+    else:
+        print_tables(table, each=each)
+    write(wanted.out, table, facts)
+    note(f"written: {wanted.out / 'table.json'}, with table.md and table.csv beside it")
+    return 1 if any(outcome.status == "failed" for outcome in outcomes.values()) else 0
+
+
+def watch(wanted: Sweep, pool: Backend, threads: int) -> dict[str, Outcome]:
+    """Run the sweep with a line for each run that ends, and the time left."""
+    told: set[str] = set()
+
+    def tell(key: str, words: str) -> None:
+        if key not in told:
+            told.add(key)
+            note(words)
+
+    with ProgressView() as view:
+
+        def show(state: State) -> None:
+            if state.done and not told:
+                tell("before", f"{state.done} of {state.total} runs are done already.")
+            told.add("before")
+            if state.stopping:
+                tell("stop", "stopping: runs write their checkpoints; Ctrl-C again ends them at once.")
+            for name, outcome in state.ended:
+                tell(name, f"{name} {ending(outcome)}")
+            names = ", ".join(state.running[:3]) + (", ..." if len(state.running) > 3 else "")
+            view.show("runs", state.done, state.total, f"running {names}" if names else "")
+
+        return run_sweep(
+            wanted.runs, condense_and_evaluate, wanted.out, backend=pool, threads=threads, on_change=show
+        )  # fmt: skip
+
+
+def ending(outcome: Outcome) -> str:
+    """How a run ended, in the words of a line of progress."""
+    if outcome.status == "done":
+        accuracies = ", ".join(f"{mean:.1f} %" for mean in (outcome.value or {}).values())
+        return f"done in {duration(outcome.seconds)}: {accuracies}"
+    return f"failed: {outcome.reason}" if outcome.status == "failed" else "stopped"
+
+
+def gather(
+    wanted: Sweep, outcomes: Mapping[str, Outcome], settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The table, and the facts that another attempt at the same sweep would change."""
+    from hmn import facts
+
+    nothing = dict.fromkeys(MEASURED)
+    rows, seconds = [], []
+    for point in wanted.points:
+        folder, outcome = wanted.out / point.run, outcomes[point.run]
+        there = (folder / point.evaluation).exists()
+        rows.append({
+            "values": point.values, "run": point.run, "evaluation": point.evaluation,
+            "status": "done" if there else "failed", "reason": None if there else outcome.reason,
+            **(row(folder, point.evaluation) if there else nothing),
+        })  # fmt: skip
+        seconds.append({"run": point.run, "evaluation": point.evaluation, **times(folder, point.evaluation)})
+    table = {
+        "data": wanted.splits.name, "tested_on": wanted.runs[0].payload.on, "vary": dict(wanted.grid),
+        "groups": groups_of(rows), "runs": rows,
+    }  # fmt: skip
+    return table, {
+        "command": command_line(), "backend": wanted.where.backend, **settings, "commit": facts.commit(),
+        "versions": facts.versions(), "hardware": facts.hardware(), "seconds": seconds,
+    }  # fmt: skip
+
+
+def print_tables(table: Mapping[str, Any], *, each: bool) -> None:
+    """The groups where seeds were varied, else the runs; both with `each`."""
+    parts = parts_of(table)
+    wanted = list(parts) if each else list(parts)[:1]
+    for name in wanted:
+        head, rows = parts[name]
+        shown = Table(header_style="cyan")
+        for column in head:
+            shown.add_column(escape(column), justify="left" if column in ("run", "status") else "right")
+        for cells in rows:
+            shown.add_row(*map(escape, cells))
+        print_table(title(table), shown)
+    for line in failures(table):
+        results().print(line, markup=False, soft_wrap=True)
