@@ -4,14 +4,14 @@
 
 For containers from the smallest to the largest published one: seconds of one checkpoint (the container, Adam's moments,
 a network with its optimizer; written, flushed to the disk, renamed) against the interval. Then a run of a minute on the
-embedded digits, in which every checkpoint is timed. The last line is a JSON object: share_percent_X is
-100 * checkpoint / (30 s + checkpoint).
+embedded digits, in which every checkpoint is timed. A run pauses for the interval, or CHECKPOINT_REST times as long as
+a checkpoint took where that is more. The last line is a JSON object: share_percent_X is 100 * checkpoint / (pause +
+checkpoint).
 """
 
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import tempfile
 import time
@@ -26,11 +26,10 @@ from hmn.checkpoint import save_checkpoint
 from hmn.data import load_data
 from hmn.plan import plan, preset
 from hmn.recipe import recipe
-from hmn.run import condense_run, is_finite, new_state
+from hmn.run import CHECKPOINT_REST, CHECKPOINT_SECONDS, condense_run, is_finite, new_state
 from hmn.trial import blank_splits
 
 CONTAINERS = (("cifar10", 1), ("cifar10", 50), ("cifar100", 10), ("cifar100", 50), ("tiny-imagenet", 10))
-INTERVAL = inspect.signature(condense_run).parameters["checkpoint_seconds"].default
 
 
 def checkpoint_seconds(data: str, ipc: int, folder: Path, repeats: int) -> tuple[float, int]:
@@ -79,7 +78,7 @@ def share_of_a_run(folder: Path) -> tuple[float, int]:
         pass
 
     def stop(progress: hmn.run.Progress) -> None:
-        if time.perf_counter() - began > 2.2 * INTERVAL:
+        if time.perf_counter() - began > 2.2 * CHECKPOINT_SECONDS:
             raise Enough
 
     hmn.run.save_checkpoint = timed  # type: ignore[attr-defined]
@@ -102,13 +101,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         for data, ipc in CONTAINERS:
             seconds, size = checkpoint_seconds(data, ipc, Path(name), options.repeats)
-            share = 100 * seconds / (INTERVAL + seconds)
-            print(
-                f"{data}, {ipc} ipc: {seconds:.3f} s for {size / 1e6:.1f} MB, {share:.2f} % at every {INTERVAL:.0f} s"
-            )
+            share = 100 * seconds / (max(CHECKPOINT_SECONDS, CHECKPOINT_REST * seconds) + seconds)
+            print(f"{data}, {ipc} ipc: {seconds:.3f} s for {size / 1e6:.1f} MB, {share:.2f} % of a run", flush=True)
             report[f"share_percent_{data}_{ipc}"] = round(share, 3)
         share, count = share_of_a_run(Path(name))
-    print(f"digits, a run of {2.2 * INTERVAL:.0f} s: {share:.2f} % of it in {count} checkpoints")
+    print(f"digits, a run of {2.2 * CHECKPOINT_SECONDS:.0f} s: {share:.2f} % of it in {count} checkpoints")
     print(json.dumps({**report, "share_percent_run": round(share, 3)}))
 
 

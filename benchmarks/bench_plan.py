@@ -5,9 +5,10 @@
 For each configuration a fresh process predicts (hmn.price, which times at most half of the classes), another runs
 `condense_run` for some sweeps, of which the median counts, and reports its largest resident size, and a third predicts
 again; the mean of the two predictions is compared. The machine's speed changes from minute to minute where it is
-shared: so each process also times a fixed reference, before and after, and the ratio is corrected by it. With --clock cpu (the default) all is processor time on one thread, which
-does not see other processes but for what they do to caches and shared cores. The last line is a JSON object: ratio_X is
-predicted over measured. Data: $HMN_TEST_DATA, else ../shared/data beside the checkout; what is absent is left out.
+shared: so each process also times a fixed reference, before and after, and the ratio is corrected by it. With
+--clock cpu (the default) all is processor time on one thread, which does not see other processes but for what they do
+to caches and shared cores. The last line is a JSON object: ratio_X is predicted over measured. Data: $HMN_TEST_DATA,
+else ../shared/data beside the checkout; what is absent is left out.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def condense(
     dry_run: Switch = False,
     force: Switch = False,
     resume: Switch = False,
-    checkpoint_seconds: float = 30.0,
+    checkpoint_seconds: float | None = None,
     json: Switch = False,
     data_flags: DataFlags | None = None,
     condense: Annotated[CondenseFlags, Parameter(name="condense")] = None,
@@ -88,7 +88,7 @@ def condense(
     resume
         Go on from the folder's checkpoint.
     checkpoint_seconds
-        Seconds between two checkpoints.
+        Seconds between two checkpoints (default: 30, or 120 times what one takes, where that is more).
     json
         Print JSON.
     """
@@ -106,7 +106,7 @@ def condense(
     ipc = checked_ipc(
         data, next((value for value in (ipc, own.pop("ipc", None)) if value is not None), from_file.get("ipc"))
     )
-    if not checkpoint_seconds >= 0:
+    if checkpoint_seconds is not None and not checkpoint_seconds >= 0:
         raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
     flags = data_flags or DataFlags()
     splits = in_turn(lambda: read_data(data, flags))
@@ -209,7 +209,7 @@ def price_facts(priced: Estimate, recipe: Recipe) -> dict[str, str]:
     }
 
 
-def run(job: Job, *, resume: bool, force: bool, checkpoint_seconds: float, as_json: bool) -> int:
+def run(job: Job, *, resume: bool, force: bool, checkpoint_seconds: float | None, as_json: bool) -> int:
     """Condense, with progress on stderr and a summary on stdout."""
     from hmn.run import Interrupted, condense_run
 

@@ -41,6 +41,10 @@ from hmn.run_folder import (
 from hmn.runtime import keep_freed_memory, leftovers, peak_memory_bytes, write_atomically
 from hmn.settings import Recipe
 
+CHECKPOINT_SECONDS, CHECKPOINT_REST = 30.0, 120
+"""Between two checkpoints at least so long, and so many times as long as the last one took: large containers and slow
+disks then cost less than a percent of a run."""
+
 
 class Progress(NamedTuple):
     """Where a run is; `seconds` is condensing time so far, earlier attempts included."""
@@ -89,7 +93,7 @@ def condense_run(
     dtype: Literal["float32", "float16", "int8"] = "float32",
     command: str,
     on_progress: Callable[[Progress], None],
-    checkpoint_seconds: float = 30.0,
+    checkpoint_seconds: float | None = None,
     record: Mapping[str, Any] | None = None,
 ) -> Path:
     """Condense `splits.train` into the folder `out`; returns it.
@@ -108,7 +112,7 @@ def condense_run(
         dtype: how values are stored.
         command: for the record.
         on_progress: called after every record of the loop.
-        checkpoint_seconds: between two checkpoints.
+        checkpoint_seconds: between two checkpoints; None is 30, or 120 times what one takes, where that is more.
         record: more for run.json, such as where the data are found again.
 
     Raises:
@@ -175,7 +179,7 @@ def condense_run(
         # The checkpoint comes first and the old container goes after it: killed in between, the folder is still ours.
         checkpoint()
         on_first(begin)
-        last = time.monotonic()
+        last, pause = time.monotonic(), _pause(checkpoint_seconds)
         for step in condense(state, train, recipe.condense):
             if not math.isfinite(step.loss):
                 raise diverged(last_good)
@@ -184,11 +188,13 @@ def condense_run(
             if is_first():
                 history.add(step)
                 on_progress(Progress(*step, seconds=time.monotonic() - began))
-            due = is_first() and time.monotonic() - last >= checkpoint_seconds
+            due = is_first() and time.monotonic() - last >= pause
             stop, due = any_process(stopped.is_set(), due)
             if stop or due:
+                before = time.monotonic()
                 checkpoint()
                 last = time.monotonic()
+                pause = _pause(checkpoint_seconds, last - before)
             if stop:
                 raise Interrupted(out)
         if any_process(not is_finite(state))[0]:
@@ -196,6 +202,11 @@ def condense_run(
         whole = state.whole()
         on_first(lambda: finish(whole))
     return out
+
+
+def _pause(asked: float | None, took: float = 0.0) -> float:
+    """Seconds until the next checkpoint, after one that took so long."""
+    return max(CHECKPOINT_SECONDS, CHECKPOINT_REST * took) if asked is None else asked
 
 
 def _check(splits: Splits, recipe: Recipe) -> None:
