@@ -1,7 +1,7 @@
 """Operations that a condensation takes: floating-point operations, a multiply-add counted as two.
 
 Convolutions and matrix products only, as is usual; norms, activations, pooling and augmentation are left out, though
-on narrow networks they take as much time (docs/scaling.md). Importing this needs no torch, counting a network does.
+on narrow networks they take as much time. Importing this needs no torch, counting a network does.
 """
 
 from __future__ import annotations
