@@ -14,6 +14,7 @@ from hmn.runtime import keep_freed_memory
 EXTRAS = {
     "vision": ("torchvision", "timm", "scipy"),
     "data": ("pyarrow",),
+    "report": ("matplotlib", "jinja2"),
     "distributed": ("ray", "submitit"),
 }
 """Optional packages by the extra that installs them."""
@@ -43,8 +44,7 @@ def doctor(*, json: Switch = False) -> int:
         "freed memory": "kept for the next step"
         if found["keeps_freed_memory"]
         else "handed back: training pays page faults",
-        "long trainings": found["training_path"],
-        "matching": "plain: gradient and feature matching are not compiled",
+        "ConvNets": found["convnet_path"],
     }
     print_facts("machine", machine)
     console.print()
@@ -71,19 +71,30 @@ def extra_words(extra: str, packages: dict[str, str | None]) -> str:
 def examine() -> dict[str, Any]:
     """Everything that `hmn doctor` tells."""
     from hmn.device import choose_device
-    from hmn.training_step import training_path
 
     return {
         "versions": facts.versions(),
         "commit": facts.commit(),
         "hardware": facts.hardware(),
         "keeps_freed_memory": keep_freed_memory(),
-        "training_path": training_path(device=choose_device()),
+        "convnet_path": convnet_path(choose_device()),
         "extras": {
             name: {package: facts.installed(package) for package in packages} for name, packages in EXTRAS.items()
         },
         "folders": folders(),
     }
+
+
+def convnet_path(device: str) -> str:
+    """How ConvNets are trained and matched on this machine."""
+    import torch
+
+    from hmn.nets import build_net
+    from hmn.training_step import training_path
+
+    shape = (3, 32, 32)
+    net = build_net("convnet3", num_classes=2, image_shape=shape, width=16, generator=torch.Generator())
+    return training_path(net.to(device), shape)
 
 
 def folders() -> dict[str, dict[str, Any]]:

@@ -1,9 +1,8 @@
-"""Whether and how torch compiles the parts that take the time: one decision for training and for matching.
+"""Whether and how torch compiles a function for an accelerator.
 
-Compiling takes tens of seconds of C++ compiler, once for each function and shape of input; torch keeps what it made
-on disk, so that a later process pays a few seconds. Environment: HMN_COMPILE=0 switches it off; CXX names the compiler;
-TORCHINDUCTOR_CACHE_DIR says where torch keeps its files (here, where it is not set, in hmn's own cache folder, which
-outlives a restart, unlike torch's choice).
+Compiling takes a minute or two, once for each function and shape of input; torch keeps what it made on disk, so that a
+later process pays a few seconds. Environment: HMN_COMPILE=0 switches it off; TORCHINDUCTOR_CACHE_DIR says where torch
+keeps its files (here, where it is not set, in hmn's own cache folder, which outlives a restart, unlike torch's choice).
 """
 
 from __future__ import annotations
@@ -11,74 +10,27 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-import shlex
-import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, final
 
+from hmn.native import SWITCH, wanted
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
-SWITCH = "HMN_COMPILE"
-PROBE = "#include <Python.h>\n#include <omp.h>\n#include <cmath>\nint main() { return 0; }\n"
-PROBE_SECONDS = 30
 
-
-def compilation_wanted() -> bool:
-    """False where HMN_COMPILE is 0, no or off."""
-    return os.environ.get(SWITCH, "1").strip().lower() not in ("0", "no", "off", "false")
-
-
-def compiler_available() -> bool:
-    """Whether the C++ compiler that torch would call understands Python's and OpenMP's headers."""
-    return compiler_problem() is None
-
-
-def compiler_problem(device: str = "cpu") -> str | None:
-    """What stands against compiling for a device type, in words; None where nothing does.
-
-    For the CPU the compiler only checks the syntax of a probe (half a second, once a process). CUDA needs Triton.
-    """
+def compiler_problem(device: str) -> str | None:
+    """What stands against torch compiling for a device type, in words; None where nothing does. CUDA needs Triton."""
     if device == "cuda":
         return None if importlib.util.find_spec("triton") else "the package triton is not installed"
-    if device != "cpu":
-        return f"torch's compiler is not used on {device}"
-    default = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
-    return _probe(os.environ.get("CXX", default), sysconfig.get_paths()["include"])
+    return f"torch's compiler is not used on {device}"
 
 
-@functools.cache
-def _probe(command: str, include: str) -> str | None:
-    if not (Path(include) / "Python.h").is_file():
-        return f"Python's headers are not installed ({include}/Python.h)"
-    if sys.platform == "win32":
-        return "only Linux and macOS are compiled for"
-    flags = ["-x", "c++", "-std=c++17", "-fsyntax-only", f"-I{include}", "-"]
-    if sys.platform != "darwin":  # Apple's compiler finds omp.h only with torch's own flags
-        flags.insert(0, "-fopenmp")
-    probe = PROBE if sys.platform != "darwin" else PROBE.replace("#include <omp.h>\n", "")
-    try:
-        done = subprocess.run(
-            [*shlex.split(command), *flags], input=probe, capture_output=True, text=True, timeout=PROBE_SECONDS
-        )
-    except FileNotFoundError:
-        return f"there is no C++ compiler {command!r} (install g++, or name one in CXX)"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"the C++ compiler {command!r} cannot be run ({error})"
-    if done.returncode:
-        complaint = (done.stderr.strip().splitlines() or ["no message"])[0]
-        return f"the C++ compiler {command!r} fails on a probe ({complaint})"
-    return None
-
-
-def compile_step(
-    function: Callable[P, R], *, what: str, device: str = "cpu", otherwise: Callable[P, R] | None = None
-) -> Callable[P, R]:
-    """`function`, compiled at its first call; `otherwise` where that is switched off, or cannot be, or fails.
+def compile_step(function: Callable[P, R], *, what: str, device: str) -> Callable[P, R]:
+    """`function`, compiled at its first call; as it is where that is switched off, or cannot be, or fails.
 
     Shapes are compiled as they come (dynamic=False): call it with few. On CUDA its kernels are replayed as one graph
     ("reduce-overhead"), whose outputs are overwritten by the next call: clone what must outlive it. A call that fails
@@ -88,30 +40,28 @@ def compile_step(
         function: takes and returns tensors; the same object for all callers, to be compiled once.
         what: for messages, such as "the training step".
         device: type of the device that it runs on.
-        otherwise: gives the same uncompiled, up to rounding; `function` itself where None.
     """
-    plain = otherwise or function
-    if not compilation_wanted():
-        return plain
+    if not wanted():
+        return function
     problem = compiler_problem(device)
     if problem is not None:
         _warn_once(f"{what} runs uncompiled, and slower: {problem}. {SWITCH}=0 silences this.")
-        return plain
-    return Guarded(function, plain, what, device)
+        return function
+    return Guarded(function, what, device)
 
 
 @final
 class Guarded:
     """A compiled function that says when it compiles, and goes on uncompiled where compiling fails."""
 
-    def __init__(self, function: Callable[..., Any], plain: Callable[..., Any], what: str, device: str) -> None:
-        self.function, self.plain, self.what, self.device = function, plain, what, device
+    def __init__(self, function: Callable[..., Any], what: str, device: str) -> None:
+        self.function, self.what, self.device = function, what, device
         self.compiled: Callable[..., Any] | None = None
         self.failed = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.failed:
-            return self.plain(*args, **kwargs)
+            return self.function(*args, **kwargs)
         began, first = time.perf_counter(), self.compiled is None
         try:
             if self.compiled is None:
@@ -121,7 +71,7 @@ class Guarded:
         except Exception as error:
             # Whatever it was: if the fault is the function's own, the uncompiled call raises it again.
             self.give_up(error)
-            return self.plain(*args, **kwargs)
+            return self.function(*args, **kwargs)
         if first:
             _say(f"compiled {self.what} in {time.perf_counter() - began:.0f} s (a backward pass, if any, comes after)")
         return result

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hmn.augment import AugmentParams, apply, draw, without_cutout
@@ -19,6 +18,7 @@ from hmn.distributed import copy_from_first, own_range, sum_gradients, sum_in_pl
 from hmn.objectives import Match, feature_match, gradient_match
 from hmn.settings import CondenseConfig
 from hmn.start import reconstruction_step
+from hmn.training_step import choose_step
 
 START_STRIDE = 10
 """Reconstruction steps between two records."""
@@ -212,7 +212,7 @@ def _update_network(state: CondenseState, real: RealData, config: CondenseConfig
         own = range(len(index)) if undivided else own_range(len(index))
         optimizer.zero_grad()
         if len(own):
-            _network_loss(state, real, index, params, mix, own).backward()
+            _network_gradients(state, real, index, params, mix, own)
         if not undivided:
             sum_gradients(net.parameters())
         optimizer.step()
@@ -221,10 +221,10 @@ def _update_network(state: CondenseState, real: RealData, config: CondenseConfig
         copy_from_first([*net.state_dict().values(), *momenta])
 
 
-def _network_loss(
+def _network_gradients(
     state: CondenseState, real: RealData, index: Tensor, params: AugmentParams, mix: Mix | None, own: range
-) -> Tensor:
-    """What the rows `own` of a batch of real images add to its mean cross-entropy."""
+) -> None:
+    """Add to the network's gradients what the rows `own` of a batch of real images add to its mean cross-entropy."""
     assert state.net is not None
     device = state.container.labels.device
     rows = torch.arange(own.start, own.stop)
@@ -238,7 +238,6 @@ def _network_loss(
         boxes = images[:, :, mix.rows, mix.columns][other_at]
         images, lam = images[at], mix.kept_share
         images[:, :, mix.rows, mix.columns] = boxes
-    logits = state.net(images)
     labels_a, labels_b = (real.labels[index[which]].to(device) for which in (rows, others))
-    loss = lam * F.cross_entropy(logits, labels_a) + (1 - lam) * F.cross_entropy(logits, labels_b)
-    return loss * (len(own) / len(index))
+    step = choose_step(state.net, real.image_shape)
+    step(state.net, images, labels_a, labels_b, lam, weight=len(own) / len(index))

@@ -7,10 +7,13 @@ every stage of networks trained on real data; docs/log.md has what it gave here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hmn.convnet_cpu import ConvNetOnCpu, prepared
 from hmn.data.source import Batch
 from hmn.nets import Net
 from hmn.objectives.base import Match, frozen
@@ -23,22 +26,40 @@ def feature_match(net: Net, real: Batch, generated: Batch, *, cross_entropy_weig
     a class's images, position by position; distances are sums of squares. Images are augmented and normalised
     already. Every class of `generated` must be in `real`.
     """
+    fast = prepared(net, generated.images)
     with torch.no_grad():
-        targets = [_class_means(stage, real.labels) for stage in net.features(real.images)]
+        stages = net.features(real.images) if fast is None else fast.stages(real.images).features
+        targets = [class_means(stage, real.labels) for stage in stages]
     present = generated.labels.unique()
+
+    def loss_of(stages: list[Tensor], logits: Tensor) -> Tensor:
+        each = F.cross_entropy(logits, generated.labels, reduction="none")
+        loss = cross_entropy_weight * class_means(each[:, None], generated.labels).sum()
+        for stage, target in zip(stages, targets, strict=True):
+            means = class_means(stage, generated.labels)
+            loss = loss + (means[present] - target[present]).square().sum()
+        return loss
+
+    if fast is not None:
+        return _match_on_cpu(fast, generated.images, loss_of)
     images = generated.images.detach().requires_grad_()
     with frozen(net):
         stages = net.features(images)
-        each = F.cross_entropy(net.head(stages[-1]), generated.labels, reduction="none")
-        loss = cross_entropy_weight * _class_means(each[:, None], generated.labels).sum()
-        for stage, target in zip(stages, targets, strict=True):
-            means = _class_means(stage, generated.labels)
-            loss = loss + (means[present] - target[present]).square().sum()
+        loss = loss_of(stages, net.head(stages[-1]))
         image_grad = torch.autograd.grad(loss, images)[0]
     return Match(loss.detach(), image_grad)
 
 
-def _class_means(features: Tensor, labels: Tensor) -> Tensor:
+def _match_on_cpu(fast: ConvNetOnCpu, images: Tensor, loss_of: Callable[[list[Tensor], Tensor], Tensor]) -> Match:
+    found = fast.stages(images, keep=True)
+    *stages, logits = (values.requires_grad_() for values in (*found.features, found.logits))
+    loss = loss_of(stages, logits)
+    *slopes, of_logits = torch.autograd.grad(loss, [*stages, logits])
+    assert found.kept is not None
+    return Match(loss.detach(), fast.image_gradient(images, found.kept, slopes, of_logits))
+
+
+def class_means(features: Tensor, labels: Tensor) -> Tensor:
     """Mean of features [b, ...] of each class, [classes, features]; zero for a class without images."""
     flat = features.flatten(1)
     classes = int(labels.max()) + 1

@@ -1,10 +1,10 @@
-"""Gradient matching by ordinary backward passes only.
+"""Gradient matching without double backward.
 
 For class c the loss is D(g_syn, g_real), summed over convolution kernels, of the gradients of the mean
 cross-entropy. With v = dD/dg_syn held fixed, its derivative in the images is the directional derivative, along v
-in the weights, of the first-order image gradient: a finite difference of two backward passes, with every ReLU's
-mask kept as it was at the centre (with free masks the difference is wrong at every step size, because kinks are
-crossed).
+in the weights, of the first-order image gradient. A ConvNet on the CPU takes that exactly (`hmn.convnet_cpu`); every
+other network by a finite difference of two backward passes, with every ReLU's mask kept as it was at the centre
+(with free masks the difference is wrong at every step size, because kinks are crossed).
 
 Source: IDC (arXiv:2205.14959) section 3 for the loss, with the sum over kernels of its code; HMN supplement C.2.
 """
@@ -13,18 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hmn.convnet_cpu import ConvNetOnCpu, mean_targets, prepared
 from hmn.data.source import Batch
 from hmn.errors import UserError
 from hmn.nets import forget_masks, gates, record_masks, replay_masks
-from hmn.objectives.base import Match, convolution_kernels
+from hmn.objectives.base import Match
+from hmn.objectives.distances import Distance, gradient_distance, matched_parameters
 
-Distance = Literal["squared", "absolute"]
 RELATIVE_STEP = 2e-4
 """Of the central difference: how far the filter that moves most, relative to its own norm, moves. A filter's norm is
 what the normalisation after it divides by, so this is where curvature comes from. tests/test_gradient_trajectory.py
@@ -36,15 +36,21 @@ def gradient_match(net: nn.Module, real: Batch, generated: Batch, *, distance: D
 
     Images are augmented and normalised already. Every class of `generated` must be in `real`.
     """
-    check_network(net)
-    kernels = convolution_kernels(net)
+    fast = prepared(net, generated.images)
+    if fast is None:
+        check_network(net)
+    parameters = matched_parameters(net, distance)
     total = torch.zeros((), device=generated.images.device)
     image_grad = torch.empty_like(generated.images)
     for label in generated.labels.unique():
         chosen = (generated.labels == label).nonzero()[:, 0]
         of_class = (real.labels == label).nonzero()[:, 0]
-        g_real = torch.autograd.grad(_loss(net, real.images[of_class], real.labels[of_class]), kernels)
-        match = _match_class(net, kernels, g_real, generated.images[chosen], generated.labels[chosen], distance)
+        real_part = Batch(real.images[of_class], real.labels[of_class])
+        generated_part = Batch(generated.images[chosen], generated.labels[chosen])
+        if fast is None:
+            match = _match_class(net, parameters, real_part, generated_part, distance)
+        else:
+            match = _match_class_on_cpu(fast, real_part, generated_part, distance)
         total = total + match.loss
         image_grad[chosen] = match.image_grad
     return Match(total, image_grad)
@@ -63,28 +69,30 @@ def check_network(net: nn.Module) -> None:
         )
 
 
+def _match_class_on_cpu(fast: ConvNetOnCpu, real: Batch, generated: Batch, distance: Distance) -> Match:
+    linear = distance == "cosine"
+    targets = mean_targets(generated.labels, fast.classes)
+    of_real = fast.gradients(real.images, mean_targets(real.labels, fast.classes), everything=linear)
+    found = fast.gradients(generated.images, targets, keep=True, everything=linear)
+    g_real, g_generated = ([*g.kernels, *(g.head[:1] if g.head else ())] for g in (of_real, found))
+    loss, direction = gradient_distance(g_generated, g_real, distance)
+    assert found.kept is not None
+    head = direction.pop() if linear else None
+    return Match(loss, fast.directional(generated.images, targets, found.kept, direction, head))
+
+
 def _match_class(
-    net: nn.Module,
-    kernels: list[nn.Parameter],
-    g_real: tuple[Tensor, ...],
-    images: Tensor,
-    labels: Tensor,
-    distance: Distance,
+    net: nn.Module, parameters: list[nn.Parameter], real: Batch, generated: Batch, distance: Distance
 ) -> Match:
-    images = images.detach().requires_grad_()
+    g_real = torch.autograd.grad(_loss(net, real.images, real.labels), parameters)
+    images, labels = generated.images.detach().requires_grad_(), generated.labels
     with record_masks(net):
-        g_generated = torch.autograd.grad(_loss(net, images, labels), kernels)
-    differences = [g - r for g, r in zip(g_generated, g_real, strict=True)]
-    if distance == "squared":
-        loss = torch.stack([d.square().sum() for d in differences]).sum()
-        direction = [2 * d for d in differences]
-    else:
-        loss = torch.stack([d.abs().sum() for d in differences]).sum()
-        direction = [d.sign() for d in differences]
-    step = RELATIVE_STEP / _largest_move(kernels, direction).clamp_min(1e-30)
+        g_generated = torch.autograd.grad(_loss(net, images, labels), parameters)
+    loss, direction = gradient_distance(g_generated, g_real, distance)
+    step = RELATIVE_STEP / _largest_move(parameters, direction).clamp_min(1e-30)
     sides = []
     for sign in (1.0, -1.0):
-        with moved(kernels, direction, sign * step), replay_masks(net):
+        with moved(parameters, direction, sign * step), replay_masks(net):
             sides.append(_image_gradient(net, images, labels))
     forget_masks(net)
     return Match(loss, (sides[0] - sides[1]) / (2 * step))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,10 @@ from hmn.data.source import Batch, Normalisation, Source
 from hmn.device import moved, training_numbers, training_precision
 from hmn.errors import UserError
 from hmn.settings import TrainConfig
-from hmn.training_step import choose_step, training_flops
+from hmn.training_step import choose_step
 
 MULTISTEP_AT, MULTISTEP_FACTOR = (0.3, 0.6, 0.9), 0.1
+Margin = Literal["softmax", "logit"]
 
 
 class EpochRecord(NamedTuple):
@@ -36,6 +37,8 @@ class EpochRecord(NamedTuple):
     """Mean training loss over the epoch's images, with CutMix's mixed labels."""
     train_accuracy: float
     """Per cent, in training mode, against the images' own labels."""
+    margins: Tensor | None = None
+    """float64 [n] in the source's order, where they were asked for; NaN for images that a cut-short epoch left out."""
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
@@ -62,12 +65,16 @@ def train(
     *,
     generator: torch.Generator,
     device: torch.device | str | None = None,
+    margin: Margin | None = None,
 ) -> Iterator[EpochRecord]:
     """Trains `net` in place on `source`, an epoch per record, with all randomness from `generator` (CPU).
 
     SGD with momentum and weight decay; images are shuffled, augmented (parameters per image, one choice of
     crop / scale / rotate per batch) and mixed by CutMix. A short last batch is kept; a single left-over image
     joins the batch before it, because BatchNorm cannot train on one.
+
+    With `margin`, a record holds the margin of every image for its own label, of the very forward pass that trained
+    on it: before the step, on the augmented image, and in a mixed batch on the mixed one.
 
     Source: supplement C.2 of arXiv:2310.07506; IDC (arXiv:2205.14959) and its public code.
 
@@ -84,9 +91,7 @@ def train(
     optimizer = torch.optim.SGD(
         net.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
     )
-    images_seen = steps * min(config.batch_size, len(source))
-    # By this training's work alone: with more seeds, a seed's bits stay the same.
-    gradients = choose_step(net, flops=training_flops(net, source.image_shape, images=images_seen))
+    gradients = choose_step(net, source.image_shape)
     precision = training_precision(device.type)
     # IDC: cutout is dropped wherever CutMix is on, in the batches that it does not mix too.
     changes = augment.without_cutout(config.augment) if config.cutmix_probability > 0 else config.augment
@@ -95,7 +100,7 @@ def train(
         epoch += 1
         net.train()
         loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-        seen = 0
+        seen, indices, found = 0, [], []
         for index in _shuffled(len(source), config.batch_size, generator):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step, steps)
@@ -115,11 +120,34 @@ def train(
             # Summed where they are: reading a value every step would stop an accelerator every step.
             loss_sum += result.loss * len(index)
             correct += result.correct
+            if margin is not None:
+                indices.append(index)
+                found.append(margins(result.logits, labels, kind=margin))
             seen += len(index)
             step += 1
             if step == steps:
                 break
-        yield EpochRecord(epoch, step, float(loss_sum) / seen, 100 * float(correct) / seen)
+        in_order = _in_order(len(source), indices, found) if margin is not None else None
+        yield EpochRecord(epoch, step, float(loss_sum) / seen, 100 * float(correct) / seen, in_order)
+
+
+def margins(logits: Tensor, labels: Tensor, *, kind: Margin) -> Tensor:
+    """By how much each image's own label leads the best of the others [b]; negative where another leads.
+
+    Of logits [b, k], k at least 2, or of their softmax, then in [-1, 1]. Source: Eq. 1 of arXiv:2001.10528 (logits);
+    section 3 of arXiv:2310.07506 (softmax).
+    """
+    values = logits.float().softmax(dim=1) if kind == "softmax" else logits.float()
+    own = labels[:, None]
+    others = values.scatter(1, own, -math.inf)
+    return values.gather(1, own)[:, 0] - others.amax(dim=1)
+
+
+def _in_order(n: int, indices: list[Tensor], found: list[Tensor]) -> Tensor:
+    """Values of the batches' images in storage order, float64 [n] on the CPU; NaN where there are none."""
+    result = torch.full((n,), math.nan, dtype=torch.float64)
+    result[torch.cat(indices)] = torch.cat(found).cpu().double()
+    return result
 
 
 @torch.no_grad()
