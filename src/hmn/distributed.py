@@ -184,11 +184,11 @@ def sum_in_place(values: Tensor) -> Tensor:
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """The gradients of parameters that all processes hold, summed over them; an absent one counts as zeros."""
-    if _joined.size == 1:
+    held = list(parameters)
+    if _joined.size == 1 or not held:  # there are containers that share nothing
         return
     import torch
 
-    held = list(parameters)
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
     flat = sum_in_place(torch.cat([part.flatten() for part in parts]))
     for parameter, values in zip(held, flat.split([p.numel() for p in held]), strict=True):

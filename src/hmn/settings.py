@@ -118,6 +118,46 @@ class CondenseConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrajectoryConfig:
+    """Trajectory matching, beside CondenseConfig, whose epochs * inner_steps are its iterations.
+
+    The defaults are MTT's code's (distill.py, buffer.py). Source: MTT (arXiv:2203.11932).
+    """
+
+    student_steps: int = 20
+    """SGD steps of the student on generated images."""
+    student_batch: int = 256
+    """Generated images a step (all, where there are fewer)."""
+    student_lr: float = 0.01
+    """Learning rate of the student to begin with: it is learned too."""
+    student_lr_lr: float = 1e-5
+    """Learning rate of that learning rate, with momentum 0.5; 0 keeps it."""
+    expert_epochs: int = 3
+    """Epochs of the expert between the student's start and its target."""
+    max_start_epoch: int = 25
+    """The student starts where the expert was after 0 to this many epochs, exclusive."""
+    experts: int = 100
+    expert_lr: float = 0.01
+    expert_batch: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnrolledConfig:
+    """Unrolled training, beside CondenseConfig, whose epochs * inner_steps are its iterations.
+
+    The defaults are LinBa's code's for CIFAR-10 at 1 IPC. Source: Remember the Past (arXiv:2206.02916).
+    """
+
+    student_steps: int = 150
+    student_per_class: int = 32
+    """Generated images of each class a step."""
+    student_lr: float = 0.01
+    student_momentum: float = 0.9
+    max_norm: float = 2.0
+    """The container's gradient is shortened to this norm."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """Training networks on a source, several seeds, and testing each at its last epoch."""
 

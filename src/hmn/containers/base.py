@@ -31,6 +31,11 @@ class Container(nn.Module, ABC):
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height, width of a generated image."""
 
+    @property
+    def not_prunable(self) -> str | None:
+        """Why single images cannot be taken out, as a whole sentence for people; None where `keep` does it."""
+        return None
+
     @abstractmethod
     def images(self, index: Tensor) -> Tensor:
         """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
@@ -44,7 +49,8 @@ class Container(nn.Module, ABC):
         """A smaller copy that holds the images at `index` [k]; their pixels do not change.
 
         Raises:
-            ValueError: the index is empty, repeats an image, or leaves the range.
+            ValueError: the index is empty, repeats an image, leaves the range or a class without images.
+            UserError: the container cannot be pruned image by image (`not_prunable`).
         """
 
     @abstractmethod
@@ -64,6 +70,10 @@ class Container(nn.Module, ABC):
     def finalised(self) -> Self:
         """The container in a form in which every image is independent of the others, ready to be stored."""
 
+    def start_from(self, targets: Tensor) -> bool:
+        """Take over these images [n, c, h, w] in [0, 1], one for each of its own; False where they must be fitted."""
+        return False
+
     def render_all(self) -> Tensor:
         """Every image, float32 [n, c, h, w] in [0, 1], without gradients."""
         device = self.labels.device
@@ -71,6 +81,26 @@ class Container(nn.Module, ABC):
             chunks = torch.arange(len(self), device=device).split(RENDER_CHUNK)
             images = [self.images(chunk) for chunk in chunks]
             return images[0] if len(images) == 1 else torch.cat(images)
+
+
+def images_of(images_per_class: tuple[int, ...], classes: range) -> slice:
+    """Where the images of these classes lie among all, class by class."""
+    before, end = (sum(images_per_class[:label]) for label in (classes.start, classes.stop))
+    return slice(before, end)
+
+
+def class_labels(images_per_class: tuple[int, ...]) -> Tensor:
+    """int64 [n]: 0 as often as the first number says, and so on."""
+    return torch.arange(len(images_per_class)).repeat_interleave(torch.tensor(images_per_class))
+
+
+def kept_counts(labels: Tensor, index: Tensor, class_names: tuple[str, ...]) -> tuple[int, ...]:
+    """Images of each class at `index`; an error where a class would be left without any."""
+    counts = torch.bincount(labels[index], minlength=len(class_names)).tolist()
+    if 0 in counts:
+        empty = class_names[counts.index(0)]
+        raise ValueError(f"keeping these images leaves class {empty!r} without any: keep at least one of each.")
+    return tuple(counts)
 
 
 def check_keep(index: Tensor, num_images: int) -> Tensor:

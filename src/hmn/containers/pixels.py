@@ -1,0 +1,68 @@
+"""Free pixels: every image is stored as it is (DC, DSA, DM, IDC-I, and coresets of real images)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Self, final
+
+import torch
+from torch import Tensor, nn
+
+from hmn.containers.pixel_range import clamped
+from hmn.containers.rival import Rival
+from hmn.data.real import RealData
+from hmn.errors import UserError
+from hmn.rival_shapes import PixelsShape
+
+
+@final
+class Pixels(Rival[PixelsShape]):
+    """Image i is row i of the pixels, kept in [0, 1].
+
+    Noise is N(0.5, 0.25) clamped, as in IDC's code (condense.py: Synthesizer). DC, DSA and DM hold normalised pixels
+    without bounds; here they are pixels in [0, 1], so a published learning rate is multiplied by the square of the
+    normalisation's standard deviation (docs/methods.md).
+    """
+
+    pixels: nn.Parameter
+
+    @classmethod
+    def of(cls, data: RealData, *, budget: int | None = None) -> Pixels:
+        """A coreset as a container: these real images, class by class.
+
+        Args:
+            data: the chosen images.
+            budget: floats that may be used; None for as many as they take.
+
+        Raises:
+            UserError: a class has no image.
+        """
+        counts = torch.bincount(data.labels.cpu(), minlength=data.num_classes).tolist()
+        if 0 in counts:
+            raise UserError(f"class {data.class_names[counts.index(0)]!r} has no image: choose at least one of each.")
+        floats = data.pixels.numel() if budget is None else budget
+        shape = PixelsShape(image_shape=data.image_shape, images_per_class=tuple(counts), budget=floats)
+        container = cls(shape, class_names=data.class_names, normalisation=data.normalisation)
+        container.start_from(data.images(data.labels.argsort(stable=True)))
+        return container
+
+    def _first_values(self, name: str, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return (torch.randn(size, generator=generator) / 4 + 0.5).clamp(0, 1)
+
+    def _rows_of(self, name: str, images: Tensor) -> Tensor | None:
+        return images
+
+    def images(self, index: Tensor) -> Tensor:
+        """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
+        return clamped(self.pixels[index])
+
+    def start_from(self, targets: Tensor) -> bool:
+        """Take over these images [n, c, h, w] in [0, 1], one for each of its own."""
+        self.pixels.data.copy_(targets)
+        return True
+
+    def finalised(self) -> Self:
+        """The container with what is seen, pixels in [0, 1]."""
+        final = copy.deepcopy(self)
+        final.pixels.data.clamp_(0, 1)
+        return final

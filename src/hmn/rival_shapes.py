@@ -1,0 +1,249 @@
+"""What the containers besides HMN hold and cost: their sizes, tensors and ledgers, without torch.
+
+Each is a frozen dataclass with the fields that `hmn.plan.HmnShape` has for everybody (image_shape, images_per_class,
+budget), and `tensors()`: the names and shapes of everything that is stored, from which the ledger is counted.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self, final
+
+from hmn.errors import UserError
+from hmn.plan import Ledger, LedgerPart
+
+KERNEL = 3
+"""Side of the kernels in a hallucinator (HaBa's code: distill_fac.py)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RivalShape(ABC):
+    """The sizes of a container whose every stored value is a plain tensor."""
+
+    kind: ClassVar[str]
+    """Name of the container."""
+    parts: ClassVar[Mapping[str, str]]
+    """For a tensor's name (up to its first dot) the words of the ledger's line that it is counted in."""
+
+    image_shape: tuple[int, int, int]
+    """Channels, height, width of a generated image."""
+    images_per_class: tuple[int, ...]
+    """Generated images of each class; its length is the number of classes."""
+    budget: int
+    """Floats that may be used."""
+
+    def __post_init__(self) -> None:
+        sizes = (*self.images_per_class, *self.image_shape, *self._more_sizes())
+        if not self.images_per_class or min(sizes) < 1 or self.image_shape[0] not in (1, 3):
+            raise UserError(f"every size of a container must be at least 1, with 1 or 3 image channels; got {self}.")
+
+    def _more_sizes(self) -> tuple[int, ...]:
+        """Further sizes that must be at least 1."""
+        return ()
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.images_per_class)
+
+    @property
+    def num_images(self) -> int:
+        return sum(self.images_per_class)
+
+    @abstractmethod
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every tensor that generating the images needs, in the order of the parameters."""
+
+    @abstractmethod
+    def with_images(self, images_per_class: int) -> Self:
+        """The same sizes with another number of images in every class."""
+
+    def ledger(self) -> Ledger:
+        """Floats by part; all of them are stored."""
+        floats: dict[str, int] = {}
+        for name, size in self.tensors().items():
+            part = self.parts[name.split(".")[0]]
+            floats[part] = floats.get(part, 0) + math.prod(size)
+        return Ledger(tuple(LedgerPart(part, count, count) for part, count in floats.items()), self.budget)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PixelsShape(RivalShape):
+    """Free pixels: DC, DSA, DM, IDC-I, and coresets of real images."""
+
+    kind = "pixels"
+    parts: ClassVar[Mapping[str, str]] = {"pixels": "pixels"}
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        return {"pixels": (self.num_images, *self.image_shape)}
+
+    def with_images(self, images_per_class: int) -> PixelsShape:
+        return replace(self, images_per_class=(images_per_class,) * self.num_classes)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MosaicShape(RivalShape):
+    """IDC's multi-formation: a tile of 1/factor of the side is an image, enlarged when it is used."""
+
+    kind = "mosaic"
+    parts: ClassVar[Mapping[str, str]] = {"tiles": "tiles"}
+
+    factors: tuple[int, ...]
+    """Factors in use, largest first; one, but for the bounded form."""
+    tiles: tuple[tuple[int, ...], ...]
+    """For each factor, the tiles of each class; images_per_class are their sums."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sums = tuple(sum(counts) for counts in zip(*self.tiles, strict=True))
+        if sums != self.images_per_class or len(self.tiles) != len(self.factors):
+            raise UserError(f"tiles of a mosaic must add up to its images: got {sums} for {self.images_per_class}.")
+        if list(self.factors) != sorted(set(self.factors), reverse=True) or min(map(min, self.tiles)) < 0:
+            raise UserError(f"factors of a mosaic must be different and fall, got {self.factors}, {self.tiles}.")
+
+    def _more_sizes(self) -> tuple[int, ...]:
+        return self.factors
+
+    def tile_size(self, factor: int) -> tuple[int, int]:
+        """Height and width of a tile, rounded up where the factor does not divide the side."""
+        return -(-self.image_shape[1] // factor), -(-self.image_shape[2] // factor)
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        return {
+            f"tiles.{position}": (sum(counts), self.image_shape[0], *self.tile_size(factor))
+            for position, (factor, counts) in enumerate(zip(self.factors, self.tiles, strict=True))
+        }
+
+    def with_images(self, images_per_class: int) -> MosaicShape:
+        """The same with more or fewer tiles of the largest factor."""
+        tiles = [list(counts) for counts in self.tiles]
+        for label, before in enumerate(self.images_per_class):
+            tiles[0][label] += images_per_class - before
+        return replace(
+            self, images_per_class=(images_per_class,) * self.num_classes, tiles=tuple(tuple(row) for row in tiles)
+        )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FactorizedShape(RivalShape):
+    """HaBa: every base of a class passes every hallucinator, and all classes share the hallucinators."""
+
+    kind = "factorized"
+    parts: ClassVar[Mapping[str, str]] = {
+        "bases": "bases", "encoder_weight": "hallucinators", "encoder_bias": "hallucinators", "scale": "hallucinators",
+        "shift": "hallucinators", "decoder_weight": "hallucinators", "decoder_bias": "hallucinators",
+    }  # fmt: skip
+
+    num_hallucinators: int
+    base_channels: int
+    """As many as an image's, or 1: HaBa's variant of more, grey bases."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(count % self.num_hallucinators for count in self.images_per_class):
+            raise UserError(
+                f"images of a factorized container are bases times hallucinators: {self.images_per_class} images are "
+                f"not a multiple of {self.num_hallucinators} in every class."
+            )
+        if min(self.image_shape[1:]) < KERNEL:
+            raise UserError(f"a factorized container needs images of at least {KERNEL}x{KERNEL} pixels.")
+
+    def _more_sizes(self) -> tuple[int, ...]:
+        return self.num_hallucinators, self.base_channels
+
+    @property
+    def bases_per_class(self) -> tuple[int, ...]:
+        return tuple(count // self.num_hallucinators for count in self.images_per_class)
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        channels, height, width = self.image_shape
+        count = self.num_hallucinators
+        inner = (count, channels, height - KERNEL + 1, width - KERNEL + 1)
+        return {
+            "bases": (sum(self.bases_per_class), self.base_channels, height, width),
+            "encoder_weight": (count, channels, self.base_channels, KERNEL, KERNEL),
+            "encoder_bias": (count, channels),
+            "scale": inner,
+            "shift": inner,
+            "decoder_weight": (count, channels, channels, KERNEL, KERNEL),
+            "decoder_bias": (count, channels),
+        }
+
+    def with_images(self, images_per_class: int) -> FactorizedShape:
+        return replace(self, images_per_class=(images_per_class,) * self.num_classes)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LinearShape(RivalShape):
+    """LinBa: bases at reduced size, shared by all classes, and coefficients for every image."""
+
+    kind = "linear"
+    parts: ClassVar[Mapping[str, str]] = {"bases": "bases", "coefficients": "coefficients"}
+
+    num_bases: int
+    downsample: int
+    """An image's side over a base's, rounded down."""
+
+    def _more_sizes(self) -> tuple[int, ...]:
+        return self.num_bases, self.downsample, *self.base_size
+
+    @property
+    def base_size(self) -> tuple[int, int]:
+        return self.image_shape[1] // self.downsample, self.image_shape[2] // self.downsample
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        return {
+            "bases": (self.num_bases, self.image_shape[0], *self.base_size),
+            "coefficients": (self.num_images, self.num_bases),
+        }
+
+    def with_images(self, images_per_class: int) -> LinearShape:
+        return replace(self, images_per_class=(images_per_class,) * self.num_classes)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class InrShape(RivalShape):
+    """DDiF: a small sinusoidal network (SIREN) for each image, from a pixel's place to its colour."""
+
+    kind = "inr"
+    parts: ClassVar[Mapping[str, str]] = {"weights": "networks", "biases": "networks"}
+
+    width: int
+    hidden_layers: int
+    """Sinusoidal layers; one linear layer to the channels follows."""
+    first_frequency: float = 30.0
+    frequency: float = 10.0
+    """omega_0 of the first and of the other layers (not stored: settings, not values)."""
+
+    def _more_sizes(self) -> tuple[int, ...]:
+        return self.width, self.hidden_layers
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Values between the layers, from two coordinates to the channels."""
+        return 2, *(self.width,) * self.hidden_layers, self.image_shape[0]
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        found: dict[str, tuple[int, ...]] = {}
+        pairs = list(zip(self.widths, self.widths[1:], strict=False))
+        for layer, (n_in, n_out) in enumerate(pairs):
+            found[f"weights.{layer}"] = (self.num_images, n_out, n_in)
+        for layer, (_, n_out) in enumerate(pairs):
+            found[f"biases.{layer}"] = (self.num_images, n_out)
+        return found
+
+    def with_images(self, images_per_class: int) -> InrShape:
+        return replace(self, images_per_class=(images_per_class,) * self.num_classes)
+
+
+RIVAL_SHAPES: dict[str, type[RivalShape]] = {
+    shape.kind: shape for shape in (PixelsShape, MosaicShape, FactorizedShape, LinearShape, InrShape)
+}
+"""Shapes by the container's name."""
