@@ -28,7 +28,7 @@ help:
 
 .venv/.dev: .venv/.made pyproject.toml
 	@echo "installing hmn and what its tests need into .venv"
-	@$(PIP_INSTALL) -e '.[dev,data,vision,distributed]'
+	@$(PIP_INSTALL) -e '.[dev,data,vision,report,distributed]'
 	@touch .venv/.base $@
 
 demo: .venv/.base

@@ -1,10 +1,10 @@
 """Seconds to generate the training set of a stored CIFAR-10 container, against a plain module.
 
-    python benchmarks/bench_generate.py [--repeats 9]
+    python benchmarks/bench_generate.py [--repeats 9] [--out FILE]
 
 The plain module concatenates the memories of every image and runs ConvTranspose2d; both hold the same weights and
 give the same pixels. Paper, on a 2080 Ti: 0.036 / 0.11 / 0.52 s at 1 / 10 / 50 images per class (supplement B).
-The last line is a JSON object.
+The last line is a JSON object. With --out every measurement is written, for `hmn figure generation-time`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from hmn.containers import Hmn
 from hmn.data.source import Normalisation
+from hmn.facts import commit, hardware, versions
 from hmn.plan import preset
 from hmn.runtime import keep_freed_memory
 
@@ -50,7 +52,9 @@ def main() -> None:
     """Time both forms in turn and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=9)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    repeats, rows = given.repeats, []
     keep_freed_memory()
     report: dict[str, float] = {}
     for ipc, paper in PAPER_SECONDS.items():
@@ -62,9 +66,17 @@ def main() -> None:
             error = float((plain_images(net) - net.render_all()).abs().max())
             times = [(seconds(net.render_all), seconds(partial(plain_images, net))) for _ in range(repeats)]
         fast, plain = (median(column) for column in zip(*times, strict=True))
+        about = {"label": f"{ipc} IPC", "images": len(net)}
+        for form, column in (("hmn", [a for a, _ in times]), ("plain module", [b for _, b in times]),
+                             ("paper, 2080 Ti", [paper])):  # fmt: skip
+            rows.append({**about, "form": form, "seconds": [round(value, 5) for value in column]})
         print(f"{ipc:2d} ipc, {len(net):6,d} images: {fast:.4f} s, plain {plain:.4f} s, paper's 2080 Ti {paper} s")
         report |= {f"seconds_{ipc}ipc": round(fast, 4), f"ratio_plain_{ipc}ipc": round(plain / fast, 2),
                    f"ratio_paper_{ipc}ipc": round(paper / fast, 2), f"error_{ipc}ipc": error}  # fmt: skip
+    if given.out is not None:
+        facts = {"commit": commit(), "versions": versions(), "hardware": hardware()}
+        content = {"kind": "generation-time", "data": "cifar10", **facts, "rows": rows}
+        given.out.write_text(json.dumps(content, indent=2) + "\n")
     print(json.dumps(report))
 
 

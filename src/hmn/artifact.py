@@ -16,7 +16,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import safetensors.torch
 import torch
@@ -43,11 +43,21 @@ __all__ = [
     "FORMAT_VERSION",
     "ArtifactInfo",
     "CondensedImages",
+    "Rounded",
     "info",
     "load",
     "load_container",
     "save",
 ]
+
+
+class Rounded(NamedTuple):
+    """How an artifact's values were rounded, to store a part of them once more without a second rounding."""
+
+    scales: Mapping[str, Tensor]
+    """As in the file; none but for int8."""
+    error: dict[str, float] | None
+    """What it cost in pixels when it was measured."""
 
 
 def save(
@@ -58,6 +68,7 @@ def save(
     data_name: str,
     dtype: Literal["float32", "float16", "int8"] = "float32",
     facts: Mapping[str, Any],
+    rounded: Rounded | None = None,
 ) -> None:
     """Write an artifact's files, each whole or not at all, into an existing folder.
 
@@ -68,6 +79,7 @@ def save(
         data_name: the real data's name, for people.
         dtype: how values are stored. What float16 and int8 cost in pixels is measured and written down.
         facts: further lines of the card, such as commit and versions. Times in here change the card's bytes.
+        rounded: how the values were rounded already, where they come out of an artifact of the same dtype.
 
     Raises:
         UserError: no such folder, an unknown dtype, or values that are not finite or too large for the dtype.
@@ -82,9 +94,10 @@ def save(
     state = {name: value.detach() for name, value in final.state_dict().items()}
     assert {name: tuple(value.shape) for name, value in state.items()} == expected_shapes(final.shape)
     _check_finite(state, "condensing diverged: choose a smaller learning rate")
-    stored = encode(state, dtype)
+    stored = encode(state, dtype, scales=None if rounded is None else rounded.scales)
     _check_finite(stored, f"too large for {dtype}: store as float32")
     pixels, error = _what_is_kept(final, stored, dtype)
+    error = error if rounded is None else rounded.error
     metadata = describe(shape=final.shape, class_names=final.class_names, normalisation=final.normalisation,
                         data_name=data_name, dtype=dtype, quantisation_error=error)  # fmt: skip
     content = safetensors.torch.save(stored, metadata)

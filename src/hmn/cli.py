@@ -55,6 +55,10 @@ def build_app() -> App:
         "ledger": ("hmn.cli_ledger:ledger", "Count what a container stores, part by part."),
         "plan": ("hmn.cli_plan:plan", "Choose a container for a data set and a budget."),
         "sweep": ("hmn.cli_sweep:sweep", "Condense and evaluate over a grid of settings, many runs at a time."),
+        "profile": ("hmn.cli_profile:profile", "Measure how easily networks learn every image (AUM)."),
+        "prune": ("hmn.cli_prune:prune", "Write a condensed folder with fewer images, chosen by their AUM."),
+        "figure": ("hmn.cli_figure:figure", "Draw a figure from the files of runs and results."),
+        "report": ("hmn.cli_report:report", "Write runs as one self-contained page of HTML."),
         "doctor": ("hmn.cli_doctor:doctor", "Report versions, machine, extras and folders."),
     }
     for order, (name, (path, summary)) in enumerate(verbs.items()):
@@ -62,7 +66,20 @@ def build_app() -> App:
     return app
 
 
-VERBS = ("condense", "evaluate", "generate", "show", "ledger", "plan", "sweep", "doctor")
+VERBS = (
+    "condense",
+    "evaluate",
+    "generate",
+    "show",
+    "ledger",
+    "plan",
+    "sweep",
+    "profile",
+    "prune",
+    "figure",
+    "report",
+    "doctor",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

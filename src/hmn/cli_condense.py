@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from hmn.cli_console import ProgressView, command_line, duration, note, print_facts, print_json, results
-from hmn.cli_data import DEFAULT_RECIPE, SHAPING_FLAGS, DataFlags, Switch, read_data
-from hmn.cli_ledger import Chosen, checked_ipc, choose_shape, images_per_class, memory_size, print_ledger, shape_facts
-from hmn.cli_settings import (
-    CondenseFlags,
-    EvaluateFlags,
-    changed,
-    given_environment,
-    given_file,
-    given_flags,
-    settings_of,
-)
-from hmn.cli_sources import read_run
+from hmn.cli_condense_job import Job, print_plan, resolve, run, told_about_skipped
+from hmn.cli_condense_prune import condense_and_prune
+from hmn.cli_data import DataFlags, Switch
+from hmn.cli_ledger import checked_ipc, choose_shape
+from hmn.cli_prune import checked_beta
+from hmn.cli_settings import CondenseFlags, EvaluateFlags, given_environment, given_file, given_flags
+from hmn.cli_sources import read_splits
 from hmn.distributed import in_turn, is_first, joined, launched
 from hmn.errors import UserError
-from hmn.settings import Recipe
-
-if TYPE_CHECKING:
-    from hmn.data.real import Splits
-    from hmn.price import Estimate
-    from hmn.run import Progress
-
-PHASES = {"start": "fitting", "condense": "matching"}
+from hmn.over_budget import enlarged
 
 
 @joined()
@@ -48,6 +31,9 @@ def condense(
     config: Path | None = None,
     seed: int | None = None,
     images: int | None = None,
+    over_budget: str | None = None,
+    prune: str | None = None,
+    hold_out: Switch = False,
     dtype: Literal["float32", "float16", "int8"] = "float32",
     dry_run: Switch = False,
     force: Switch = False,
@@ -79,6 +65,14 @@ def condense(
         Seed of everything random.
     images
         Generated images per class, in the place of as many as fit.
+    over_budget
+        More images per class than fit, to be pruned: a count, a per cent of those that fit (10%), or preset, the
+        published number.
+    prune
+        With --over-budget: condense into the folder over-budget in --out, profile it, and write the pruned container
+        to --out. A share beta from 0 to 1, or auto, which trains 30 networks by the evaluation settings to choose it.
+    hold_out
+        Condense nine tenths of the training images. The tenth that `--on validation` tests on stays unseen.
     dtype
         How values are stored.
     dry_run
@@ -108,8 +102,15 @@ def condense(
     )
     if checkpoint_seconds is not None and not checkpoint_seconds >= 0:
         raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
+    if images is not None and over_budget is not None:
+        raise UserError("--over-budget adds to as many images as fit, --images replaces them: give one of them.")
+    if prune is not None and over_budget is None:
+        raise UserError(f"--prune {prune}: prunes into the budget; give --over-budget too, such as 10%.")
+    if prune is not None and launched().size > 1:
+        raise UserError("--prune starts processes of its own: condense under torchrun, then run hmn prune.")
+    beta = checked_beta(prune, flag="--prune")
     flags = data_flags or DataFlags()
-    splits = in_turn(lambda: read_data(data, flags))
+    splits = in_turn(lambda: read_splits(data, flags, "validation" if hold_out else "test"))
     if is_first():
         told_about_skipped(splits)
     train = splits.train
@@ -117,174 +118,21 @@ def condense(
         splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
         real_per_class=int(train.labels.bincount(minlength=train.num_classes).min()), images=images,
     )  # fmt: skip
+    over = None
+    if over_budget is not None:
+        larger, over = enlarged(chosen.shape, over_budget, data=splits.name, ipc=ipc)
+        chosen = replace(chosen, shape=larger, reason=f"{chosen.reason}; {over}")
     settings = resolve(recipe, from_file, own, splits, ipc)
     check_recipe(settings, image_shape=train.image_shape, num_classes=train.num_classes)
-    job = Job(data=data, data_flags=flags, splits=splits, chosen=chosen, recipe=settings, out=out, dtype=dtype)
+    job = Job(
+        data=data, data_flags=flags, splits=splits, chosen=chosen, recipe=settings, out=out, dtype=dtype,
+        over_budget=over, hold_out=hold_out,
+    )  # fmt: skip
     if dry_run:
         print_plan(job, as_json=json)
         return 0
+    if beta is not None:
+        return condense_and_prune(
+            job, beta, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds, as_json=json
+        )
     return run(job, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds, as_json=json)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """A condensation with everything settled."""
-
-    data: str
-    data_flags: DataFlags
-    splits: Splits
-    chosen: Chosen
-    recipe: Recipe
-    out: Path
-    dtype: Literal["float32", "float16", "int8"]
-
-
-def told_about_skipped(splits: Splits) -> None:
-    """Say how many bad images were left out."""
-    if splits.skipped:
-        note(f"{splits.skipped:,} bad {'image was' if splits.skipped == 1 else 'images were'} skipped.")
-
-
-def resolve(name: str | None, from_file: Mapping[str, Any], own: Mapping[str, Any], splits: Splits, ipc: int) -> Recipe:
-    """The recipe with the file's settings, then one's own, put over it."""
-    from hmn.recipe import RECIPES
-    from hmn.recipe import recipe as named_recipe
-
-    def named(name: str) -> Recipe:
-        train = splits.train
-        return named_recipe(name, dataset=splits.name, ipc=ipc, image_shape=train.image_shape)
-
-    if "cost" not in from_file:
-        base = named(name or from_file.get("name", DEFAULT_RECIPE))
-        return changed(
-            base, {**{path: value for path, value in from_file.items() if path not in ("name", "ipc")}, **own}
-        )
-    # A whole recipe, as a run writes it; TOML has no null, so what is absent is None.
-    absent = {
-        setting.path: None
-        for setting in settings_of(Recipe)
-        if NoneType in get_args(setting.kind) and setting.path not in from_file
-    }
-    title = from_file.get("name", "file")
-    whole = changed(Recipe(name=title, cost=from_file["cost"], ipc=ipc), {**absent, **from_file, "ipc": ipc})
-    # Settings may have been edited in the file: it keeps a recipe's name only where it holds that recipe's settings.
-    edited = title in RECIPES and named(title).condense != whole.condense
-    return changed(replace(whole, name=f"{title}-changed" if edited else title), own)
-
-
-def print_plan(job: Job, *, as_json: bool) -> None:
-    """What would be done, and what it would take."""
-    from hmn.price import estimate
-    from hmn.recipe import recipe_to_toml
-
-    note("timing parts of a sweep on this machine, about ten seconds ...")
-    priced = estimate(job.splits, job.chosen.shape, job.recipe)
-    toml = recipe_to_toml(job.recipe)
-    if as_json:
-        print_json({
-            "data": job.splits.name, "ipc": job.recipe.ipc, "out": str(job.out), "reason": job.chosen.reason,
-            **shape_facts(job.chosen.shape), "recipe_toml": toml, "estimate": priced._asdict(),
-        })  # fmt: skip
-        return
-    console = results()
-    console.print(toml, markup=False, soft_wrap=True)
-    print_ledger(f"{job.splits.name} at {job.recipe.ipc} ipc", job.chosen.shape)
-    console.print()
-    print_facts(
-        "estimate for this machine, from parts of a sweep timed just now",
-        {"sizes": job.chosen.reason, **price_facts(priced, job.recipe)},
-    )
-
-
-def price_facts(priced: Estimate, recipe: Recipe) -> dict[str, str]:
-    """What a run takes, in words."""
-    return {
-        "fitting": duration(priced.start_seconds),
-        "matching": f"{recipe.condense.num_sweeps:,} sweeps of {priced.seconds_per_sweep:.3g} s "
-        f"({priced.update_seconds:.2g} s of it the network's own training)",
-        "time in all": f"about {duration(priced.total_seconds)}",
-        "peak memory": memory_size(priced.peak_memory_bytes),
-        "operations": f"{priced.operations_per_sweep:.3g} a sweep, {priced.total_operations:.3g} in all "
-        "(convolutions and matrix products, a multiply-add counted as two)",
-    }
-
-
-def run(job: Job, *, resume: bool, force: bool, checkpoint_seconds: float | None, as_json: bool) -> int:
-    """Condense, with progress on stderr and a summary on stdout."""
-    from hmn.run import Interrupted, condense_run
-
-    shape = job.chosen.shape
-    if is_first():
-        note(
-            f"{job.splits.name}: {len(job.splits.train):,} images -> {images_per_class(shape)} per class in "
-            f"{shape.ledger().num_floats:,} of {shape.budget:,} floats; recipe {job.recipe.name}: "
-            f"{job.recipe.cost}"
-        )
-    with ProgressView(quiet=not is_first()) as view:
-
-        def show(progress: Progress) -> None:
-            view.show(
-                PHASES.get(progress.phase, progress.phase),
-                progress.done,
-                progress.total,
-                f"loss {progress.loss:.4g}",
-            )
-
-        try:
-            condense_run(
-                job.splits, shape, job.recipe, job.out, resume=resume, force=force, dtype=job.dtype,
-                command=command_line(), on_progress=show, checkpoint_seconds=checkpoint_seconds,
-                record=record_data(job),
-            )  # fmt: skip
-        except Interrupted:
-            interrupted = True
-        else:
-            interrupted = False
-    if interrupted and is_first():
-        print(
-            f"hmn: interrupted; a checkpoint is in {job.out}: run the same command with --resume to go on.",
-            file=sys.stderr,
-        )
-    elif is_first():
-        summarise(job, as_json=as_json)
-    return 130 if interrupted else 0
-
-
-def record_data(job: Job) -> dict[str, Any]:
-    """What the run's record says of the data, so that `hmn evaluate` finds them again from any folder."""
-    from hmn.data.named import NAMES
-
-    path = Path(job.data).expanduser()
-    data = job.data if job.data in NAMES or not path.exists() else str(path.resolve())
-    flags = {name: getattr(job.data_flags, name) for name in SHAPING_FLAGS}
-    shaping = {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in flags.items()}
-    return {"data": data, "data_flags": shaping, "recipe": job.recipe.name, "ipc": job.recipe.ipc}
-
-
-def summarise(job: Job, *, as_json: bool) -> None:
-    """Where the result is and what it holds."""
-    from hmn.artifact_load import info
-
-    written, seconds = job.out, float(read_run(job.out).get("condense_seconds", 0.0))
-    stored = info(written)
-    if as_json:
-        print_json({
-            "out": str(written), "data": job.splits.name, "recipe": job.recipe.name, "dtype": stored.dtype,
-            "condense_seconds": seconds, "preview": str(written / "preview.png"),
-            "bytes_stored": stored.value_bytes,
-            "quantisation_error": stored.quantisation_error, **shape_facts(stored.shape),
-        })  # fmt: skip
-        return
-    facts = {
-        "images": f"{stored.shape.num_images:,} ({images_per_class(stored.shape)} per class)",
-        "floats": f"{stored.ledger.num_floats:,} of {stored.ledger.budget:,}",
-        "bytes": f"{stored.value_bytes:,} as {stored.dtype}",
-    }
-    if stored.quantisation_error is not None:
-        facts["rounding"] = ", ".join(f"{name} {value:.4f}" for name, value in stored.quantisation_error.items())
-    facts |= {
-        "time": duration(seconds),
-        "preview": str(written / "preview.png"),
-        "next": f"hmn evaluate {shlex.quote(str(written))}",
-    }
-    print_facts(f"condensed {job.splits.name} into {written}", facts)

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json as jsonlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from rich.markup import escape
 from rich.table import Table
 
-from hmn.cli_console import ProgressView, command_line, duration, note, print_json, print_table, results
+from hmn.cli_console import duration, note, print_json, print_table, results
 from hmn.cli_data import DataFlags, Switch
-from hmn.cli_sources import AGAINST, Candidate, candidates
+from hmn.cli_measure import choose_training, report_of, row_of, train_all
+from hmn.cli_sources import AGAINST, candidates
 from hmn.errors import UserError
 from hmn.runtime import keep_freed_memory, write_atomically
-
-if TYPE_CHECKING:
-    from hmn.settings import TrainConfig
-    from hmn.train import EpochRecord, Evaluation
 
 
 def evaluate(
@@ -33,6 +28,9 @@ def evaluate(
     protocol: Literal["paper", "short", "quick"] | None = None,
     seeds: int | None = None,
     steps: int | None = None,
+    schedule: Literal["cosine", "multistep"] | None = None,
+    curve: int = 0,
+    curve_images: int = 2000,
     subset: int | None = None,
     against: str | None = None,
     codec: Literal["webp", "jpeg"] = "webp",
@@ -44,7 +42,8 @@ def evaluate(
 ) -> int:
     """Train networks on condensed or real images and test them on real ones.
 
-    A network is tested once, after its last step. What the target is compared with trains as many steps.
+    A network is tested after its last step, whatever it reached before. What the target is compared with trains as
+    many steps.
 
     Parameters
     ----------
@@ -62,6 +61,13 @@ def evaluate(
         Networks to train, each from another seed.
     steps
         Optimizer steps, in the place of the protocol's.
+    schedule
+        Of the learning rate: cosine (the protocols'), or multistep: 0.1, divided by 10 at 30, 60 and 90 % of the steps.
+    curve
+        Also record the test accuracy at so many points of training, evenly spaced, each at the end of a pass over the
+        images.
+    curve_images
+        Random test images, the same for all points, that a curve is taken on; the final accuracy is of all of them.
     subset
         Of real data: train on this many random images per class.
     against
@@ -83,9 +89,12 @@ def evaluate(
     for name in wanted:
         if name not in AGAINST:
             raise UserError(f"--against {name}: expected {', '.join(AGAINST)}, joined by commas.")
-    for flag, value in (("--seeds", seeds), ("--steps", steps), ("--subset", subset), ("--width", width)):
-        if value is not None and value < 1:
-            raise UserError(f"{flag} {value}: expected at least 1.")
+    for flag, value, least in (
+        ("--seeds", seeds, 1), ("--steps", steps, 1), ("--subset", subset, 1), ("--width", width, 1),
+        ("--curve", curve, 0), ("--curve-images", curve_images, 1),
+    ):  # fmt: skip
+        if value is not None and value < least:
+            raise UserError(f"{flag} {value}: expected at least {least}.")
     check_output(out)
     keep_freed_memory()
     sources = candidates(
@@ -93,7 +102,7 @@ def evaluate(
         flags=data_flags or DataFlags(), on=on,
     )  # fmt: skip
     given = {"net": net, "width": width, "protocol": protocol, "seeds": seeds}
-    training = choose_training(sources[0], given, steps)
+    training = choose_training(sources[0], given, steps, schedule=schedule, curve=curve, curve_images=curve_images)
     rows = [row_of(*pair) for pair in zip(sources, train_all(sources, training), strict=True)]
     report = report_of(sources[0], rows, training, on)
     # First the screen: a disk that is full must not cost the result.
@@ -108,7 +117,7 @@ def evaluate(
     return 0
 
 
-def check_output(out: Path | None) -> None:
+def check_output(out: Path | None, *, flag: str = "--out", kind: str = ".json") -> None:
     """Refuse an output that cannot be a file, before any training.
 
     Raises:
@@ -117,144 +126,12 @@ def check_output(out: Path | None) -> None:
     if out is None:
         return
     if out.is_dir():
-        raise UserError(f"--out {out}: is a folder; expected the name of a .json file.")
+        raise UserError(f"{flag} {out}: is a folder; expected the name of a {kind} file.")
     parent = next(folder for folder in out.resolve().parents if folder.exists())
     if not parent.is_dir():
-        raise UserError(f"--out {out}: {parent} is a file, not a folder.")
+        raise UserError(f"{flag} {out}: {parent} is a file, not a folder.")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise UserError(f"--out {out}: {parent} cannot be written: choose another folder.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How every network is trained: the same for the target and for what it is compared with."""
-
-    net: str
-    width: int | None
-    seeds: int
-    protocol: str
-    """As reported."""
-    config: TrainConfig
-    steps: int
-
-
-def choose_training(target: Candidate, given: Mapping[str, Any], steps: int | None) -> Training:
-    """Flags, else environment variables, else the target's recipe, else the default recipe of such data.
-
-    The steps are fixed to what the target needs, so that all sources train equally long.
-
-    Args:
-        target: what is evaluated.
-        given: settings given as flags; None where not.
-        steps: in the place of the protocol's.
-    """
-    from hmn.cli_settings import given_environment
-    from hmn.protocols import protocol
-    from hmn.train import total_steps
-
-    environment = {path.partition(".")[2]: value for path, value in given_environment().items()
-                   if path.startswith("evaluate.")}  # fmt: skip
-    own = {**environment, **{name: value for name, value in given.items() if value is not None}}
-    if "net" in own and "width" not in own:
-        own["width"] = None  # a width belongs to its network: another network has its own
-    settings = replace(target.settings, **own)
-    config = protocol(settings.protocol, target.data, target.ipc)
-    steps_of_target = steps or total_steps(config, len(target.source))
-    return Training(
-        net=settings.net,
-        width=settings.width,
-        seeds=settings.seeds,
-        protocol=settings.protocol if steps is None else f"{settings.protocol} at {steps} steps",
-        config=replace(config, steps=steps_of_target),
-        steps=steps_of_target,
-    )
-
-
-def train_all(sources: list[Candidate], training: Training) -> list[Evaluation]:
-    """Evaluate every source, with progress on stderr."""
-    from hmn.device import choose_device
-    from hmn.train import evaluate as evaluate_source
-
-    done = []
-    total = training.seeds * training.steps
-    with ProgressView() as view:
-        for candidate in sources:
-            detail = f" ({candidate.detail})" if candidate.detail else ""
-            note(f"{candidate.name}: {len(candidate.source):,} images{detail}")
-
-            def show(seed: int, record: EpochRecord, name: str = candidate.name) -> None:
-                behind = seed * training.steps + record.step
-                view.show(name, behind, total, f"seed {seed}, {record.train_accuracy:.0f} % in training")
-
-            done.append(
-                evaluate_source(
-                    candidate.source,
-                    candidate.test,
-                    net=training.net,
-                    width=training.width,
-                    config=training.config,
-                    seeds=range(training.seeds),
-                    protocol=training.protocol,
-                    device=choose_device(),
-                    on_epoch=show,
-                )
-            )
-    return done
-
-
-def row_of(candidate: Candidate, result: Evaluation) -> dict[str, Any]:
-    """What is reported about one source."""
-    return {
-        "method": candidate.name,
-        "detail": candidate.detail,
-        "floats": candidate.num_floats,
-        "bytes": candidate.num_bytes,
-        "images": result.images,
-        "train_steps": result.train_steps,
-        "train_seconds": round(result.seconds, 2),
-        "accuracy_percent": {
-            "mean": round(result.mean, 4),
-            "std": round(result.std, 4),
-            "values": [round(value, 4) for value in result.values],
-        },
-    }
-
-
-def report_of(target: Candidate, rows: list[dict[str, Any]], training: Training, on: str) -> dict[str, Any]:
-    """The result as `--json` prints it and `results/` keeps it."""
-    from datetime import UTC, datetime
-
-    from hmn import facts
-    from hmn.nets.build import width_of
-
-    first = rows[0]
-    return {
-        "command": command_line(),
-        "commit": facts.commit(),
-        "versions": facts.versions(),
-        "hardware": facts.hardware(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": target.data,
-        "tested_on": on,
-        "test_images": len(target.test),
-        "method": first["method"],
-        "recipe": target.recipe,
-        "ipc": target.ipc,
-        "floats": first["floats"],
-        "bytes": first["bytes"],
-        "images": first["images"],
-        "condense_seconds": target.condense_seconds,
-        "condensed": target.condensed,
-        "net": training.net,
-        "width": width_of(training.net, training.width),
-        "protocol": training.protocol,
-        "seeds": list(range(training.seeds)),
-        "train_steps": first["train_steps"],
-        "train_seconds": first["train_seconds"],
-        "accuracy_percent": first["accuracy_percent"],
-        "detail": first["detail"],
-        "against": rows[1:],
-    }
+        raise UserError(f"{flag} {out}: {parent} cannot be written: choose another folder.")
 
 
 def print_report(report: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from hmn.absent import PUBLISHED, DataSize, size_of
-from hmn.cli_condense import price_facts, resolve
+from hmn.cli_condense_job import price_facts, resolve
 from hmn.cli_console import duration, note, print_facts, print_json
 from hmn.cli_data import DEFAULT_RECIPE, DataFlags, Switch, read_data
 from hmn.cli_ledger import (

@@ -19,6 +19,7 @@ from hmn.cli_data import (
     need_artifact,
     read_data,
 )
+from hmn.cli_record import remarks
 from hmn.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ SUBSET_SEED = 0
 """Seed of every choice of random real images: the same images for every network."""
 VALIDATION_SHARE, VALIDATION_SEED = 0.1, 0
 """The validation split that is carved from the training images, class by class."""
+RECORDED = ("command", "commit", "versions", "hardware")
+"""What results repeat of the run that condensed."""
 WHOLE = {"test": "whole training set", "validation": "training set less validation"}
 
 
@@ -50,7 +53,7 @@ class Candidate:
     recipe: str | None = None
     condense_seconds: float | None = None
     condensed: dict[str, Any] | None = None
-    """What the run that condensed it says of itself: command, commit, versions, hardware."""
+    """Checksum of the container, and what its run says of itself: command, commit, versions, hardware."""
 
 
 def candidates(
@@ -123,7 +126,7 @@ def condensed(
     per_image = math.prod(stored.shape.image_shape)
     candidate = Candidate(
         name="hmn",
-        detail=f"stored as {stored.dtype}",
+        detail="; ".join([f"stored as {stored.dtype}", *remarks(run, stored.ledger, on)]),
         source=load(path),
         test=splits.test,
         data=splits.name,
@@ -133,7 +136,7 @@ def condensed(
         settings=stored_settings(path, splits),
         recipe=run.get("recipe"),
         condense_seconds=run.get("condense_seconds"),
-        condensed={key: run[key] for key in ("command", "commit", "versions", "hardware") if key in run},
+        condensed={"sha256": stored.checksum} | {key: run[key] for key in RECORDED if key in run},
     )
     return candidate, splits
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hmn.cli_condense import resolve
+from hmn.cli_condense_job import resolve
 from hmn.cli_data import DataFlags
 from hmn.cli_ledger import checked_ipc, choose_shape
 from hmn.cli_settings import Setting, convert, flatten, given_table, nearest, read_toml, settings_of

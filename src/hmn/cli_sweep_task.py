@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hmn.cli_condense import Job, record_data
+from hmn.cli_condense_job import Job, record_data
 from hmn.cli_console import COMMAND, ProgressView, command_line
 from hmn.cli_data import CHECKPOINT_FILE, CONTAINER_FILE, RUN_FILE, DataFlags
 from hmn.cli_evaluate import choose_training, report_of, row_of, train_all
@@ -69,7 +69,7 @@ def condense(wanted: Condensation, out: Path) -> None:
     splits = read_splits(wanted.data, wanted.data_flags, wanted.on)
     job = Job(
         data=wanted.data, data_flags=wanted.data_flags, splits=splits, chosen=wanted.chosen, recipe=wanted.recipe,
-        out=out, dtype=wanted.dtype,
+        out=out, dtype=wanted.dtype, hold_out=wanted.on == "validation",
     )  # fmt: skip
     with ProgressView() as view:
 
@@ -80,13 +80,10 @@ def condense(wanted: Condensation, out: Path) -> None:
             condense_run(
                 splits, wanted.chosen.shape, wanted.recipe, out, resume=is_begun(out), force=False, dtype=wanted.dtype,
                 command=command_line(), on_progress=show, checkpoint_seconds=wanted.checkpoint_seconds,
-                record={**record_data(job), "condensed_from": WHAT_FROM[wanted.on]},
+                record=record_data(job),
             )  # fmt: skip
         except Interrupted:
             raise Stopped from None
-
-
-WHAT_FROM = {"test": "the training split", "validation": "the training split less its validation tenth"}
 
 
 def is_begun(out: Path) -> bool:

@@ -37,15 +37,19 @@ def layout(shapes: Mapping[str, tuple[int, ...]], dtype: str) -> dict[str, tuple
     return stored
 
 
-def encode(state: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
-    """Float tensors as they are stored; the inverse of `decode` up to rounding."""
+def encode(state: Mapping[str, Tensor], dtype: str, *, scales: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Float tensors as they are stored; the inverse of `decode` up to rounding.
+
+    Values that were decoded come back to the bit with the `scales` (by the names that they have in the file) of the
+    file that they came from.
+    """
     stored: dict[str, Tensor] = {}
     for name, (kind, _) in layout({name: tuple(value.shape) for name, value in state.items()}, dtype).items():
         if name.endswith(SCALE_SUFFIX):
             continue  # written with its values
         value = state[name].detach().float()
         if kind == torch.int8:
-            scale = _scale(value)
+            scale = _scale(value) if scales is None else scales[name + SCALE_SUFFIX]
             stored[name] = (value / scale).round().clamp(-127, 127).to(torch.int8)
             stored[name + SCALE_SUFFIX] = scale
         else:

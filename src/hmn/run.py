@@ -65,14 +65,9 @@ class Interrupted(Exception):
 
 
 def new_state(splits: Splits, shape: HmnShape, recipe: Recipe) -> CondenseState:
-    """A fresh container and everything around it, on the accelerator where there is one.
-
-    Raises:
-        UserError: the container is over its budget.
-    """
+    """A fresh container and everything around it, on the accelerator where there is one."""
     import torch
 
-    shape.ledger().check()
     keep_freed_memory()
     train = splits.train
     container = Hmn(
@@ -95,6 +90,7 @@ def condense_run(
     on_progress: Callable[[Progress], None],
     checkpoint_seconds: float | None = None,
     record: Mapping[str, Any] | None = None,
+    over_budget: bool = False,
 ) -> Path:
     """Condense `splits.train` into the folder `out`; returns it.
 
@@ -104,7 +100,7 @@ def condense_run(
 
     Args:
         splits: the data.
-        shape: the container's sizes.
+        shape: the container's sizes; over their budget only with `over_budget`, to be pruned.
         recipe: every setting.
         out: folder, made where it is absent.
         resume: go on from the folder's checkpoint.
@@ -116,14 +112,14 @@ def condense_run(
         record: more for run.json, such as where the data are found again.
 
     Raises:
-        UserError: a setting is out of its range, the folder is in use and neither `resume` nor `force` is given, or it
-            is another's, or there is nothing to resume, or the checkpoint is of other settings or other data, or the
-            loss is no number any more.
+        UserError: a setting is out of its range, the container is over its budget, the folder is in use and neither
+            `resume` nor `force` is given, or it is another's, or there is nothing to resume, or the checkpoint is of
+            other settings or other data, or the loss is no number any more.
         Interrupted: SIGINT or SIGTERM came; a checkpoint is in the folder.
         ProcessLost: another process has ended; the last checkpoint is in the folder.
     """
     train = splits.train
-    agreed(lambda: _check(splits, recipe))
+    agreed(lambda: _check(splits, recipe, None if over_budget else shape))
     identity = identity_of(train, shape, recipe, dtype)
     check_alike(identity)
     standing = on_first(lambda: examine(out, identity, resume=resume, force=force))
@@ -164,8 +160,7 @@ def condense_run(
             "condense_seconds": round(time.monotonic() - began, 1), "peak_memory_bytes": peak_memory_bytes(),
             "processes": place().size,
         }  # fmt: skip
-        content = json.dumps({**(record or {}), **facts, "identity": identity}, indent=2, sort_keys=True)
-        write_atomically(out / FACTS, (content + "\n").encode())
+        write_facts(out, {**(record or {}), **facts, "identity": identity})
         # The card tells what made the container, not when or how long: a resumed run has the same bytes.
         final = whole.finalised()
         assert isinstance(final, Hmn)
@@ -209,7 +204,9 @@ def _pause(asked: float | None, took: float = 0.0) -> float:
     return max(CHECKPOINT_SECONDS, CHECKPOINT_REST * took) if asked is None else asked
 
 
-def _check(splits: Splits, recipe: Recipe) -> None:
+def _check(splits: Splits, recipe: Recipe, within_budget: HmnShape | None) -> None:
+    if within_budget is not None:
+        within_budget.ledger().check()
     check_recipe(recipe, image_shape=splits.train.image_shape, num_classes=splits.train.num_classes)
     check_split(recipe.condense, splits.train)
 
@@ -235,6 +232,11 @@ def _told_where(out: Path) -> Iterator[None]:
         raise ProcessLost(
             f"{error} Run the same command with --resume to go on from the last checkpoint in {out}."
         ) from error
+
+
+def write_facts(out: Path, facts: Mapping[str, Any]) -> None:
+    """The record of a run, into its folder."""
+    write_atomically(out / FACTS, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode())
 
 
 def is_finite(state: CondenseState) -> bool:

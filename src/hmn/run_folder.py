@@ -24,7 +24,8 @@ CHECKPOINT, HISTORY, FACTS = "checkpoint.safetensors", "history.jsonl", "run.jso
 CONTAINER, RECIPE = "container.safetensors", "recipe.toml"
 CHECKPOINT_FORMAT = "hmn-checkpoint-"
 """How the format of a checkpoint of any version begins."""
-RESULTS = (HISTORY, FACTS, RECIPE, "ledger.json", "preview.png", "README.md")
+AUM, PRUNING = "aum.npz", "pruning.json"
+RESULTS = (HISTORY, FACTS, RECIPE, "ledger.json", "preview.png", "README.md", AUM, PRUNING)
 """What stands beside a checkpoint or a container, and goes when a run begins anew."""
 OWN_FILES = (CHECKPOINT, CONTAINER, *RESULTS)
 

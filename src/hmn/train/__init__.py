@@ -1,15 +1,19 @@
 """Training on a source, and the evaluation of a source by the networks trained on it."""
 
-from hmn.train.evaluation import Evaluation, Rendered, evaluate, render
-from hmn.train.loop import EpochRecord, accuracy, learning_rate, total_steps, train
+from hmn.train.evaluation import Curve, CurvePoint, Evaluation, Rendered, evaluate, render
+from hmn.train.loop import EpochRecord, Margin, accuracy, learning_rate, margins, total_steps, train
 
 __all__ = [
+    "Curve",
+    "CurvePoint",
     "EpochRecord",
     "Evaluation",
+    "Margin",
     "Rendered",
     "accuracy",
     "evaluate",
     "learning_rate",
+    "margins",
     "render",
     "total_steps",
     "train",

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast, final
+from typing import NamedTuple, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,25 @@ class Rendered:
         return cast(tuple[int, int, int], tuple(self.pixels.shape[1:]))
 
 
+class CurvePoint(NamedTuple):
+    """Accuracies in per cent of all seeds' networks after so many optimizer steps."""
+
+    step: int
+    values: list[float]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curve:
+    """Accuracies to take on the way, which leave the trainings as they are."""
+
+    points: int
+    """Evenly spaced over the steps, the last step among them; each is taken at the end of the pass that it falls in, so
+    that large sets may have fewer."""
+    test: Source
+    """Images to take them on."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
@@ -66,6 +85,8 @@ class Evaluation:
     net: str
     width: int | None
     images: int
+    curve: tuple[CurvePoint, ...] = ()
+    """Accuracies on the way, where they were asked for."""
 
 
 @torch.no_grad()
@@ -93,11 +114,12 @@ def evaluate(
     protocol: str = "custom",
     device: torch.device | str | None = None,
     on_epoch: Callable[[int, EpochRecord], None] | None = None,
+    curve: Curve | None = None,
 ) -> Evaluation:
     """Trains a fresh network per seed on `source` and takes its accuracy on `test` after the last epoch.
 
     A container is rendered once. Test images are normalised with the training source's constants. `on_epoch`
-    gets (seed, record); `protocol` is the name to report.
+    gets (seed, record); `protocol` is the name to report. `curve` asks for accuracies on the way, in no one's time.
 
     Raises:
         UserError: source and test differ in classes or image shape, no seed is given, or a setting is wrong.
@@ -110,6 +132,8 @@ def evaluate(
         source = cast(Source, render(source))
     values: list[float] = []
     seconds = 0.0
+    steps = total_steps(config, len(source))
+    points: dict[int, list[float]] = {}
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
         fresh = build_net(
@@ -119,22 +143,30 @@ def evaluate(
             width=width,
             generator=generator,
         )
+        tested_after = 0
         began = time.perf_counter()
         for record in train(fresh, source, config, generator=generator, device=device):
             if on_epoch is not None:
                 on_epoch(seed, record)
+            if curve is not None and record.step * curve.points // steps > tested_after * curve.points // steps:
+                before = time.perf_counter()
+                value = accuracy(fresh, curve.test, normalisation=source.normalisation)
+                points.setdefault(record.step, []).append(value)
+                tested_after = record.step
+                began += time.perf_counter() - before
         seconds += time.perf_counter() - began
         values.append(accuracy(fresh, test, normalisation=source.normalisation))
     return Evaluation(
         mean=statistics.fmean(values),
         std=statistics.stdev(values) if len(values) > 1 else 0.0,
         values=values,
-        train_steps=total_steps(config, len(source)),
+        train_steps=steps,
         seconds=seconds / len(values),
         protocol=protocol,
         net=net,
         width=width,
         images=len(source),
+        curve=tuple(CurvePoint(step, accuracies) for step, accuracies in points.items()),
     )
 
 

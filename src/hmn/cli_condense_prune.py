@@ -1,0 +1,86 @@
+"""Condensing over budget, profiling and pruning as one command that goes on where it broke off."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from hmn.cli_condense_job import Job, condensed
+from hmn.cli_console import note
+from hmn.cli_data import DataFlags
+from hmn.cli_profile import EPOCHS, Wanted, take, write
+from hmn.cli_prune_trials import TRIALS
+from hmn.cli_prune_work import Beta, Order, carry_out, tell
+from hmn.cli_sources import candidates
+from hmn.cli_sweep_run import Where
+from hmn.cli_sweep_task import is_begun
+from hmn.errors import UserError
+from hmn.sweep import SweepInterrupted
+
+OVER = "over-budget"
+"""Folder of the container before pruning, in the folder of the result."""
+
+
+def condense_and_prune(
+    job: Job, beta: Beta, *, resume: bool, force: bool, checkpoint_seconds: float | None, as_json: bool
+) -> int:
+    """Condense into a folder of the job's, take the AUM there, and write the pruned container to the job's folder.
+
+    Every stage that is done is kept when it is resumed. Networks that choose beta are trained by the recipe's
+    evaluation settings.
+
+    Args:
+        job: over its budget.
+        beta: a share, or "auto".
+        resume: go on.
+        force: begin anew.
+        checkpoint_seconds: between two checkpoints of the condensation.
+        as_json: print JSON.
+
+    Returns:
+        the exit code.
+
+    Raises:
+        UserError: the folder is in use, or a stage refuses its settings.
+    """
+    from hmn.prune_folder import check_out
+
+    out = job.out
+    check_out(out, beside=(OVER, TRIALS), sha256=None, resume=resume, force=force)
+    over = replace(job, out=out / OVER)
+    if not condensed(
+        over, resume=resume and is_begun(over.out), force=force and is_begun(over.out),
+        checkpoint_seconds=checkpoint_seconds,
+    ):  # fmt: skip
+        return 130
+    profile_once(over.out)
+    order = Order(
+        run=over.out, out=out, beta=beta, beside=(OVER, TRIALS), resume=not force, force=force,
+        where=Where(backend="local", workers=None, threads=None, address=None, gpus=None, slurm=None),
+    )  # fmt: skip
+    try:
+        done = carry_out(order)
+    except SweepInterrupted:
+        return 130
+    tell(done, as_json=as_json)
+    return 0
+
+
+def profile_once(run: Path) -> None:
+    """Take the AUM of a container, unless it lies beside it already."""
+    from hmn.artifact_load import info
+    from hmn.aum_file import AUM_FILE, load_profile
+
+    try:
+        load_profile(run, sha256=info(run).checksum)
+        return
+    except UserError:  # absent, or of an earlier container
+        note(f"{run}: taking the AUM of every image.")
+    source = candidates(
+        str(run), data=None, subset=None, against=(), codec="webp", codec_quality=None, flags=DataFlags()
+    )[0]
+    wanted = Wanted(
+        target=str(run), epochs=EPOCHS, seeds=1, margin="softmax", cutmix=0.0, net=source.settings.net,
+        width=source.settings.width,
+    )  # fmt: skip
+    write(take(source, wanted), run / AUM_FILE)

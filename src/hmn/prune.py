@@ -1,0 +1,163 @@
+"""Pruning image by image: which images of each class stay.
+
+Source: section 3 and Algorithm 1 of arXiv:2310.07506.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hmn.containers import Container
+from hmn.errors import UserError
+
+Method = Literal["double-end", "random", "hard", "easy"]
+METHODS: tuple[Method, ...] = ("double-end", "random", "hard", "easy")
+BETAS = tuple(tenth / 10 for tenth in range(10))
+"""The grid of the paper's search."""
+_ROUNDING = 1e-9
+"""Makes floor(0.29 * 100) the 29 that is meant: shares are decimal fractions, products of floats fall short of them."""
+
+
+def double_end_keep(aum: Tensor, *, keep: int, hard_share: float) -> Tensor:
+    """Indices of one class's images that survive pruning at both ends, int64 [keep], in storage order.
+
+    Of the images removed, floor(hard_share * removed) have the lowest AUM, the rest the highest. Of equal AUMs the
+    earlier image counts as the lower one. Source: Algorithm 1 of arXiv:2310.07506, whose beta is `hard_share`.
+
+    Args:
+        aum: [n] of one class.
+        keep: how many survive.
+        hard_share: part of the removed images that is taken from the hard end.
+
+    Raises:
+        UserError: keep is outside 1..n, hard_share outside [0, 1], or an AUM is no number.
+    """
+    if not 1 <= keep <= len(aum):
+        raise UserError(f"keep={keep}, but this class stores {len(aum)} images: choose 1..{len(aum)}.")
+    if not 0 <= hard_share <= 1:
+        raise UserError(f"hard_share={hard_share}: expected a fraction in [0, 1].")
+    if bool(aum.isnan().any()):
+        raise UserError("an AUM is not a number: profile the images again.")
+    hardest = share_of(len(aum) - keep, hard_share)
+    order = aum.argsort(stable=True)  # stable: the same AUMs prune the same images
+    return order[hardest : hardest + keep].sort().values
+
+
+def keep_indices(
+    aum: Tensor | None,
+    labels: Tensor,
+    *,
+    counts: Sequence[int],
+    method: Method,
+    hard_share: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Indices of the images that survive pruning, class by class, int64 [m] in storage order.
+
+    Args:
+        aum: [n]; not needed by "random".
+        labels: int64 [n], in any order.
+        counts: survivors of each class.
+        method: "double-end" takes `hard_share` of the removed images from the hard end, "hard" all of them, "easy"
+            none; "random" draws the survivors.
+        hard_share: for "double-end".
+        generator: for "random".
+
+    Raises:
+        UserError: an unknown method, no AUM for a method that needs it, or a count that a class cannot keep.
+    """
+    if method not in METHODS:
+        raise UserError(f"method={method!r}: expected one of {', '.join(METHODS)}.")
+    if method != "random" and (aum is None or aum.shape != labels.shape):
+        got = "none" if aum is None else f"{len(aum):,}"
+        raise UserError(f"{method} pruning needs an AUM for each of {len(labels):,} images, got {got}.")
+    if method == "random" and generator is None:
+        raise UserError("random pruning needs a generator.")
+    share = {"hard": 1.0, "easy": 0.0}.get(method, hard_share)
+    kept = []
+    for label, count in enumerate(counts):
+        members = (labels == label).nonzero()[:, 0]
+        if not len(members) and not count:
+            continue
+        if aum is None or method == "random":
+            if not 1 <= count <= len(members):
+                raise UserError(f"keep={count}, but class {label} stores {len(members)} images.")
+            chosen = torch.randperm(len(members), generator=generator)[:count]
+        else:
+            chosen = double_end_keep(aum[members], keep=count, hard_share=share)
+        kept.append(members[chosen])
+    return torch.cat(kept).sort().values
+
+
+def share_of(count: int, share: float) -> int:
+    """floor(share * count), where share is meant as the decimal fraction that it reads as."""
+    return math.floor(share * count + _ROUNDING)
+
+
+def counts_at_rate(labels: Tensor, num_classes: int, rate: float) -> tuple[int, ...]:
+    """Survivors of each class where it loses floor(rate * images) of them, but never the last one.
+
+    Raises:
+        UserError: rate is outside [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise UserError(f"pruning rate {rate}: expected a fraction from 0 to below 1, such as 0.3.")
+    return tuple(max(min(count, 1), count - share_of(count, rate)) for count in _stored(labels, num_classes))
+
+
+def counts_to(labels: Tensor, num_classes: int, count: int) -> tuple[int, ...]:
+    """Survivors of each class: `count`, or all where it stores fewer.
+
+    Raises:
+        UserError: count is below 1, or above what every class stores.
+    """
+    stored = _stored(labels, num_classes)
+    if not 1 <= count <= max(stored):
+        raise UserError(f"{count} images per class: expected 1..{max(stored)}, what is stored.")
+    return tuple(min(count, there) for there in stored)
+
+
+def counts_in_budget(container: Container) -> tuple[int, ...]:
+    """Survivors of each class: the largest number, the same for all, whose container is within its budget.
+
+    Raises:
+        UserError: the container cannot be pruned image by image, or one image a class is too much already.
+    """
+    check_prunable(container)
+    labels, classes = container.labels.cpu(), len(container.class_names)
+    budget = container.ledger().budget
+
+    def floats(count: int) -> int:
+        return container.keep(first_images(labels, counts_to(labels, classes, count))).ledger().num_floats
+
+    low, high = 0, max(_stored(labels, classes))
+    while low < high:  # the largest count that fits lies in low..high
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if floats(middle) <= budget else (low, middle - 1)
+    if not low:
+        raise UserError(f"one image a class takes {floats(1):,} floats, the budget is {budget:,}: it cannot be kept.")
+    return counts_to(labels, classes, low)
+
+
+def first_images(labels: Tensor, counts: Sequence[int]) -> Tensor:
+    """Indices of the first so many images of each class, ascending."""
+    return torch.cat([(labels == label).nonzero()[:count, 0] for label, count in enumerate(counts)]).sort().values
+
+
+def check_prunable(container: Container) -> None:
+    """Refuse a container whose images are not independent of each other.
+
+    Raises:
+        UserError: with the container's own reason.
+    """
+    if container.not_prunable is not None:
+        raise UserError(f"this container cannot be pruned image by image: {container.not_prunable}")
+
+
+def _stored(labels: Tensor, num_classes: int) -> list[int]:
+    return torch.bincount(labels.cpu(), minlength=num_classes).tolist()

@@ -1,0 +1,168 @@
+"""Figures of accuracies: against pruning rate, against training iterations, and by learning-rate schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hmn.errors import UserError
+from hmn.report.results import STUDY, Spread, means_words, per_class, read_result, rows_of, spread_of
+from hmn.report.style import GREY, SERIES, Drawn, caption, error_line, new_figure, series
+
+METHODS = ("double-end", "random", "hard", "easy")
+METHOD_WORDS = {"double-end": "double-end", "random": "random", "hard": "hardest first", "easy": "easiest first"}
+PRUNING_COLUMNS = (
+    "results", "label", "data", "ipc", "method", "rate", "images_per_class", "in_budget", "beta", "mean", "std", "n"
+)  # fmt: skip
+ITERATION_COLUMNS = ("results", "label", "data", "ipc", "step", "mean", "std", "n", "test_images")
+SCHEDULE_COLUMNS = ("results", "label", "data", "ipc", "schedule", "lr", "train_steps", "mean", "std", "n")
+MAX_CURVES = 12
+
+
+def setting_words(result: Mapping[str, Any]) -> str:
+    """Data and budget of a result: "cifar10, 1 IPC"."""
+    return f"{result['data']}, {result['ipc']} IPC"
+
+
+def pruning_rate(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
+    """Test accuracy against the share of images removed, a panel a study. Source: Fig. 2 of the supplement."""
+    studies = [read_result(path, STUDY) for path in paths]
+    columns = min(3, len(studies))
+    figure, axes = new_figure(3.4 * columns, 3.1 * -(-len(studies) // columns), -(-len(studies) // columns), columns)
+    for unused in axes.flat[len(studies) :]:
+        unused.set_visible(False)
+    rows, spreads = [], []
+    for axis, path, study, label in zip(axes.flat, paths, studies, _padded(labels, len(paths)), strict=False):
+        found = [(row, spread_of(row)) for row in study["rows"]]
+        spreads += [spread for _, spread in found]
+        title = label or setting_words(study)
+        _pruning_panel(axis, study, found, title)
+        about = (path.name, title, study["data"], study["ipc"])
+        for row, spread in found:
+            counts = per_class(row["images_per_class"])
+            rows.append((*about, row["method"], row["rate"], counts, row["in_budget"], row["beta"], *spread))
+    for axis in axes[:, 0]:
+        axis.set_ylabel("Test accuracy (%)")
+    handles, names = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+    caption(figure, f"Points: {means_words(spreads, 'trainings')}.")
+    return Drawn(figure=figure, columns=PRUNING_COLUMNS, rows=rows)
+
+
+def _pruning_panel(axis: Any, study: Mapping[str, Any], found: list[tuple[Any, Spread]], title: str) -> None:
+    whole = [spread for row, spread in found if row["method"] == "unpruned"]
+    if whole:
+        axis.axhline(whole[0].mean, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)), label="unpruned")
+    for method in METHODS:
+        points = sorted((100 * row["rate"], spread) for row, spread in found if row["method"] == method)
+        if whole and points and points[0][0] > 0:
+            points.insert(0, (0.0, whole[0]))
+        if points:
+            look = SERIES[METHODS.index(method)]
+            error_line(axis, [x for x, _ in points], [s.mean for _, s in points], [s.std for _, s in points], look,
+                       METHOD_WORDS[method])  # fmt: skip
+    title += f": {per_class(study['images_per_class'])} images a class"
+    budget = next((row for row, _ in found if row["in_budget"]), None)
+    if budget is not None:
+        axis.axvline(100 * budget["rate"], color=GREY, linewidth=0.8)
+        title += f"\nin budget (grey line): {per_class(budget['images_per_class'])} images a class"
+    axis.set_title(title, loc="left")
+    axis.set_xlabel("Pruning rate (% of images removed)")
+
+
+def iterations(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
+    """Test accuracy against training iterations, a line a method and budget. Source: Fig. 1 of the supplement.
+
+    Raises:
+        UserError: an evaluation was made without --curve, or there are too many lines to tell apart.
+    """
+    curves, rows, spreads = [], [], []
+    for path, given in zip(paths, _padded(labels, len(paths)), strict=False):
+        result = read_result(path, "evaluation")
+        found = [row for row in rows_of(result) if row.get("curve")]
+        if not found:
+            raise UserError(f"{path}: holds no accuracies on the way: evaluate with --curve N.")
+        for row in found:
+            name = row["method"] if given is None or row is not found[0] else given
+            points = [(point["step"], spread_of(point)) for point in row["curve"]]
+            label = f"{name}, {result['ipc']} IPC" if name != given else name
+            curves.append((label, points))
+            spreads += [spread for _, spread in points]
+            rows += [(path.name, label, result["data"], result["ipc"], step, *spread, result["curve_images"])
+                     for step, spread in points]  # fmt: skip
+    if len(curves) > MAX_CURVES:
+        raise UserError(
+            f"{len(curves)} lines in one figure cannot be told apart: give results of at most {MAX_CURVES}."
+        )
+    figure, axes = new_figure(5.6, 3.6)
+    axis = axes[0, 0]
+    for position, (label, points) in enumerate(curves):
+        look, x = series(position), [step for step, _ in points]
+        mean, std = ([getattr(spread, name) for _, spread in points] for name in ("mean", "std"))
+        low, high = zip(*((m - s, m + s) for m, s in zip(mean, std, strict=True)), strict=True)
+        axis.fill_between(x, low, high, color=look.colour, alpha=0.18, linewidth=0)
+        axis.plot(x, mean, color=look.colour, marker=look.marker, linestyle=look.line, label=label,
+                  markevery=max(1, len(x) // 10), markeredgecolor="white", markeredgewidth=0.5)  # fmt: skip
+    axis.set_xlabel("Training iterations (optimizer steps)")
+    axis.set_ylabel("Test accuracy (%)")
+    axis.set_xlim(left=0)
+    axis.legend(loc="lower right")
+    tested = sorted({row[-1] for row in rows})
+    images = f"{tested[0]:,}" if len(tested) == 1 else f"{tested[0]:,} to {tested[-1]:,}"
+    caption(figure, f"Lines and bands: {means_words(spreads, 'trainings')}; tested on {images} images.")
+    return Drawn(figure=figure, columns=ITERATION_COLUMNS, rows=rows)
+
+
+def schedules(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
+    """Accuracy by learning-rate schedule, cosine against multi-step. Source: Table 2 of the supplement.
+
+    Raises:
+        UserError: a set was trained with one of the schedules alone, or twice with the same.
+    """
+    groups: dict[str, dict[str, Spread]] = {}
+    rows = []
+    for path, given in zip(paths, _padded(labels, len(paths)), strict=False):
+        result = read_result(path, "evaluation")
+        schedule = result.get("schedule", "cosine")  # results of versions that had no other
+        label = given or f"{result['method']}, {setting_words(result)}"
+        group = groups.setdefault(label, {})
+        if schedule in group:
+            raise UserError(f"{path}: {label} with {schedule} is there already: name sets apart with --label.")
+        group[schedule] = spread_of(result["accuracy_percent"])
+        rows.append((path.name, label, result["data"], result["ipc"], schedule, result.get("lr"),
+                     result["train_steps"], *group[schedule]))  # fmt: skip
+    for label, group in groups.items():
+        for schedule in ("cosine", "multistep"):
+            if schedule not in group:
+                raise UserError(f"{label}: no result with {schedule}: evaluate it with --schedule {schedule} as well.")
+    figure, axes = new_figure(max(3.6, 1.5 * len(groups) + 1.6), 3.2)
+    axis = axes[0, 0]
+    for position, (schedule, name) in enumerate((("cosine", "cosine"), ("multistep", "multi-step"))):
+        spreads = [group[schedule] for group in groups.values()]
+        look = SERIES[position]._replace(line="none")
+        places = [place + 0.16 * (2 * position - 1) for place in range(len(groups))]
+        error_line(axis, places, [s.mean for s in spreads], [s.std for s in spreads], look, name)
+        for place, spread in zip(places, spreads, strict=True):
+            axis.annotate(f"{spread.mean:.1f}", (place, spread.mean), xytext=(5, 3), textcoords="offset points",
+                          fontsize=7)  # fmt: skip
+    axis.set_xticks(range(len(groups)), [label.replace(", ", "\n") for label in groups])
+    axis.set_xlim(-0.6, len(groups) - 0.4)
+    axis.grid(axis="x", visible=False)
+    axis.set_ylabel("Test accuracy (%)")
+    figure.legend(loc="outside upper center", ncols=2)
+    caption(figure, f"Points: {means_words([s for group in groups.values() for s in group.values()], 'trainings')}.")
+    return Drawn(figure=figure, columns=SCHEDULE_COLUMNS, rows=rows, markdown=_schedule_table(groups))
+
+
+def _schedule_table(groups: Mapping[str, Mapping[str, Spread]]) -> str:
+    lines = ["| trained on | cosine (%) | multi-step (%) | difference |", "|---|---:|---:|---:|"]
+    for label, group in groups.items():
+        cosine, multistep = group["cosine"], group["multistep"]
+        safe = " ".join(label.split()).replace("|", "\\|").replace("<", "&lt;")
+        lines.append(f"| {safe} | {cosine} | {multistep} | {multistep.mean - cosine.mean:+.1f} |")
+    return "\n".join([*lines, "", "Mean ± sample standard deviation over trainings from n seeds.", ""])
+
+
+def _padded(labels: Sequence[str], count: int) -> list[str | None]:
+    return [*labels, *[None] * (count - len(labels))]

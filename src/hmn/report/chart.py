@@ -1,0 +1,135 @@
+"""Line charts as SVG for the page: no library, no fixed colours, so that they follow light and dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from markupsafe import Markup, escape
+
+WIDTH, HEIGHT = 440, 250
+LEFT, RIGHT, TOP, BOTTOM = 52, 24, 10, 42
+MAX_TICKS = 6
+
+
+class Line(NamedTuple):
+    """A series: x, y, and the band around y, which may be y itself."""
+
+    name: str
+    points: Sequence[tuple[float, float, float, float]]
+    """x, y, low, high; by x."""
+
+
+class Axis(NamedTuple):
+    """A scale from values to pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool
+
+    def __call__(self, value: float) -> float:
+        if self.log:
+            value, low, high = math.log(value), math.log(self.low), math.log(self.high)
+        else:
+            low, high = self.low, self.high
+        return self.start + (value - low) / (high - low) * (self.end - self.start)
+
+
+def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str, log_y: bool = False) -> Markup:
+    """An SVG of several lines with their bands, labelled for people who do not see it.
+
+    Args:
+        lines: at most seven are told apart.
+        title: what a screen reader says.
+        x_label: with the unit.
+        y_label: with the unit.
+        log_y: a logarithmic y axis, where all values are above 0.
+    """
+    points = [point for line in lines for point in line.points]
+    log_y = log_y and min(low for _, _, low, _ in points) > 0
+    x_axis = _axis([x for x, *_ in points], LEFT, WIDTH - RIGHT, log=False, tight=True)
+    y_axis = _axis([value for _, *band in points for value in band], HEIGHT - BOTTOM, TOP, log=log_y, tight=False)
+    parts = [_frame(x_axis, y_axis, x_label, y_label)]
+    for position, line in enumerate(lines):
+        along = " ".join(f"{x_axis(x):.1f},{y_axis(y):.1f}" for x, y, _, _ in line.points)
+        upper = [f"{x_axis(x):.1f},{y_axis(high):.1f}" for x, _, _, high in line.points]
+        lower = [f"{x_axis(x):.1f},{y_axis(low):.1f}" for x, _, low, _ in reversed(line.points)]
+        parts.append(Markup('<polygon class="band k{}" points="{}"/>').format(position % 7, " ".join(upper + lower)))
+        parts.append(Markup('<polyline class="line k{}" points="{}"/>').format(position % 7, along))
+        if len(line.points) <= 40:
+            parts += [Markup('<circle class="dot k{}" cx="{:.1f}" cy="{:.1f}" r="3"/>')
+                      .format(position % 7, x_axis(x), y_axis(y)) for x, y, _, _ in line.points]  # fmt: skip
+    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        WIDTH, HEIGHT, title, Markup("").join(parts)
+    )
+
+
+def strip(values: Sequence[float], low: float, high: float) -> Markup:
+    """Accuracies on a scale from low to high: a dot a training, a line at the mean, a band of one deviation."""
+    mean = math.fsum(values) / len(values)
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    deviation = math.sqrt(squares / (len(values) - 1)) if len(values) > 1 else 0.0
+    axis = Axis(low, high, 4, 176, False)
+    left, right = axis(max(low, mean - deviation)), axis(min(high, mean + deviation))
+    dots = [Markup('<circle class="dot k0" cx="{:.1f}" cy="10" r="2.6"/>').format(axis(value)) for value in values]
+    return Markup(
+        '<svg class="strip" viewBox="0 0 180 20" aria-hidden="true">'
+        '<line class="axis" x1="4" x2="176" y1="10" y2="10"/>'
+        '<rect class="band k0" x="{:.1f}" y="5" width="{:.1f}" height="10"/>'
+        '<line class="mean" x1="{:.1f}" x2="{:.1f}" y1="3" y2="17"/>{}</svg>'
+    ).format(left, max(0.0, right - left), axis(mean), axis(mean), Markup("").join(dots))
+
+
+def _axis(values: Sequence[float], start: float, end: float, *, log: bool, tight: bool) -> Axis:
+    low, high = min(values), max(values)
+    if low == high:
+        low, high = (low / 2, high * 2) if log else (low - 1, high + 1)
+    elif not tight:
+        margin = (high / low) ** 0.06 if log else 0.06 * (high - low)
+        low, high = (low / margin, high * margin) if log else (low - margin, high + margin)
+    return Axis(low, high, start, end, log)
+
+
+def ticks(axis: Axis) -> list[float]:
+    """Round values on an axis, at most `MAX_TICKS` of them."""
+    if axis.log:
+        powers = range(math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high)) + 1)
+        for digits in ((1, 2, 5), (1, 3), (1,)):
+            found = [digit * 10.0**power for power in powers for digit in digits]
+            found = [value for value in found if axis.low <= value <= axis.high]
+            if len(found) <= MAX_TICKS:
+                break
+        if len(found) > 1:
+            return found[:: -(-len(found) // MAX_TICKS)]
+    span = axis.high - axis.low
+    power = 10.0 ** math.floor(math.log10(span / MAX_TICKS))
+    step = next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= MAX_TICKS)
+    first = math.ceil(axis.low / step - 1e-9)
+    return [step * number for number in range(first, math.floor(axis.high / step + 1e-9) + 1)]
+
+
+def _frame(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str) -> Markup:
+    parts = []
+    for value in ticks(y_axis):
+        y = y_axis(value)
+        parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
+                            '<text x="{}" y="{:.1f}" text-anchor="end">{}</text>')
+                     .format(LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 4, _number(value)))  # fmt: skip
+    for value in ticks(x_axis):
+        parts.append(Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>')
+                     .format(x_axis(value), HEIGHT - BOTTOM + 16, _number(value)))  # fmt: skip
+    bottom = HEIGHT - BOTTOM
+    parts.append(Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>')
+                 .format(LEFT, WIDTH - RIGHT, bottom, bottom))  # fmt: skip
+    parts.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>')
+                 .format((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, escape(x_label)))  # fmt: skip
+    parts.append(Markup('<text transform="translate(12 {}) rotate(-90)" text-anchor="middle">{}</text>')
+                 .format((TOP + bottom) / 2, escape(y_label)))  # fmt: skip
+    return Markup("").join(parts)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -1,0 +1,164 @@
+"""What a report says of one run, from the files in its folder and from results that belong to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hmn.errors import UserError
+from hmn.plan import BYTES_PER_VALUE
+from hmn.report.results import (
+    HISTORY_FILE,
+    STUDY,
+    kind_of,
+    read_facts,
+    read_history,
+    read_json,
+    read_result,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hmn.artifact_load import ArtifactInfo
+    from hmn.aum import Profile
+
+RECIPE_FILE, PRUNING_FILE = "recipe.toml", "pruning.json"
+MAX_RESULT_BYTES = 10_000_000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunFacts:
+    """One run, read and checked."""
+
+    path: Path
+    info: ArtifactInfo
+    pixels: Tensor
+    """uint8 [n, c, h, w]."""
+    labels: Tensor
+    """int64 [n], class by class."""
+    floats_per_image: float
+    """What one image less saves; 0 where images cannot be removed one by one."""
+    cannot_prune: str
+    """Why they cannot; nothing where they can."""
+    profile: Profile | None
+    facts: Mapping[str, Any]
+    """run.json."""
+    pruning: Mapping[str, Any] | None
+    recipe: str
+    history: Mapping[str, list[tuple[int, float]]]
+    evaluations: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    """File and content."""
+    studies: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    unkeyed: list[str] = field(default_factory=list)
+    """Files of results that do not say which container they are of."""
+
+
+def gather(path: Path) -> RunFacts:
+    """Read a run's folder.
+
+    Raises:
+        UserError: the container, its profile or its history are damaged, or the profile is of another container.
+    """
+    from hmn.artifact_load import info, load
+    from hmn.aum_file import AUM_FILE, load_profile
+    from hmn.picture import to_uint8
+
+    stored = info(path)
+    images = load(path)
+    per_image, reason = _price_of_an_image(path)
+    found = RunFacts(
+        path=path,
+        info=stored,
+        pixels=to_uint8(images.pixels),
+        labels=images.labels,
+        floats_per_image=per_image,
+        cannot_prune=reason,
+        profile=load_profile(path, sha256=stored.checksum) if (path / AUM_FILE).exists() else None,
+        facts=read_facts(path),
+        pruning=read_json(path / PRUNING_FILE) if (path / PRUNING_FILE).exists() else None,
+        recipe=(path / RECIPE_FILE).read_text(encoding="utf-8") if (path / RECIPE_FILE).exists() else "",
+        history=read_history(path) if (path / HISTORY_FILE).exists() else {},
+    )
+    for file in sorted(path.glob("*.json")):
+        if file.stat().st_size <= MAX_RESULT_BYTES and kind_of(_any_json(file)) in ("evaluation", STUDY):
+            _add(found, file, keyed=True)
+    return found
+
+
+def _any_json(file: Path) -> dict[str, Any]:
+    """A file's JSON object; nothing where it is something else, which is then none of ours."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def assign(runs: Sequence[RunFacts], results: Sequence[Path]) -> None:
+    """Give each result to the run whose container it is of.
+
+    Results know the container's checksum; older ones, the command that condensed it. One that knows neither goes to the
+    only run that there is, and the page says so.
+
+    Raises:
+        UserError: a file is no result, or of none of the runs.
+    """
+    for file in results:
+        found = read_json(file)
+        kind = kind_of(found)
+        if kind not in ("evaluation", STUDY):
+            raise UserError(f"{file}: expected what `hmn evaluate --out` or `hmn prune --study` writes.")
+        condensed = found.get("condensed") or {}
+        same = [run for run in runs if condensed.get("sha256") == run.info.checksum]
+        if "sha256" not in condensed and condensed.get("command"):
+            told = (condensed["command"], condensed.get("commit"))
+            same = [run for run in runs if told == (run.facts.get("command"), run.facts.get("commit"))]
+        elif not condensed and len(runs) == 1:
+            same = list(runs)
+        if not same:
+            raise UserError(f"{file}: a result of another container than the ones named: give its run's folder.")
+        for run in same:
+            if all(name != file.name for name, _ in [*run.evaluations, *run.studies]):
+                _add(run, file, keyed=bool(condensed))
+
+
+def _add(run: RunFacts, file: Path, *, keyed: bool) -> None:
+    kind = kind_of(read_json(file))
+    assert kind is not None
+    content = read_result(file, kind)
+    (run.studies if kind == STUDY else run.evaluations).append((file.name, content))
+    if not keyed:
+        run.unkeyed.append(file.name)
+
+
+def byte_parts(stored: ArtifactInfo) -> list[tuple[str, int]]:
+    """Where a file's bytes go: the parts of the container, the scales of small numbers, and the header."""
+    each = BYTES_PER_VALUE[stored.dtype]
+    parts = [(part.name, part.stored_floats * each) for part in stored.ledger.parts]
+    scales = stored.value_bytes - sum(size for _, size in parts)
+    header = stored.file_bytes - stored.value_bytes
+    return [(name, size) for name, size in [*parts, ("scales", scales), ("header", header)] if size > 0]
+
+
+def _price_of_an_image(path: Path) -> tuple[float, str]:
+    """Floats that one image less saves, or the reason why images cannot be removed one by one."""
+    import torch
+
+    from hmn.artifact_load import load_container
+    from hmn.prune import check_prunable
+
+    container = load_container(path)
+    counts = container.labels.bincount()
+    if int(counts.max()) < 2:
+        return 0.0, "no class stores more than one image"
+    try:
+        check_prunable(container)
+    except UserError as error:
+        return 0.0, str(error)
+    everything = torch.arange(len(container))
+    fewer = container.keep(everything[everything != int((container.labels == counts.argmax()).nonzero()[0])])
+    return float(container.ledger().num_floats - fewer.ledger().num_floats), ""

@@ -1,0 +1,207 @@
+"""Figures of margins and of the images behind them: AUM histograms, extremes per class, grids of high, low, random."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hmn.errors import UserError
+from hmn.report.style import GREY, SERIES, Drawn, caption, new_figure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hmn.artifact_load import CondensedImages
+    from hmn.aum import Profile
+
+BINS = 40
+GRID_SEED = 0
+"""Seed of the choice of random images."""
+HISTOGRAM_COLUMNS = ("source", "label", "bin_left", "bin_right", "images", "share_percent", "n")
+IMAGE_COLUMNS = ("run", "block", "class", "label", "place", "image", "aum")
+MAX_NAME = 22
+"""Longer names of classes are cut, in characters."""
+MAX_SIDE = 96
+"""Larger images are drawn smaller, in pixels."""
+
+
+class Block(NamedTuple):
+    """A part of a picture, as wide as its images of one class."""
+
+    title: str
+    chosen: list[Tensor]
+    """For every class drawn, indices of its images from left to right."""
+
+
+def aum_histogram(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
+    """How the margins of several sources spread, a panel a source. Source: Figs. 3 and 4 of the supplement.
+
+    Raises:
+        UserError: a path has no profile, or they hold margins of different kinds.
+    """
+    from hmn.aum_file import load_profile
+
+    profiles = [load_profile(path, sha256=checksum_of(path)) for path in paths]
+    kinds = {profile.margin for profile in profiles}
+    if len(kinds) > 1:
+        raise UserError("the profiles hold margins of different kinds (softmax, logit): draw them apart.")
+    epochs = sorted({profile.epochs for profile in profiles})
+    # Sums over other numbers of epochs cannot share an axis; their means can.
+    as_means = kinds == {"softmax"} and len(epochs) > 1
+    found = [profile.aum / profile.epochs if as_means else profile.aum for profile in profiles]
+    low, high = (float(pick(getattr(aum, pick.__name__)() for aum in found)) for pick in (min, max))
+    high = high if high > low else low + 1
+    edges = [low + (high - low) * position / BINS for position in range(BINS + 1)]
+    columns = min(4, len(profiles))
+    rows_of_panels = -(-len(profiles) // columns)
+    figure, axes = new_figure(0.6 + 2.5 * columns, 0.8 + 1.8 * rows_of_panels, rows_of_panels, columns, sharex=True,
+                              sharey=True)  # fmt: skip
+    for unused in axes.flat[len(profiles) :]:
+        unused.set_visible(False)
+    rows: list[tuple[Any, ...]] = []
+    for position, (axis, path, profile, aum) in enumerate(zip(axes.flat, paths, profiles, found, strict=False)):
+        name = labels[position] if position < len(labels) else profile.source or path.name
+        values = aum.tolist()
+        counts = _counts(values, edges)
+        shares = [100 * count / len(values) for count in counts]
+        axis.stairs(shares, edges, fill=True, color=SERIES[0].colour, alpha=0.35)
+        axis.stairs(shares, edges, color=SERIES[0].colour, linewidth=1)
+        middle = statistics.median(values)
+        axis.axvline(middle, color=SERIES[1].colour, linestyle="--", linewidth=1.2)
+        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+        axis.set_title(f"{name}\nn = {len(values):,}, {statistics.fmean(values):.3g} ± {deviation:.2g}", loc="left")
+        bins = zip(edges, edges[1:], counts, shares, strict=False)
+        rows += [(str(path), name, *bin_, len(values)) for bin_ in bins]
+    for axis in axes[:, 0]:
+        axis.set_ylabel("Images (%)")
+    figure.supxlabel(_axis_words(profiles[0], epochs, as_means), fontsize=9)
+    figure.suptitle("n images, mean ± 1 sd; dashed: median", fontsize=8, color=GREY)
+    return Drawn(figure=figure, columns=HISTOGRAM_COLUMNS, rows=rows)
+
+
+def checksum_of(path: Path) -> str | None:
+    """The checksum of the container in a folder, which its profile must carry; None where there is no container."""
+    from hmn.artifact_load import info
+    from hmn.artifact_read import CONTAINER_FILE
+
+    return info(path).checksum if path.is_dir() and (path / CONTAINER_FILE).exists() else None
+
+
+def _axis_words(profile: Profile, epochs: Sequence[int], as_means: bool) -> str:
+    span = f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs"
+    if profile.margin == "logit":
+        return f"AUM (mean logit margin over {span})"
+    return f"AUM / epochs (mean softmax margin, {span})" if as_means else f"AUM (sum of softmax margins over {span})"
+
+
+def _counts(values: Sequence[float], edges: Sequence[float]) -> list[int]:
+    """Values in every bin [left, right), the last one closed."""
+    from bisect import bisect_right
+
+    counts = [0] * (len(edges) - 1)
+    for value in values:
+        counts[min(bisect_right(edges, value) - 1, len(counts) - 1)] += 1
+    return counts
+
+
+def aum_extremes(run: Path, *, classes: Sequence[int] | None, number: int) -> Drawn:
+    """The images of lowest and of highest AUM, a class a row. Source: Fig. 5 of the supplement."""
+    images, profile, drawn = _profiled(run, classes)
+    orders = [_order(profile.aum, images.labels, label) for label in drawn]
+    blocks = [
+        Block("Lowest AUM (lowest first)", [order[:number] for order in orders]),
+        Block("Highest AUM (highest first)", [order.flip(0)[:number] for order in orders]),
+    ]
+    return _picture(run, images, profile, drawn, blocks, with_values=True)
+
+
+def aum_grids(run: Path, *, classes: Sequence[int] | None, number: int) -> Drawn:
+    """Images of high AUM, of low AUM, and random ones, a class a row. Source: Figs. 6 to 14 of the supplement."""
+    import torch
+
+    images, profile, drawn = _profiled(run, classes)
+    generator = torch.Generator().manual_seed(GRID_SEED)
+    orders = [_order(profile.aum, images.labels, label) for label in drawn]
+    blocks = [
+        Block("High AUM", [order.flip(0)[:number] for order in orders]),
+        Block("Low AUM", [order[:number] for order in orders]),
+        Block("Random", [order[torch.randperm(len(order), generator=generator)[:number]] for order in orders]),
+    ]
+    return _picture(run, images, profile, drawn, blocks, with_values=False)
+
+
+def _profiled(run: Path, classes: Sequence[int] | None) -> tuple[CondensedImages, Profile, list[int]]:
+    """The images of a run, their AUMs, and the classes to draw: the first ten where none are named."""
+    from hmn.artifact_load import load
+    from hmn.aum_file import load_profile
+
+    profile = load_profile(run, sha256=checksum_of(run))
+    images = load(run)
+    names = images.class_names
+    drawn = list(range(min(10, len(names)))) if classes is None else list(classes)
+    return images, profile, drawn
+
+
+def _order(aum: Tensor, labels: Tensor, label: int) -> Tensor:
+    """Indices of a class's images, lowest AUM first; of the same AUM, in the order of storage."""
+    members = (labels == label).nonzero()[:, 0]
+    return members[aum[members].argsort(stable=True)]
+
+
+def _picture(
+    run: Path, images: CondensedImages, profile: Profile, drawn: list[int], blocks: list[Block], *, with_values: bool
+) -> Drawn:
+    """Blocks side by side, each an array of images with a class a row; its pixels are the images' own."""
+    from hmn.picture import to_uint8
+
+    side = max(images.image_shape[1:])
+    step = max(1, -(-side // MAX_SIDE))
+    pixels = to_uint8(images.pixels)[:, :, ::step, ::step]
+    aum = profile.aum
+    numbers = [max(len(chosen) for chosen in block.chosen) for block in blocks]
+    height = 0.62 if with_values else 0.5
+    figure, axes = new_figure(
+        1.0 + 0.5 * sum(numbers), 0.5 + height * len(drawn), 1, len(blocks), gridspec_kw={"width_ratios": numbers}
+    )
+    rows: list[tuple[Any, ...]] = []
+    for axis, block, number in zip(axes.flat, blocks, numbers, strict=True):
+        _block(axis, pixels, block, number, gap=0.24 if with_values else 0.06)
+        axis.set_title(block.title, loc="left")
+        for row, (label, chosen) in enumerate(zip(drawn, block.chosen, strict=True)):
+            for place, index in enumerate(chosen.tolist()):
+                rows.append((str(run), block.title, label, images.class_names[label], place, index, float(aum[index])))
+                if with_values:
+                    axis.text(place + 0.5, row * 1.24 + 1.12, f"{float(aum[index]):.3g}", ha="center", va="center",
+                              fontsize=6)  # fmt: skip
+    spacing = 1.24 if with_values else 1.06
+    names = [_short(images.class_names[label]) for label in drawn]
+    axes.flat[0].set_yticks([row * spacing + 0.5 for row in range(len(drawn))], names)
+    networks = f"{len(profile.seeds)} {'network' if len(profile.seeds) == 1 else 'networks'} ({profile.net})"
+    margins = f"{_axis_words(profile, [profile.epochs], as_means=False)}, n = {networks}"
+    caption(figure, f"Numbers: {margins}." if with_values else f"{margins}. Random: seed {GRID_SEED}.")
+    return Drawn(figure=figure, columns=IMAGE_COLUMNS, rows=rows)
+
+
+def _short(name: str) -> str:
+    text = " ".join(name.split())
+    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
+
+
+def _block(axis: Any, pixels: Tensor, block: Block, number: int, *, gap: float) -> None:
+    """Draw one block: images of unit width, rows a gap apart."""
+    for row, chosen in enumerate(block.chosen):
+        top = row * (1 + gap)
+        for place, index in enumerate(chosen.tolist()):
+            image = pixels[index].permute(1, 2, 0).numpy()
+            axis.imshow(image.squeeze(-1) if image.shape[2] == 1 else image, cmap="gray", vmin=0, vmax=255,
+                        interpolation="none", extent=(place + 0.02, place + 0.98, top + 0.98, top + 0.02))  # fmt: skip
+    axis.set_xlim(0, number)
+    axis.set_ylim(len(block.chosen) * (1 + gap), 0)
+    axis.set_aspect("equal")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.grid(visible=False)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)

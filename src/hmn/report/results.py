@@ -1,0 +1,150 @@
+"""Reading what runs left: evaluations, pruning studies, timings and histories. Every file is checked before use."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hmn.errors import UserError
+
+HISTORY_FILE, RUN_FILE = "history.jsonl", "run.json"
+STUDY, TIMING = "pruning-study", "generation-time"
+"""The "kind" of the results that say their kind; evaluations have none."""
+
+
+class Spread(NamedTuple):
+    """A mean in per cent with its sample standard deviation and the number of values."""
+
+    mean: float
+    std: float
+    n: int
+
+    def __str__(self) -> str:
+        deviation = f" ± {self.std:.1f}" if self.n > 1 else ""
+        return f"{self.mean:.1f}{deviation} (n = {self.n})"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        UserError: no such file, or it holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not a JSON file that can be read ({error}).") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds a {type(found).__name__}, expected the JSON object of a result.")
+    return found
+
+
+def kind_of(result: Mapping[str, Any]) -> str | None:
+    """pruning-study, generation-time, evaluation, or None for anything else."""
+    kind = result.get("kind")
+    if kind in (STUDY, TIMING):
+        return str(kind)
+    return "evaluation" if kind is None and "accuracy_percent" in result and "method" in result else None
+
+
+def read_result(path: Path, kind: str) -> dict[str, Any]:
+    """A result of a kind: evaluation, pruning-study or generation-time.
+
+    Raises:
+        UserError: it cannot be read, or is another kind of file, or damaged.
+    """
+    made_by = {
+        "evaluation": "hmn evaluate --out",
+        STUDY: "hmn prune --study",
+        TIMING: "benchmarks/bench_generate.py --out",
+    }
+    found = read_json(path)
+    if kind_of(found) != kind:
+        raise UserError(f"{path}: not a result of this kind; expected a file of `{made_by[kind]}`.")
+    try:
+        if kind == "evaluation":
+            for row in rows_of(found):
+                spread_of(row["accuracy_percent"]), str(row["method"]), int(row["train_steps"])
+            str(found["data"]), int(found["ipc"])
+        else:
+            for row in found["rows"]:
+                spread_of(row) if kind == STUDY else [float(value) for value in row["seconds"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path}: damaged, or of another version: {type(error).__name__} {error}; write it anew with "
+            f"`{made_by[kind]}`."
+        ) from None
+    return found
+
+
+def rows_of(evaluation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What was trained on in an evaluation: the target, then what it was compared with."""
+    return [evaluation, *evaluation.get("against", [])]
+
+
+def spread_of(accuracy: Mapping[str, Any]) -> Spread:
+    """Mean, deviation and number of the values under "values", which decide.
+
+    Raises:
+        ValueError: there are none, or one is no number.
+    """
+    values = [float(value) for value in accuracy["values"]]
+    if not values or not all(math.isfinite(value) for value in values):
+        raise ValueError(f"accuracies {values}")
+    mean = math.fsum(values) / len(values)
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    return Spread(mean, math.sqrt(squares / (len(values) - 1)) if len(values) > 1 else 0.0, len(values))
+
+
+def read_history(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """Steps done and loss of every record of a run, by phase: "start" (reconstruction), "condense" (matching).
+
+    Raises:
+        UserError: there is no history, or it is damaged.
+    """
+    path = run / HISTORY_FILE
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}): expected a folder of a run.") from None
+    found: dict[str, list[tuple[int, float]]] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            point = (int(record["done"]), float(record["loss"]))
+            found.setdefault(str(record["phase"]), []).append(point)
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{path}: line {number} is no record of a run: the file is damaged.") from None
+    if not found:
+        raise UserError(f"{path}: holds no records: the run has only just begun.")
+    return found
+
+
+def read_facts(run: Path) -> dict[str, Any]:
+    """What a run recorded about itself; nothing where there is no record."""
+    return read_json(run / RUN_FILE) if (run / RUN_FILE).exists() else {}
+
+
+def per_class(counts: int | Sequence[int]) -> str:
+    """Images per class in words: one number, or the range of several."""
+    if isinstance(counts, int):
+        return f"{counts:,}"
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def same_n(spreads: Sequence[Spread]) -> str:
+    """How often everything in a figure was measured: "n = 3", or "n = 1 to 3"."""
+    counts = sorted({spread.n for spread in spreads})
+    return f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
+
+
+def means_words(spreads: Sequence[Spread], unit: str = "") -> str:
+    """What points and bars mean: "mean ± 1 sd, n = 3", or no sd where nothing was measured twice."""
+    spread = " ± 1 sd" if any(item.n > 1 for item in spreads) else ""
+    return f"mean{spread}, {same_n(spreads)}{f' {unit}' if unit else ''}"

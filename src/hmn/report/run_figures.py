@@ -1,0 +1,146 @@
+"""Figures of runs: how the loss fell, and how long stored containers take to generate their images."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hmn.report.results import TIMING, Spread, read_facts, read_history, read_result, same_n, spread_of
+from hmn.report.style import Drawn, caption, error_line, new_figure, series
+
+PHASES = {
+    "start": ("Fitting to real images", "Reconstruction step", "Squared error per pixel"),
+    "condense": ("Condensation", "Sweep over all classes", "Matching loss"),
+}
+MAX_POINTS = 200
+"""Drawn per line: more records are put together, with the range that they span."""
+TIMING_COLUMNS = ("results", "label", "images", "form", "mean_seconds", "std_seconds", "n", "seconds")
+
+
+def binned(points: Sequence[tuple[int, float]], limit: int = MAX_POINTS) -> list[tuple[float, float, float, float]]:
+    """Records put together, at most `limit` groups of neighbours: mean step; median, 5th and 95th percentile of losses.
+
+    Args:
+        points: step and loss, by step.
+        limit: groups at most.
+    """
+    size = -(-len(points) // limit)
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    return [(statistics.fmean(step for step, _ in group), *_percentiles([loss for _, loss in group]))
+            for group in groups]  # fmt: skip
+
+
+def _percentiles(values: list[float]) -> tuple[float, float, float]:
+    """Median, 5th and 95th percentile, linear between neighbours."""
+    if len(values) == 1:
+        return values[0], values[0], values[0]
+    cuts = statistics.quantiles(values, n=20, method="inclusive")
+    return statistics.median(values), cuts[0], cuts[-1]
+
+
+def history(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
+    """The loss of every record along one condensation or several."""
+    histories = [read_history(path) for path in paths]
+    names = [*labels, *(run_words(path) for path in paths[len(labels) :])]
+    phases = [phase for phase in PHASES if any(phase in found for found in histories)]
+    figure, axes = new_figure(3.8 * len(phases), 3.2, 1, len(phases))
+    rows: list[tuple[Any, ...]] = []
+    together = 1
+    for axis, phase in zip(axes.flat, phases, strict=True):
+        title, x_label, y_label = PHASES[phase]
+        for position, (path, found, name) in enumerate(zip(paths, histories, names, strict=True)):
+            points = found.get(phase, [])
+            rows += [(str(path), name, phase, step, loss) for step, loss in points]
+            if not points:
+                continue
+            look, groups = series(position), binned(points)
+            together = max(together, -(-len(points) // MAX_POINTS))
+            x, middle, low, high = zip(*groups, strict=True)
+            axis.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0)
+            axis.plot(x, middle, color=look.colour, linestyle=look.line, marker=look.marker, label=name,
+                      markevery=max(1, len(x) // 6))  # fmt: skip
+        axis.set(title=title, xlabel=x_label, ylabel=y_label)
+        if min(row[4] for row in rows if row[2] == phase) > 0:
+            axis.set_yscale("log")
+            plain_ticks(axis.yaxis)
+    handles, shown = axes.flat[-1].get_legend_handles_labels()
+    figure.legend(handles, shown, loc="outside upper center", ncols=min(2, len(shown)))
+    bands = f"Lines: medians of up to {together} records; bands: their 5th to 95th percentile." if together > 1 else (
+        "Lines: every record.")  # fmt: skip
+    caption(figure, bands)
+    return Drawn(figure=figure, columns=("run", "label", "phase", "step", "loss"), rows=rows)
+
+
+def run_words(path: Path) -> str:
+    """A run's data, budget, recipe and time, else its folder's name."""
+    facts = read_facts(path)
+    if "data" not in facts:
+        return path.name
+    parts = [
+        Path(str(facts["data"])).name,
+        f"{facts['ipc']} IPC" if "ipc" in facts else "",
+        str(facts.get("recipe", "")),
+    ]
+    seconds = facts.get("condense_seconds")
+    took = "" if seconds is None else f" ({seconds / 60:,.1f} min)"
+    return ", ".join(part for part in parts if part) + took
+
+
+def generation_time(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
+    """Seconds to generate the training set of a stored container, by budget and by way of computing it.
+
+    Source: supplement B, whose own times are a form of their own, measured once.
+    """
+    rows: list[tuple[Any, ...]] = []
+    groups: dict[str, dict[str, Spread]] = {}
+    machines = []
+    for path in paths:
+        result = read_result(path, TIMING)
+        machines.append(machine_words(result.get("hardware", {})))
+        for row in result["rows"]:
+            spread = spread_of({"values": row["seconds"]})
+            budget = f"{row['label']}\n{row['images']:,} images"
+            groups.setdefault(row["form"], {})[budget] = spread
+            rows.append(
+                (path.name, row["label"], row["images"], row["form"], *spread, " ".join(map(str, row["seconds"])))
+            )
+    names = dict(zip(groups, labels, strict=False))
+    budgets = list(dict.fromkeys(budget for group in groups.values() for budget in group))
+    figure, axes = new_figure(max(3.8, 1.5 * len(budgets) + 1), 3.3)
+    axis = axes[0, 0]
+    for position, (form, group) in enumerate(groups.items()):
+        shift = 0.22 * (position - (len(groups) - 1) / 2)
+        places = [budgets.index(budget) + shift for budget in group]
+        spreads = list(group.values())
+        error_line(axis, places, [spread.mean for spread in spreads], [spread.std for spread in spreads],
+                   series(position)._replace(line="none"), f"{names.get(form, form)} ({same_n(spreads)})")  # fmt: skip
+        for place, spread in zip(places, spreads, strict=True):
+            axis.annotate(f"{spread.mean:.2g}", (place, spread.mean), xytext=(6, -2), textcoords="offset points",
+                          fontsize=7)  # fmt: skip
+    axis.set_yscale("log")
+    plain_ticks(axis.yaxis)
+    axis.set_xticks(range(len(budgets)), budgets)
+    axis.grid(axis="x", visible=False)
+    axis.set_ylabel("Time to generate all images (s)")
+    figure.legend(loc="outside upper center", ncols=len(groups))
+    where = "; ".join(dict.fromkeys(machine for machine in machines if machine))
+    caption(figure, f"Points: mean ± 1 sd over n repeats{f'; hmn on {where}' if where else ''}.")
+    return Drawn(figure=figure, columns=TIMING_COLUMNS, rows=rows)
+
+
+def machine_words(hardware: Mapping[str, Any]) -> str:
+    """The processor or accelerator of a machine; nothing where it is not known."""
+    if hardware.get("accelerator"):
+        return str(hardware["accelerator"])
+    return f"{hardware['cpu']}, {hardware.get('threads', '?')} threads" if hardware.get("cpu") else ""
+
+
+def plain_ticks(axis: Any) -> None:
+    """Ticks of a logarithmic axis as plain numbers at 1, 2 and 5."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
