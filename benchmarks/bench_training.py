@@ -14,16 +14,20 @@ are the same of processor seconds, which other work on the machine disturbs less
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import statistics
+import sys
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.memory_settings import default_memory
 
 from hmn import augment
 from hmn.data import load_data
@@ -35,8 +39,6 @@ from hmn.train import accuracy, learning_rate, train
 
 IMAGES, BATCH, CLASSES = 850, 64, 10
 ACCURACY_WIDTH, ACCURACY_STEPS, VALIDATION_IMAGES = 32, 300, 1000
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of malloc.h
-_ADAPTED = 32 * 2**20  # glibc raises its mmap threshold up to this as large blocks are freed, and trims at twice that
 
 
 class PlainNet(nn.Module):
@@ -84,14 +86,6 @@ def plain_training(net: nn.Module, data: RealData, config: TrainConfig, generato
             step += 1
             if step == config.steps:
                 break
-
-
-def default_memory() -> None:
-    """glibc's own settings as they stand once its thresholds have adapted to large blocks (nothing off Linux)."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for option, value in ((_MMAP_MAX, 65536), (_MMAP_THRESHOLD, _ADAPTED), (_TRIM_THRESHOLD, 2 * _ADAPTED)):
-            mallopt(option, value)
 
 
 def network(width: int, seed: int) -> Net:

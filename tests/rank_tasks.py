@@ -52,6 +52,15 @@ CASES: dict[str, tuple[CondenseConfig, HmnShape]] = {
     "one image a batch": (replace(BASE, network=replace(BASE.network, update_batch_size=1)), SHAPE),
     "BatchNorm": (replace(BASE, objective="gradient", network=BATCH_NORM), SHAPE),
 }
+OWN_PASSES = replace(BASE, network=replace(BASE.network, width=16))
+"""A network whose passes `hmn.convnet_cpu` takes in float32; BASE's is too narrow for them."""
+NARROW: dict[str, tuple[CondenseConfig, HmnShape]] = {
+    "features": CASES["features"],
+    "gradient": CASES["gradient"],
+    "features, own passes": (OWN_PASSES, SHAPE),
+    "gradient, own passes": (replace(OWN_PASSES, objective="gradient"), SHAPE),
+}
+"""What is compared in float32."""
 RUN_RECIPE = Recipe(name="toy", cost="seconds", ipc=1, condense=BASE)
 
 
@@ -67,7 +76,7 @@ def toy() -> RealData:
 
 
 def new(case: str, real: RealData) -> CondenseState:
-    config, shape = CASES[case]
+    config, shape = (CASES | NARROW)[case]
     generator = torch.Generator().manual_seed(1)
     container = Hmn(shape, class_names=NAMES, normalisation=real.normalisation, generator=generator)
     return CondenseState(container, real, config, seed=2)
@@ -123,7 +132,7 @@ def trajectory(case: str) -> dict[str, Any]:
 
 def saved_states(case: str, folder: Path) -> list[Tensor]:
     """The states before every sweep of a float32 run of one process, as files; the gradients of those sweeps."""
-    real, config = toy(), CASES[case][0]
+    real, config = toy(), NARROW[case][0]
     state = new(case, real)
     gradients: list[Tensor] = []
     sweep = loop._sweep
@@ -146,7 +155,7 @@ def saved_states(case: str, folder: Path) -> list[Tensor]:
 
 def gradients_of_saved(case: str, folder: Path) -> list[Tensor]:
     """The gradients of the sweeps that begin at saved states."""
-    real, config = toy(), CASES[case][0]
+    real, config = toy(), NARROW[case][0]
     gradients = []
     for number in range(config.num_sweeps):
         state = new(case, real)
@@ -236,7 +245,7 @@ def main(folder: Path) -> None:
     """Everything, in the processes that the environment tells of."""
     with joined():
         results = {case: trajectory(case) for case in CASES}
-        narrow = {case: gradients_of_saved(case, folder) for case in ("features", "gradient")}
+        narrow = {case: gradients_of_saved(case, folder) for case in NARROW}
         told = runs(folder)
         if is_first():
             torch.save({"trajectories": results, "narrow": narrow, "runs": told}, folder / "results.pt")

@@ -93,3 +93,25 @@ def relative_errors(
                 yield errors[-1]
                 if record.done == steps:
                     return
+
+
+def free_errors(state: loop.CondenseState, real: RealData, config: CondenseConfig, *, steps: int) -> Iterator[float]:
+    """Errors.free_masks alone, which takes less than half of the time."""
+    errors = []
+    sweep = loop._sweep
+
+    def watched(state: loop.CondenseState, real: RealData, config: CondenseConfig) -> Tensor:
+        before = state.generator.get_state()
+        found = container_gradient(state, real, config).double()
+        state.generator.set_state(before)
+        exact = slow_container_gradient(state, real, config)
+        errors.append(float((found - exact).norm() / exact.norm()))
+        state.generator.set_state(before)
+        return sweep(state, real, config)
+
+    with mock.patch.object(loop, "_sweep", watched):
+        for record in loop.condense(state, real, config):
+            if record.phase == "condense":
+                yield errors[-1]
+                if record.done == steps:
+                    return
