@@ -5,7 +5,7 @@
 Both train ConvNet-3 on 850 CIFAR-10 images, batch 64, with the same augmentation and CutMix. The plain loop is NCHW,
 eager, with nn.InstanceNorm2d, once with glibc's memory settings (set back as far as it allows: the mmap threshold where
 the dynamic one ends up) and once with freed memory kept, as the product has it. A repetition is one epoch (14 steps);
-repetitions alternate in this process, after one of each that warms up and compiles. Accuracies: width 32, 300 steps,
+repetitions alternate in this process, after one of each that warms up. Accuracies: width 32, 300 steps,
 on 1,000 images of a validation split; the first N of the training split's rest, balanced, are trained on. The last line
 is a JSON object: ratio_default_wW and ratio_kept_wW are the product's images/s over the plain loop's; ratio_cpu_...
 are the same of processor seconds, which other work on the machine disturbs less.
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import time
@@ -110,7 +109,7 @@ def speeds(data: RealData, width: int, repeats: int) -> dict[str, float]:
                 list(train(ours, data, config, generator=generator))
             else:
                 plain_training(plain, data, config, generator)
-            if repeat:  # the first warms up and compiles
+            if repeat:  # the first warms up
                 times.append(time.perf_counter() - start)
                 processor[name].append(time.process_time() - processor_start)
     rates = {name: IMAGES / statistics.median(times) for name, times in seconds.items()}
@@ -153,7 +152,6 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="*", default=[128, 32])
     parser.add_argument("--data-dir", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     given = parser.parse_args()
-    os.environ.setdefault("HMN_COMPILE", "1")  # an epoch alone would be too short for compiling
     rest, validation = split_validation(load_data("cifar10", data_dir=given.data_dir).train, share=0.1, seed=0)
     data = rest.subset(balanced_indices(rest.labels, IMAGES // CLASSES, torch.Generator().manual_seed(0)))
     report: dict[str, float] = {"threads": torch.get_num_threads(), "repeats": given.repeats}

@@ -53,8 +53,13 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores that may be used, threads that torch uses, memory in bytes, and the accelerator."""
+    """Processor, cores that may be used, threads that torch uses, memory in bytes, the accelerator.
+
+    And whether ConvNets on the processor go through hmn's passes in C ("used", or why not): their rounding differs.
+    """
     import torch
+
+    from hmn import native
 
     return {
         "cpu": cpu_name(),
@@ -62,6 +67,7 @@ def hardware() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory_bytes": memory_bytes(),
         "accelerator": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "c_passes": native.problem() or "used",
         "system": platform.platform(terse=True),
     }
 
