@@ -124,6 +124,7 @@ def test_stages_and_the_images_gradient(shape: tuple[int, int, int], width: int,
     found = fast.stages(images, keep=True)
     for ours, wanted in zip([*found.features, found.logits], [*stages, logits], strict=True):
         close(ours, wanted.detach())
+    assert torch.equal(fast.logits(images), found.logits)
     generator = torch.Generator().manual_seed(3)
     slopes = [torch.randn(values.shape, generator=generator) for values in (*stages, logits)]
     loss = torch.stack([(v * s).sum() for v, s in zip([*stages, logits], slopes, strict=True)]).sum()

@@ -181,6 +181,16 @@ class ConvNetOnCpu:
         )  # fmt: skip
         return result
 
+    def logits(self, images: Tensor) -> Tensor:
+        """[n, classes]."""
+        images, count = images.detach().contiguous(), len(images)
+        logits = torch.empty(count, self.classes)
+        self._library.hmn_stages(
+            ctypes.byref(self._network), count, images.data_ptr(), None, self._scratch.data_ptr(), None,
+            logits.data_ptr(), self._threads,
+        )  # fmt: skip
+        return logits
+
     def stages(self, images: Tensor, *, keep: bool = False) -> Stages:
         """Forward pass; with `keep`, for `image_gradient` afterwards."""
         images, count = images.detach().contiguous(), len(images)

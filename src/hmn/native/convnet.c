@@ -269,7 +269,7 @@ static void stages_share(const Network *net, long n, const float *images, float 
         forward_block(net, &l, &r, count, images + from * pixels, k);
         for (long i = 0; i < count; i++) {
             const float *ki = k + i * l.size;
-            for (long d = 0; d < net->depth; d++)
+            for (long d = 0; stages && d < net->depth; d++)
                 memcpy(stages + (from + i) * l.stages + l.stage[d], ki + l.x[d],
                        sizeof(float) * (d + 1 < net->depth ? l.stage[d + 1] : l.stages) - sizeof(float) * l.stage[d]);
             head_logits(net, ki + l.x[net->depth - 1], logits + (from + i) * net->classes);
@@ -314,7 +314,7 @@ void hmn_second(const Network *net, const Direction *along, long n, const float 
     EACH_THREAD second_share(net, along, n, images, targets, kept, scratch + t * size, result, t, threads);
 }
 
-/* Every layer's output [n][hmn_stage_floats] and logits; what is `kept` (or NULL) is for hmn_back. */
+/* Every layer's output [n][hmn_stage_floats] (or NULL) and logits; what is `kept` (or NULL) is for hmn_back. */
 void hmn_stages(const Network *net, long n, const float *images, float *kept, float *scratch, float *stages,
                 float *logits, long threads) {
     long size = hmn_scratch_floats(net);

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hmn import augment
+from hmn.convnet_cpu import ConvNetOnCpu, prepared
 from hmn.data.real import RealData
 from hmn.data.source import Batch, Normalisation, Source
 from hmn.device import moved, training_numbers, training_precision
@@ -166,9 +167,13 @@ def accuracy(
     was_training = net.training
     net.eval()
     correct = torch.zeros((), dtype=torch.int64, device=device)
+    passes: ConvNetOnCpu | None = None
     for index in torch.arange(len(source)).split(batch_size):
         batch = _batch(source, index, device, normalisation)
-        correct += (net(batch.images).argmax(dim=1) == batch.labels).sum()
+        if passes is None:
+            passes = prepared(net, batch.images)
+        logits = net(batch.images) if passes is None else passes.logits(batch.images)
+        correct += (logits.argmax(dim=1) == batch.labels).sum()
     net.train(was_training)
     return 100 * int(correct) / len(source)
 
