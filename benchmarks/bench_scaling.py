@@ -43,15 +43,15 @@ class Row(NamedTuple):
 
 
 TABLES: dict[str, list[Row]] = {
-    "classes": [Row(f"{count:,}", classes=count) for count in (10, 20, 50, 100, 1000)],
-    "pixels": [Row(f"{side} x {side}", side=side) for side in (16, 32, 64, 128, 224)],
-    "ipc": [Row(str(ipc), ipc=ipc, images_per_class=5000) for ipc in (1, 2, 10, 50)],
-    "width": [Row(str(width), width=width) for width in (16, 32, 64, 128, 256)],
+    "classes": [Row(f"{count:,}", classes=count) for count in (10, 100, 1000)],
+    "pixels": [Row(f"{side} x {side}", side=side) for side in (32, 64, 128, 224)],
+    "ipc": [Row(str(ipc), ipc=ipc, images_per_class=5000) for ipc in (1, 10, 50)],
+    "width": [Row(str(width), width=width) for width in (16, 32, 64, 128)],
     "presets": [
         Row(f"{data}, {ipc} ipc", data, ipc, side, classes, images, "paper", None, None, True)
         for data, side, classes, images, ipcs in (
-            ("cifar10", 32, 10, 5000, (1, 10, 50)), ("cifar100", 32, 100, 500, (1, 10, 50)),
-            ("tiny-imagenet", 64, 200, 500, (1, 10)), ("imagenet-10", 224, 10, 1300, (1,)),
+            ("cifar10", 32, 10, 5000, (1, 10)), ("cifar100", 32, 100, 500, (1, 10)),
+            ("tiny-imagenet", 64, 200, 500, (1,)), ("imagenet-10", 224, 10, 1300, (1,)),
         )
         for ipc in ipcs
     ],
@@ -71,11 +71,18 @@ def main() -> None:
         print(json.dumps(priced(TABLES[options.tables][options.child], options.clock, options.limit)))
         return
     names = options.tables.split(",")
-    found = {(name, number): ask(name, number, options) for name in names for number in range(len(TABLES[name]))}
-    usual = median(row["reference"] for row in found.values())
+    priced_rows: dict[Row, dict[str, float]] = {}
+    found = {}
+    for name, number in [(table, number) for table in names for number in range(len(TABLES[table]))]:
+        same = TABLES[name][number]._replace(label="")  # one that stands in several tables is priced once
+        if same not in priced_rows:
+            priced_rows[same] = ask(name, number, options)
+            print(f"{name}, {TABLES[name][number].label}: {priced_rows[same]}", file=sys.stderr, flush=True)
+        found[name, number] = priced_rows[same]
+    usual = median(row["reference"] for row in priced_rows.values())
     report: dict[str, float] = {"reference_seconds": round(usual, 4)}
     for name in names:
-        print(f"\n| {name} | GFLOP a sweep | seconds a sweep | | peak memory, MB | {PAPER_SWEEPS:,} sweeps |")
+        print(f"\n| {name} | GFLOP a sweep | seconds a sweep | | MB, reckoned | {PAPER_SWEEPS:,} sweeps |")
         print("|---|---:|---:|---|---:|---:|")
         for number, row in enumerate(TABLES[name]):
             report |= print_row(name, row, found[name, number], usual)

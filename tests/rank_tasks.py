@@ -22,6 +22,7 @@ from torch import Tensor
 
 import hmn.condense as loop
 import hmn.run
+from hmn import native
 from hmn.checkpoint import load_checkpoint, save_checkpoint
 from hmn.condense import CondenseState, condense
 from hmn.containers import Hmn
@@ -108,6 +109,13 @@ def in_float64() -> Iterator[None]:
         torch.set_default_dtype(torch.float32)
 
 
+@contextmanager
+def passes_of(case: str) -> Iterator[None]:
+    """Inside, networks take hmn's own passes where a case is about them; tests do without otherwise."""
+    with mock.patch.dict(os.environ, {native.SWITCH: "1"} if case.endswith("own passes") else {}):
+        yield
+
+
 def trajectory(case: str) -> dict[str, Any]:
     """A condensation on its own, in float64: the container's gradient in every step, and what comes of it."""
     with in_float64():
@@ -148,7 +156,7 @@ def saved_states(case: str, folder: Path) -> list[Tensor]:
         gradients.append(container_gradient(state))
         return total
 
-    with mock.patch.object(loop, "_sweep", watched):
+    with mock.patch.object(loop, "_sweep", watched), passes_of(case):
         list(condense(state, real, config))
     return gradients
 
@@ -160,7 +168,8 @@ def gradients_of_saved(case: str, folder: Path) -> list[Tensor]:
     for number in range(config.num_sweeps):
         state = new(case, real)
         state.load_state_dict(load_checkpoint(folder / f"{case}-{number}"), config, real)
-        loop._sweep(state, real, config)
+        with passes_of(case):
+            loop._sweep(state, real, config)
         gradients.append(container_gradient(state))
     return gradients
 

@@ -31,7 +31,7 @@ KINDS = (*RIVALS, "mosaic, bounded")
 def condensed(kind: str) -> tuple[list[float], Tensor]:
     """Losses and, on the first process, all images after a few steps."""
     sizes = {"num_classes": 3, "image_shape": (1, 8, 8), "budget": BUDGET}
-    shape = plan_mosaic(**sizes, bounded=True, bound=16) if "bounded" in kind else plan_rival(kind, **sizes)  # type: ignore[arg-type]
+    shape = plan_mosaic(**sizes, bound=16) if "bounded" in kind else plan_rival(kind, **sizes)  # type: ignore[arg-type]
     real = toy()
     container = RIVALS[shape.kind](shape, class_names=NAMES, normalisation=real.normalisation)
     state = CondenseState(container, real, CONFIG, seed=0)

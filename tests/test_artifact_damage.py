@@ -95,7 +95,7 @@ def test_foreign_safetensors(tmp_path: Path) -> None:
 
 
 def test_newer_version(copy: Path) -> None:
-    refused(describe_as(copy, version=2), says="format 2, newer than format 1 .* upgrade")
+    refused(describe_as(copy, version=3), says="format 3, newer than format 2 .* upgrade")
 
 
 @pytest.mark.parametrize("version", [None, "1", 0, True, 1.5, ...])

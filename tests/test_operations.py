@@ -85,6 +85,18 @@ def test_objectives(name: str) -> None:
         assert clock.total == pytest.approx(matching_operations(COUNTS, counted, "features"), rel=0.05)
 
 
+def test_features_of_the_last_classes_cost_what_those_of_the_first_do() -> None:
+    """Else a sweep would grow with the square of the classes."""
+    net = build_net("convnet3", num_classes=50, image_shape=SHAPE, width=16, generator=torch.Generator().manual_seed(0))
+    taken = []
+    for first in (0, 48):
+        real, generated = (Batch(images, labels + first) for images, labels in (batch(6), batch(4)))
+        with FlopClock() as clock:
+            feature_match(net, real, generated, cross_entropy_weight=1.0)
+            taken.append(clock.total)
+    assert taken[0] == taken[1] > 0
+
+
 @pytest.mark.parametrize("ipc", [1, 10])
 def test_rendering(ipc: int) -> None:
     shape = preset("cifar10", ipc)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmn.errors import UserError
-from hmn.plan_rivals import PLANNERS, plan_factorized, plan_inr, plan_linear, plan_mosaic, plan_rival
+from hmn.plan_rivals import BOUND, PLANNERS, plan_factorized, plan_inr, plan_linear, plan_mosaic, plan_rival
 from hmn.rival_shapes import FactorizedShape, InrShape, LinearShape, MosaicShape, PixelsShape
 
 CIFAR = (3, 32, 32)
@@ -57,9 +57,7 @@ def test_bounded_mosaics_keep_to_budget_and_bound(
     floats = budget(num_classes, mosaics, image)
     if math.ceil(side / factor) ** 2 * num_classes > floats:
         return
-    shape = plan_mosaic(
-        num_classes=num_classes, image_shape=image, budget=floats, factor=factor, bounded=True, bound=bound
-    )
+    shape = plan_mosaic(num_classes=num_classes, image_shape=image, budget=floats, factor=factor, bound=bound)
     assert shape.ledger().num_floats <= floats
     assert shape.images_per_class[0] <= max(bound, mosaics)
 
@@ -81,7 +79,7 @@ def published_bound(ipc: int, factor_max: int, bound: int) -> list[tuple[int, in
 @pytest.mark.parametrize(("ipc", "factor"), [(1, 2), (10, 2), (50, 2), (20, 3), (32, 2), (128, 2), (10, 3)])
 def test_bounded_mosaics_are_divided_as_published(ipc: int, factor: int) -> None:
     image = (3, 36, 36)
-    shape = plan_mosaic(num_classes=10, image_shape=image, budget=budget(10, ipc, image), factor=factor, bounded=True)
+    shape = plan_mosaic(num_classes=10, image_shape=image, budget=budget(10, ipc, image), factor=factor, bound=BOUND)
     assert [(f, tiles[0]) for f, tiles in zip(shape.factors, shape.tiles, strict=True)] == published_bound(
         ipc, factor, 128
     )

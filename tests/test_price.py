@@ -11,7 +11,7 @@ import torch
 from hmn.condense import condense
 from hmn.data.real import Splits
 from hmn.errors import UserError
-from hmn.footprint import Memory, absent_bytes
+from hmn.footprint import Memory, absent_bytes, per_image
 from hmn.memory import begin_peak, peak_bytes, resident_bytes
 from hmn.operations import Counts, NetOperations, matching_operations
 from hmn.plan import HmnShape, plan
@@ -127,20 +127,29 @@ def test_stand_ins_take_no_memory() -> None:
 MEMORY = Memory(
     whole=WHOLE, sizes=SIZES, loaded=500, resting=1000, absent=7, parameters=10, together=1,
     above={"small": 100.0, "one": 200.0, "few": 200.0 + 3 * 80 * 2, "update": 50.0},
-    steps={100: 300.0, 400: 900.0}, start_batch=0,
+    steps={100: 300.0, 400: 900.0}, start_batch=0, held=2.0,
 )  # fmt: skip
 
 
 def test_memory_grows_with_what_is_rendered() -> None:
-    assert MEMORY.per_image == 2.0
+    assert per_image(MEMORY.steps) == 2.0
     # A class a group: beyond the first only rendering grows, by 2 bytes for each of a class's 80 images.
-    assert MEMORY.working() == 200 + 39 * 80 * 2
-    assert MEMORY.peak() == 7 + 1000 + MEMORY.working()
-    assert MEMORY.working(processes=4) == 200 + 9 * 80 * 2
-    assert MEMORY.device(4) == 4 * 4 * 10 / 4 + MEMORY.working(4)
+    large = replace(MEMORY, above={**MEMORY.above, "one": 700.0, "few": 700.0 + 3 * 80 * 2})
+    assert large.working() == 700 + 39 * 80 * 2
+    assert large.peak() == 7 + 1000 + large.working()
+    assert large.working(processes=4) == 700 + 9 * 80 * 2
+    assert large.device(4) == 4 * 4 * 10 / 4 + large.working(4)
     grouped = replace(MEMORY, together=10, above={**MEMORY.above, "few": 1000.0})
     each = (1000 - 200) / 3 - 160  # of a class in its group
     assert grouped.working() == pytest.approx(1000 + 6 * each + 36 * 160)
+
+
+def test_images_hold_less_while_they_wait_than_when_they_are_sent_back() -> None:
+    waiting = replace(MEMORY, held=1.5, above={**MEMORY.above, "few": 200.0 + 3 * 80 * 1.5})
+    # All 3,200 images at once, as in a step of the reconstruction: 900 for 400, and 2 for each more.
+    assert waiting.working() == 900 + 2 * 2800
+    matching = replace(waiting, above={**waiting.above, "one": 5000.0, "few": 5000.0 + 3 * 80 * 1.5})
+    assert matching.working() == 5000 + 39 * 80 * 1.5
 
 
 def test_the_highest_phase_decides() -> None:

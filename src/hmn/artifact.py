@@ -28,11 +28,12 @@ from hmn.artifact_format import (
     ArtifactInfo,
     describe,
     expected_shapes,
+    version_of,
 )
 from hmn.artifact_load import CondensedImages, info, load, load_container
 from hmn.artifact_read import CONTAINER_FILE, LEDGER_FILE
 from hmn.card import card
-from hmn.containers.hmn import Hmn
+from hmn.containers import AnyContainer
 from hmn.errors import UserError
 from hmn.picture import grid, png_bytes
 from hmn.quantise import SCALE_SUFFIX, STORED_AS, decode, encode
@@ -61,7 +62,7 @@ class Rounded(NamedTuple):
 
 
 def save(
-    container: Hmn,
+    container: AnyContainer,
     out: Path,
     *,
     recipe: Recipe,
@@ -118,7 +119,9 @@ def _check_finite(tensors: Mapping[str, Tensor], remedy: str) -> None:
             raise UserError(f"the container's {name} holds values that are not finite: {remedy}.")
 
 
-def _what_is_kept(final: Hmn, stored: Mapping[str, Tensor], dtype: str) -> tuple[Tensor, dict[str, float] | None]:
+def _what_is_kept(
+    final: AnyContainer, stored: Mapping[str, Tensor], dtype: str
+) -> tuple[Tensor, dict[str, float] | None]:
     """Images [n, c, h, w] from the stored values, and what their dtype costs in pixels of [0, 1]."""
     exact = final.render_all()
     if dtype == "float32":
@@ -131,7 +134,7 @@ def _what_is_kept(final: Hmn, stored: Mapping[str, Tensor], dtype: str) -> tuple
 
 
 def _ledger(
-    final: Hmn,
+    final: AnyContainer,
     stored: Mapping[str, Tensor],
     content: bytes,
     *,
@@ -144,7 +147,8 @@ def _ledger(
     scales = sum(value.nbytes for name, value in stored.items() if name.endswith(SCALE_SUFFIX))
     return {
         "format": FORMAT_NAME,
-        "format_version": FORMAT_VERSION,
+        "format_version": version_of(shape),
+        "container": shape.kind,
         "data": data_name,
         "dtype": dtype,
         "class_names": list(final.class_names),

@@ -17,12 +17,16 @@ from hmn.data.source import Normalisation
 from hmn.errors import UserError
 from hmn.plan import EXTRACTOR_CHANNELS, HmnShape, Ledger
 from hmn.quantise import STORED_AS
+from hmn.rival_shapes import RIVAL_SHAPES, ContainerShape, InrShape
 
 FORMAT_NAME = "hmn"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1: a hierarchical memory network, which is still written as 1. 2: any other container, named in the description."""
 MAX_FLOATS = 2**31
 """Stored values, and values of all pixels that `hmn.load` renders."""
+MAX_IMAGES = 2**24
 MAX_IMAGE_SIDE = 8192
+MAX_LAYERS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,7 @@ class ArtifactInfo:
     format_version: int
     dtype: str
     """How the values are stored: "float32", "float16" or "int8"."""
-    shape: HmnShape
+    shape: ContainerShape
     class_names: tuple[str, ...]
     normalisation: Normalisation
     data_name: str
@@ -49,7 +53,7 @@ class ArtifactInfo:
 
 def describe(
     *,
-    shape: HmnShape,
+    shape: ContainerShape,
     class_names: tuple[str, ...],
     normalisation: Normalisation,
     data_name: str,
@@ -58,7 +62,7 @@ def describe(
 ) -> dict[str, str]:
     """Metadata of the header: one entry, because safetensors writes several in no fixed order."""
     description = {
-        "version": FORMAT_VERSION,
+        "version": version_of(shape),
         "dtype": dtype,
         "shape": asdict(shape),
         "class_names": list(class_names),
@@ -66,11 +70,20 @@ def describe(
         "data_name": data_name,
         "quantisation_error": quantisation_error,
     }
+    if not isinstance(shape, HmnShape):
+        description["container"] = shape.kind
     return {FORMAT_NAME: json.dumps(description, sort_keys=True)}
 
 
-def expected_shapes(shape: HmnShape) -> dict[str, tuple[int, ...]]:
+def version_of(shape: ContainerShape) -> int:
+    """The oldest version of the format that holds such a container."""
+    return 1 if isinstance(shape, HmnShape) else 2
+
+
+def expected_shapes(shape: ContainerShape) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a finalised container's tensors, without allocating them."""
+    if not isinstance(shape, HmnShape):
+        return shape.tensors()
     side, classes = shape.memory_size, shape.num_classes
     shapes: dict[str, tuple[int, ...]] = {
         "dataset_memory": (shape.dataset_channels, side, side),
@@ -115,7 +128,7 @@ def parse_description(file: Path, header: dict[str, Any]) -> dict[str, Any]:
         )
     try:
         return _checked(found)
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: damaged or foreign: {type(error).__name__} in its description: {reason}.") from None
 
@@ -123,7 +136,12 @@ def parse_description(file: Path, header: dict[str, Any]) -> dict[str, Any]:
 def _checked(found: dict[str, Any]) -> dict[str, Any]:
     """The description with every field of the right type and a sane size; raises what Python does."""
     sizes = found["shape"]
-    shape = HmnShape(**{field.name: _size(field.name, sizes[field.name]) for field in fields(HmnShape)})
+    kind = _kind(found)
+    shape = kind(**{field.name: _size(field.name, sizes[field.name]) for field in fields(kind)})
+    if isinstance(shape, InrShape) and shape.hidden_layers > MAX_LAYERS:
+        raise ValueError(f"{shape.hidden_layers:,} layers, more than the limit of {MAX_LAYERS}")
+    if shape.num_images > MAX_IMAGES:
+        raise ValueError(f"{shape.num_images:,} images, more than the limit of {MAX_IMAGES:,}")
     if max(shape.image_shape) > MAX_IMAGE_SIDE or not shape.num_classes:
         raise ValueError(f"{shape.num_classes} classes of images {shape.image_shape}, limit {MAX_IMAGE_SIDE} a side")
     if shape.ledger().stored_floats > MAX_FLOATS:
@@ -149,12 +167,27 @@ def _checked(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _kind(found: dict[str, Any]) -> type[ContainerShape]:
+    """The class of the container's shape."""
+    if found["version"] == 1:
+        return HmnShape
+    kind = found["container"]
+    _demand(isinstance(kind, str) and kind in RIVAL_SHAPES, "container")
+    return RIVAL_SHAPES[kind]
+
+
 def _size(name: str, value: Any) -> Any:
-    """A field of HmnShape out of JSON."""
+    """A field of a shape out of JSON."""
+    if name == "tiles":
+        _demand(_list_of(value, lambda row: _list_of(row, _is_int)), name)
+        return tuple(map(tuple, value))
+    if name in ("first_frequency", "frequency"):
+        _demand(_is_finite(value), name)
+        return float(value)
     if name == "extractor":
         _demand(isinstance(value, bool), name)
         return value
-    length = {"image_shape": 3, "hidden": 2, "images_per_class": None}
+    length = {"image_shape": 3, "hidden": 2, "images_per_class": None, "factors": None}
     if name in length:
         _demand(_list_of(value, _is_int) and length[name] in (None, len(value)), name)
         return tuple(value)

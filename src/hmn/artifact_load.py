@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from hmn.artifact_format import MAX_FLOATS, ArtifactInfo
 from hmn.artifact_read import read
-from hmn.containers.hmn import Hmn
+from hmn.containers import AnyContainer, build_container
 from hmn.errors import UserError
 from hmn.quantise import decode
 
@@ -28,7 +28,7 @@ class CondensedImages(Dataset[tuple[Tensor, int]]):
     An image is float32 [c, h, w] in [0, 1], or normalised per channel with `normalise`; a label is an int.
     """
 
-    def __init__(self, container: Hmn, *, normalise: bool = False) -> None:
+    def __init__(self, container: AnyContainer, *, normalise: bool = False) -> None:
         # A clone, because tensors made in inference mode cannot be trained on.
         self.pixels = container.render_all().clone()
         """float32 [n, c, h, w] in [0, 1], whether or not items are normalised."""
@@ -79,7 +79,7 @@ def load(path: str | os.PathLike[str], *, normalise: bool = False) -> CondensedI
     return images
 
 
-def load_container(path: str | os.PathLike[str]) -> Hmn:
+def load_container(path: str | os.PathLike[str]) -> AnyContainer:
     """The finalised container of an artifact, in float32 on the CPU.
 
     Raises:
@@ -97,7 +97,7 @@ def info(path: str | os.PathLike[str]) -> ArtifactInfo:
     return read(path)[0]
 
 
-def _container(found: ArtifactInfo, content: bytes) -> Hmn:
+def _container(found: ArtifactInfo, content: bytes) -> AnyContainer:
     """The container from bytes whose header has been checked."""
     try:
         stored = safetensors.torch.load(content)
@@ -108,6 +108,8 @@ def _container(found: ArtifactInfo, content: bytes) -> Hmn:
     for name in sorted(state):
         if not bool(torch.isfinite(state[name]).all()):
             raise UserError(f"{found.path}: tensor {name!r} holds values that are not finite: fetch the file again.")
-    container = Hmn(found.shape, class_names=found.class_names, normalisation=found.normalisation, folded=True)
+    container = build_container(
+        found.shape, class_names=found.class_names, normalisation=found.normalisation, stored=True
+    )
     container.load_state_dict(state)
     return container

@@ -16,8 +16,8 @@ import torch
 
 from hmn.artifact_format import ArtifactInfo, expected_shapes, parse_description, parse_json
 from hmn.errors import UserError
-from hmn.plan import HmnShape
 from hmn.quantise import layout
+from hmn.rival_shapes import ContainerShape
 
 CONTAINER_FILE = "container.safetensors"
 LEDGER_FILE = "ledger.json"
@@ -101,7 +101,7 @@ def _header(file: Path, text: bytes) -> dict[str, Any]:
     return header
 
 
-def _check_tensors(file: Path, header: dict[str, Any], shape: HmnShape, dtype: str) -> int:
+def _check_tensors(file: Path, header: dict[str, Any], shape: ContainerShape, dtype: str) -> int:
     """Bytes of all values, after names, types and shapes have been compared with the description."""
     wanted = layout(expected_shapes(shape), dtype)
     present = header.keys() - {"__metadata__"}

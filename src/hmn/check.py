@@ -27,7 +27,7 @@ COUNTS_FROM_1 = (
 )
 """Whole numbers that must be at least 1; the others may be 0."""
 ABOVE_0 = ("condense.lr", "condense.start.lr")
-BELOW_1 = ("condense.beta1", "condense.beta2", "condense.network.momentum")
+BELOW_1 = ("condense.beta1", "condense.beta2", "condense.momentum", "condense.network.momentum")
 SHARES = ("condense.network.cutmix_probability", "condense.augment.crop_share", "condense.augment.cutout_share")
 """Numbers from 0 to 1, both included."""
 FROM_1 = ("condense.augment.scale",)
@@ -116,7 +116,7 @@ def _check_work(config: CondenseConfig) -> None:
     """Reconstruction alone (no epochs) is a run; nothing at all is a mistake."""
     if config.epochs and not config.inner_steps:
         raise UserError(f"condense.inner_steps 0: expected at least 1 sweep for each of {config.epochs:,} epochs.")
-    if not config.epochs and (config.start.kind != "real" or not config.start.steps):
+    if not config.epochs and (config.start.kind == "noise" or not config.start.steps):
         raise UserError(
             "condense.epochs 0: leaves nothing to do; expected at least 1, or condense.start.kind real "
             "with condense.start.steps of at least 1, which reconstructs real images and no more."

@@ -10,10 +10,19 @@ from cyclopts import Parameter
 
 from hmn.cli_condense_job import Job, print_plan, resolve, run, told_about_skipped
 from hmn.cli_condense_prune import condense_and_prune
+from hmn.cli_container import checked_ipc, choose_shape
 from hmn.cli_data import DataFlags, Switch
-from hmn.cli_ledger import checked_ipc, choose_shape
 from hmn.cli_prune import checked_beta
-from hmn.cli_settings import CondenseFlags, EvaluateFlags, given_environment, given_file, given_flags
+from hmn.cli_settings import (
+    CondenseFlags,
+    EvaluateFlags,
+    MethodFlags,
+    SizesFlags,
+    given_environment,
+    given_file,
+    given_flags,
+    named,
+)
 from hmn.cli_sources import read_splits
 from hmn.distributed import in_turn, is_first, joined, launched
 from hmn.errors import UserError
@@ -41,8 +50,10 @@ def condense(
     checkpoint_seconds: float | None = None,
     json: Switch = False,
     data_flags: DataFlags | None = None,
+    method: MethodFlags | None = None,
     condense: Annotated[CondenseFlags, Parameter(name="condense")] = None,
     evaluate: Annotated[EvaluateFlags, Parameter(name="evaluate")] = None,
+    sizes: Annotated[SizesFlags, Parameter(name="sizes")] = None,
 ) -> int:
     """Condense a data set into a folder.
 
@@ -95,8 +106,10 @@ def condense(
     from_file = given_file(config) if config is not None else {}
     if recipe is not None and "cost" in from_file:
         raise UserError(f"--recipe {recipe} and --config {config}, which is a whole recipe: give one of them.")
-    own = {**given_environment(), **given_flags(condense, "condense"), **given_flags(evaluate, "evaluate")}
-    own |= {} if seed is None else {"seed": seed}
+    own = {
+        **given_environment(), **given_flags(condense, "condense"), **given_flags(evaluate, "evaluate"),
+        **given_flags(sizes, "sizes"), **named(method, seed=seed),
+    }  # fmt: skip
     ipc = checked_ipc(
         data, next((value for value in (ipc, own.pop("ipc", None)) if value is not None), from_file.get("ipc"))
     )
@@ -114,15 +127,16 @@ def condense(
     if is_first():
         told_about_skipped(splits)
     train = splits.train
+    settings = resolve(recipe, from_file, own, splits, ipc)
     chosen = choose_shape(
         splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
         real_per_class=int(train.labels.bincount(minlength=train.num_classes).min()), images=images,
+        container=settings.container, sizes=settings.sizes,
     )  # fmt: skip
     over = None
     if over_budget is not None:
         larger, over = enlarged(chosen.shape, over_budget, data=splits.name, ipc=ipc)
         chosen = replace(chosen, shape=larger, reason=f"{chosen.reason}; {over}")
-    settings = resolve(recipe, from_file, own, splits, ipc)
     check_recipe(settings, image_shape=train.image_shape, num_classes=train.num_classes)
     job = Job(
         data=data, data_flags=flags, splits=splits, chosen=chosen, recipe=settings, out=out, dtype=dtype,

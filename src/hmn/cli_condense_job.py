@@ -11,10 +11,11 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hmn.cli_console import ProgressView, command_line, duration, note, print_facts, print_json, results
+from hmn.cli_container import Chosen
 from hmn.cli_data import DEFAULT_RECIPE, SHAPING_FLAGS, DataFlags
-from hmn.cli_ledger import Chosen, images_per_class, memory_size, print_ledger, shape_facts
+from hmn.cli_ledger import images_per_class, memory_size, print_ledger, shape_facts
 from hmn.cli_record import WHAT_FROM
-from hmn.cli_settings import changed, settings_of
+from hmn.cli_settings import changed, content, settings_of
 from hmn.cli_sources import read_run
 from hmn.distributed import is_first
 from hmn.over_budget import OverBudget
@@ -67,7 +68,7 @@ def resolve(name: str | None, from_file: Mapping[str, Any], own: Mapping[str, An
     whole = whole_recipe({**from_file, "ipc": ipc})
     title = whole.name
     # Settings may have been edited in the file: it keeps a recipe's name only where it holds that recipe's settings.
-    edited = title in RECIPES and named(title).condense != whole.condense
+    edited = title in RECIPES and content(named(title)) != content(whole)
     return changed(replace(whole, name=f"{title}-changed" if edited else title), own)
 
 

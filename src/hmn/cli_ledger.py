@@ -2,56 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich.table import Table
 
 from hmn.cli_console import print_json, print_table, results, size
+from hmn.cli_container import NO_SIZES, Chosen, checked_ipc, choose_shape, sized
 from hmn.cli_data import DataFlags, Switch, is_artifact, read_data
+from hmn.cli_settings import SizesFlags, given_flags
 from hmn.errors import UserError
 from hmn.plan import BYTES_PER_VALUE, HmnShape, over_budget_images, preset
-from hmn.plan import plan as plan_shape
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """A container's sizes, and how they came about."""
-
-    data: str
-    ipc: int
-    shape: HmnShape
-    reason: str
-
-
-def choose_shape(
-    data: str,
-    ipc: int,
-    *,
-    image_shape: tuple[int, int, int],
-    num_classes: int,
-    real_per_class: int | None = None,
-    images: int | None = None,
-) -> Chosen:
-    """The published sizes where the data are a preset's, else planned ones; then `images` a class, if given.
-
-    Raises:
-        UserError: nothing fits the budget, or `images` a class take more than it.
-    """
-    checked_ipc(data, ipc)
-    published = preset(data, ipc)
-    if published is not None and published.image_shape == image_shape and published.num_classes == num_classes:
-        shape, reason = published, "published: Table 1 of the supplement of arXiv:2310.07506"
-    else:
-        shape = plan_shape(num_classes=num_classes, image_shape=image_shape, ipc=ipc, real_per_class=real_per_class)
-        reason = "planned: no published sizes for this data set, shape and ipc"
-    if images is not None:
-        if images < 1:
-            raise UserError(f"--images {images}: expected at least 1 image per class.")
-        shape, reason = shape.with_images(images), reason + f"; --images {images}"
-    shape.ledger().check()
-    return Chosen(data=data, ipc=ipc, shape=shape, reason=reason)
+from hmn.rival_shapes import ContainerShape, RivalShape
+from hmn.settings import ContainerName, SizesConfig
 
 
 def ledger(
@@ -60,8 +25,10 @@ def ledger(
     *,
     ipc: int | None = None,
     images: int | None = None,
+    container: ContainerName | None = None,
     json: Switch = False,
     data_flags: DataFlags | None = None,
+    sizes: Annotated[SizesFlags, Parameter(name="sizes")] = None,
 ) -> int:
     """Count what a container stores, part by part: floats, and bytes at three precisions.
 
@@ -73,14 +40,19 @@ def ledger(
         Images per class whose floats are the budget.
     images
         Generated images per class, in the place of as many as fit.
+    container
+        hmn (the default), pixels, mosaic, factorized, linear or inr.
     json
         Print JSON.
     """
     if is_artifact(Path(target)):
         from hmn.artifact_load import info
 
-        if ipc is not None or images is not None:
-            raise UserError(f"{target} is a condensed folder, its sizes are settled: leave out --ipc and --images.")
+        if ipc is not None or images is not None or container is not None or given_flags(sizes, "sizes"):
+            raise UserError(
+                f"{target} is a condensed folder, its sizes are settled: leave out --ipc, --images, --container and "
+                "--sizes."
+            )
         stored = info(target)
         shape, title = stored.shape, f"{target}: {stored.data_name}, stored as {stored.dtype}"
         extra: dict[str, Any] = {
@@ -89,7 +61,8 @@ def ledger(
             "file_bytes": stored.file_bytes,
         }
     else:
-        chosen = shape_for(target, ipc, images, data_flags or DataFlags())
+        given = sized(container, given_flags(sizes, "sizes"))
+        chosen = shape_for(target, ipc, images, data_flags or DataFlags(), *given)
         shape, title = chosen.shape, f"{target} at {chosen.ipc} ipc"
         extra = {"data": target, "ipc": chosen.ipc, "reason": chosen.reason}
     if json:
@@ -106,14 +79,24 @@ def ledger(
     return 0
 
 
-def shape_for(target: str, ipc: int | None, images: int | None, flags: DataFlags) -> Chosen:
+def shape_for(
+    target: str,
+    ipc: int | None,
+    images: int | None,
+    flags: DataFlags,
+    container: ContainerName = "hmn",
+    sizes: SizesConfig = NO_SIZES,
+) -> Chosen:
     """The container for a data set; the data are only read where the presets do not know them."""
     check_target(target, asked_ipc=ipc is not None)
     ipc = checked_ipc(target, environment_ipc() if ipc is None else ipc)
     known = preset(target, ipc)
     # With --size or --channels the images are no longer those of the preset.
     if known is not None and flags.size is None and flags.channels is None:
-        return choose_shape(target, ipc, image_shape=known.image_shape, num_classes=known.num_classes, images=images)
+        return choose_shape(
+            target, ipc, image_shape=known.image_shape, num_classes=known.num_classes, images=images,
+            container=container, sizes=sizes,
+        )  # fmt: skip
     splits = read_data(target, flags)
     return choose_shape(
         splits.name,
@@ -122,6 +105,8 @@ def shape_for(target: str, ipc: int | None, images: int | None, flags: DataFlags
         num_classes=splits.train.num_classes,
         real_per_class=int(splits.train.labels.bincount(minlength=splits.train.num_classes).min()),
         images=images,
+        container=container,
+        sizes=sizes,
     )
 
 
@@ -130,19 +115,6 @@ def environment_ipc() -> int | None:
     from hmn.cli_settings import given_environment
 
     return given_environment().get("ipc")
-
-
-def checked_ipc(data: str, ipc: int | None) -> int:
-    """The images per class, if they are given.
-
-    Raises:
-        UserError: they are not, or are below 1.
-    """
-    if ipc is None:
-        raise UserError(f"{data}: give --ipc, the images per class whose floats are the budget.")
-    if ipc < 1:
-        raise UserError(f"--ipc {ipc}: expected at least 1 image per class.")
-    return ipc
 
 
 def check_target(target: str, *, asked_ipc: bool) -> None:
@@ -173,20 +145,14 @@ def memory_size(num_bytes: int | None) -> str:
     return "unknown" if num_bytes is None else size(num_bytes)
 
 
-def shape_facts(shape: HmnShape) -> dict[str, Any]:
+def shape_facts(shape: ContainerShape) -> dict[str, Any]:
     """The sizes and the ledger of a container, as JSON shows them."""
     account = shape.ledger()
     return {
         "num_classes": shape.num_classes,
         "image_shape": list(shape.image_shape),
-        "memory_size": shape.memory_size,
-        "channels": {
-            "dataset": shape.dataset_channels,
-            "class": shape.class_channels,
-            "instance": shape.instance_channels,
-            "hidden": list(shape.hidden),
-        },
-        "extractor": shape.extractor,
+        "container": shape.kind,
+        **own_sizes(shape),
         "images": shape.num_images,
         "images_per_class": images_per_class(shape),
         "parts": [part._asdict() for part in account.parts],
@@ -197,13 +163,30 @@ def shape_facts(shape: HmnShape) -> dict[str, Any]:
     }
 
 
-def images_per_class(shape: HmnShape) -> int | list[int]:
+def own_sizes(shape: ContainerShape) -> dict[str, Any]:
+    """The sizes that only a container of this kind has."""
+    if isinstance(shape, HmnShape):
+        return {
+            "memory_size": shape.memory_size,
+            "channels": {
+                "dataset": shape.dataset_channels,
+                "class": shape.class_channels,
+                "instance": shape.instance_channels,
+                "hidden": list(shape.hidden),
+            },
+            "extractor": shape.extractor,
+        }
+    common = {field.name for field in fields(RivalShape)}
+    return {name: value for name, value in asdict(shape).items() if name not in common}
+
+
+def images_per_class(shape: ContainerShape) -> int | list[int]:
     """Generated images of each class: one number where it is the same for all."""
     counts = set(shape.images_per_class)
     return counts.pop() if len(counts) == 1 else list(shape.images_per_class)
 
 
-def print_ledger(title: str, shape: HmnShape) -> None:
+def print_ledger(title: str, shape: ContainerShape) -> None:
     """The ledger as a table on stdout."""
     account = shape.ledger()
     table = Table(header_style="cyan")
@@ -235,9 +218,18 @@ def print_ledger(title: str, shape: HmnShape) -> None:
     each = images_per_class(shape)
     many = f"{each:,}" if isinstance(each, int) else f"{min(each):,} to {max(each):,}"
     results().print(
-        f"{many} images per class, {shape.num_images:,} in all, of {channels} x {height} x {width}; "
-        f"memories of {shape.memory_size} x {shape.memory_size} with {shape.dataset_channels} / "
-        f"{shape.class_channels} / {shape.instance_channels} channels (data set / class / image)",
+        f"{many} images per class, {shape.num_images:,} in all, of {channels} x {height} x {width}; {in_words(shape)}",
         markup=False,
         soft_wrap=True,
     )
+
+
+def in_words(shape: ContainerShape) -> str:
+    """What the images are made of."""
+    if isinstance(shape, HmnShape):
+        return (
+            f"memories of {shape.memory_size} x {shape.memory_size} with {shape.dataset_channels} / "
+            f"{shape.class_channels} / {shape.instance_channels} channels (data set / class / image)"
+        )
+    each = ", ".join(f"{name} {' x '.join(map(str, size))}" for name, size in shape.tensors().items())
+    return f"{shape.kind}: {each}"

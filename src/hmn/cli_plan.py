@@ -11,20 +11,20 @@ from cyclopts import Group, Parameter
 from hmn.absent import PUBLISHED, DataSize, size_of
 from hmn.cli_condense_job import price_facts, resolve
 from hmn.cli_console import duration, note, print_facts, print_json
+from hmn.cli_container import Chosen, checked_ipc, choose_shape
 from hmn.cli_data import DEFAULT_RECIPE, DataFlags, Switch, read_data
 from hmn.cli_ledger import (
-    Chosen,
-    checked_ipc,
-    choose_shape,
     environment_ipc,
     images_per_class,
+    in_words,
     memory_size,
     print_ledger,
     shape_facts,
 )
-from hmn.cli_settings import CondenseFlags, given_environment, given_flags
+from hmn.cli_settings import CondenseFlags, MethodFlags, SizesFlags, given_environment, given_flags, named
 from hmn.errors import UserError
 from hmn.operations import DEFAULT_TFLOPS, Reckoned, reckon
+from hmn.plan import HmnShape
 from hmn.settings import Recipe
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ def plan(
     gpus: Annotated[int | None, Parameter(group=GPUS)] = None,
     tflops: Annotated[float | None, Parameter(group=GPUS)] = None,
     data_flags: DataFlags | None = None,
+    method: MethodFlags | None = None,
     condense: Annotated[CondenseFlags, Parameter(name="condense")] = None,
+    sizes: Annotated[SizesFlags, Parameter(name="sizes")] = None,
 ) -> int:
     """Choose a container for a data set and a budget, and say why and what condensing would take.
 
@@ -85,16 +87,18 @@ def plan(
     if gpus is not None:
         reckon(0, 0, gpus=gpus, tflops=assumed)  # refuse what makes no sense before anything is read
     flags = data_flags or DataFlags()
-    sizes = {"shape": shape, "classes": classes, "images_per_class": images_per_class}
-    splits, absent = find_data(data, flags, sizes)
+    splits, absent = find_data(data, flags, {"shape": shape, "classes": classes, "images_per_class": images_per_class})
     train = splits.train
     smallest = int(train.labels.bincount(minlength=train.num_classes).min())
+    given = {
+        **given_flags(condense, "condense"), **given_flags(sizes, "sizes"),
+        **named(method),
+    }  # fmt: skip
+    settings = resolve(recipe, {}, {**given_environment(), **given, "ipc": ipc}, splits, ipc)
     chosen = choose_shape(
         splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
-        real_per_class=smallest, images=images,
+        real_per_class=smallest, images=images, container=settings.container, sizes=settings.sizes,
     )  # fmt: skip
-    own = {**given_environment(), **given_flags(condense, "condense"), "ipc": ipc}
-    settings = resolve(recipe, {}, own, splits, ipc)
     from hmn.price import price
 
     note("timing parts of a sweep on this machine, about ten seconds ...")
@@ -120,7 +124,7 @@ def plan(
         "recipe": f"{settings.name}: {settings.condense.objective}, {settings.condense.num_sweeps:,} sweeps",
     }
     if not absent:
-        facts["next"] = next_command(data, ipc, images, recipe, flags, given_flags(condense, "condense"))
+        facts["next"] = next_command(data, ipc, images, recipe, flags, given)
     print_facts("plan", facts)
     print_facts("estimate for this machine, from parts of a sweep timed just now", price_facts(priced, settings))
     if reckoned is not None:
@@ -189,6 +193,8 @@ def why(chosen: Chosen) -> str:
     """The planner's rule in words, with this container's numbers."""
     shape = chosen.shape
     account = shape.ledger()
+    if not isinstance(shape, HmnShape):
+        return f"as many images as the budget holds: {in_words(shape)}"
     shared = account.num_floats - shape.num_images * shape.instance_channels * shape.memory_size**2
     side = max(shape.image_shape[1:])
     grown = shape.memory_size * 8

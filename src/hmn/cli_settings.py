@@ -11,7 +11,7 @@ import inspect
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass, make_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -19,9 +19,10 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from cyclopts import Group, Parameter
 
 from hmn.errors import UserError
-from hmn.settings import CondenseConfig, EvaluateConfig, Recipe
+from hmn.settings import CondenseConfig, ContainerName, EvaluateConfig, Recipe, SizesConfig
 
 ENVIRONMENT_PREFIX = "HMN_"
+Objective = Literal["gradient", "features", "distribution"]
 
 
 class Setting(NamedTuple):
@@ -75,8 +76,23 @@ def flags_of(cls: type, group: Group) -> type:
 
 CONDENSE_GROUP = Group("Condensation settings (default: as the recipe says)", sort_key=20)
 EVALUATE_GROUP = Group("Evaluation settings kept in the recipe", sort_key=30)
+
+
+@Parameter(name="*", group=Group("Method (default: as the recipe says)", sort_key=14))
+@dataclass(frozen=True, kw_only=True)
+class MethodFlags:
+    """What is stored and what is matched."""
+
+    container: ContainerName | None = None
+    """What the images are stored as: hmn, pixels, mosaic, factorized, linear or inr."""
+    objective: Objective | None = None
+    """What is matched: gradient, features or distribution; the same as --condense.objective."""
+
+
+SIZES_GROUP = Group("Sizes of the container (default: published or planned)", sort_key=15)
 CondenseFlags: Any = flags_of(CondenseConfig, CONDENSE_GROUP)
 EvaluateFlags: Any = flags_of(EvaluateConfig, EVALUATE_GROUP)
+SizesFlags: Any = flags_of(SizesConfig, SIZES_GROUP)
 
 
 def given_flags(flags: Any, prefix: str) -> dict[str, Any]:
@@ -91,6 +107,12 @@ def given_flags(flags: Any, prefix: str) -> dict[str, Any]:
         elif value is not None:
             found[f"{prefix}.{field.name}"] = value
     return found
+
+
+def named(method: MethodFlags | None, **values: Any) -> dict[str, Any]:
+    """Settings that have a short flag, by path; those that were not given are left out."""
+    short = {} if method is None else {"container": method.container, "condense.objective": method.objective}
+    return {path: value for path, value in {**values, **short}.items() if value is not None}
 
 
 def given_environment(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
@@ -211,9 +233,14 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     result = recipe
     for path, value in values.items():
         result = _set(result, path.split("."), value)
-    if result.condense != recipe.condense and not result.name.endswith("-changed"):
+    if content(result) != content(recipe) and not result.name.endswith("-changed"):
         result = replace(result, name=result.name + "-changed")
     return result
+
+
+def content(recipe: Recipe) -> tuple[Any, ...]:
+    """What a recipe's name stands for: how it condenses, and into what."""
+    return recipe.container, recipe.sizes, recipe.condense
 
 
 def _set(config: Any, path: list[str], value: Any) -> Any:

@@ -125,7 +125,7 @@ def condensed(
     check_classes(path, stored.class_names, name, splits.train.class_names)
     per_image = math.prod(stored.shape.image_shape)
     candidate = Candidate(
-        name="hmn",
+        name=stored.shape.kind,
         detail="; ".join([f"stored as {stored.dtype}", *remarks(run, stored.ledger, on)]),
         source=load(path),
         test=splits.test,
@@ -259,7 +259,7 @@ def random_real(splits: Splits, target: Candidate) -> Candidate:
 
     from hmn.data import balanced_indices
 
-    if target.recipe is None and target.name != "hmn":
+    if target.condensed is None:
         raise UserError("--against random compares with a container's budget: the target is real data; use --subset.")
     assert target.ipc is not None
     index = balanced_indices(splits.train.labels, target.ipc, torch.Generator().manual_seed(SUBSET_SEED))

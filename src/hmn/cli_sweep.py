@@ -10,7 +10,15 @@ from cyclopts import Parameter
 
 from hmn.cli_console import COMMAND
 from hmn.cli_data import DataFlags, Switch
-from hmn.cli_settings import CondenseFlags, EvaluateFlags, given_environment, given_flags
+from hmn.cli_settings import (
+    CondenseFlags,
+    EvaluateFlags,
+    MethodFlags,
+    SizesFlags,
+    given_environment,
+    given_flags,
+    named,
+)
 from hmn.cli_sources import read_splits
 from hmn.cli_sweep_grid import Dtype, Given, check_conflicts, read_config, read_flags, settle
 from hmn.cli_sweep_run import Sweep, Where, print_runs, work
@@ -45,8 +53,10 @@ def sweep(
     checkpoint_seconds: float = 30.0,
     json: Switch = False,
     data_flags: DataFlags | None = None,
+    method: MethodFlags | None = None,
     condense: Annotated[CondenseFlags, Parameter(name="condense")] = None,
     evaluate: Annotated[EvaluateFlags, Parameter(name="evaluate")] = None,
+    sizes: Annotated[SizesFlags, Parameter(name="sizes")] = None,
 ) -> int:
     """Condense and evaluate over a grid of settings, many runs at a time, and print one table.
 
@@ -59,8 +69,8 @@ def sweep(
     out
         Folder of the sweep. Where several machines work, all of them must see it under this path.
     vary
-        setting=value,value,... where the setting is seed, ipc, recipe, images, dtype or any flag with a dot, such as
-        condense.lr or evaluate.net. May be given several times: every combination is a run. Runs that differ in
+        setting=value,value,... where the setting is seed, ipc, recipe, container, images, dtype or any flag with a dot,
+        such as condense.lr or evaluate.net. May be given several times: every combination is a run. Runs that differ in
         evaluate.* alone share a condensation.
     ipc
         Images per class whose floats are the budget.
@@ -119,7 +129,8 @@ def sweep(
     where.check()
     from_file, grid = read_config(config)
     grid |= read_flags(vary or [])
-    flags = {**given_flags(condense, "condense"), **given_flags(evaluate, "evaluate"), "seed": seed, "ipc": ipc}
+    flags = {**given_flags(condense, "condense"), **given_flags(evaluate, "evaluate")}
+    flags |= {**given_flags(sizes, "sizes"), **named(method, seed=seed, ipc=ipc)}
     check_conflicts(grid, {**flags, "recipe": recipe, "images": images, "dtype": dtype})
     own = {**given_environment(), **{path: value for path, value in flags.items() if value is not None}}
     shaping = absolute_flags(data_flags or DataFlags())

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hmn.cli_condense_job import resolve
+from hmn.cli_container import checked_ipc, choose_shape
 from hmn.cli_data import DataFlags
-from hmn.cli_ledger import checked_ipc, choose_shape
 from hmn.cli_settings import Setting, convert, flatten, given_table, nearest, read_toml, settings_of
 from hmn.cli_sweep_task import Condensation
 from hmn.errors import UserError
@@ -167,7 +167,7 @@ def condensation(values: Mapping[str, Any], given: Given, splits: Splits) -> Con
     chosen = choose_shape(
         splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
         real_per_class=int(train.labels.bincount(minlength=train.num_classes).min()),
-        images=values.get("images", given.images),
+        images=values.get("images", given.images), container=recipe.container, sizes=recipe.sizes,
     )  # fmt: skip
     return Condensation(
         data=given.data, data_flags=given.data_flags, on=given.on, chosen=chosen, recipe=recipe,

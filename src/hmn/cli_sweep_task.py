@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from hmn.cli_condense_job import Job, record_data
 from hmn.cli_console import COMMAND, ProgressView, command_line
+from hmn.cli_container import Chosen
 from hmn.cli_data import CHECKPOINT_FILE, CONTAINER_FILE, RUN_FILE, DataFlags
 from hmn.cli_evaluate import choose_training, report_of, row_of, train_all
-from hmn.cli_ledger import Chosen
 from hmn.cli_sources import candidates, read_splits
 from hmn.runtime import write_atomically
 from hmn.settings import EvaluateConfig, Recipe

@@ -14,8 +14,9 @@ from hmn.condense_state import CondenseState, has_batch_norm
 from hmn.cutmix import Mix, draw_mix
 from hmn.data.real import RealData
 from hmn.data.source import Batch
+from hmn.device import moved
 from hmn.distributed import copy_from_first, own_range, sum_gradients, sum_in_place
-from hmn.objectives import Match, feature_match, gradient_match
+from hmn.objectives import Match, distribution_match, feature_match, gradient_match
 from hmn.settings import CondenseConfig
 from hmn.start import reconstruction_step
 from hmn.training_step import choose_step
@@ -43,6 +44,7 @@ def condense(state: CondenseState, real: RealData, config: CondenseConfig) -> It
     loop together, and their records are the same.
     Source: supplement C.2 of arXiv:2310.07506; the loop of IDC (arXiv:2205.14959).
     """
+    real = real.with_pixels_on(state.container.labels.device)
     yield from _reconstruct(state, real, config)
     while state.sweeps_done < config.num_sweeps:
         if state.sweeps_done == 0:
@@ -59,7 +61,9 @@ def condense(state: CondenseState, real: RealData, config: CondenseConfig) -> It
 
 
 def lr_factor(config: CondenseConfig, sweeps_done: int) -> float:
-    """Learning rate over its start: times 0.1 at 60 and at 80 % of the epochs, or a cosine to zero."""
+    """Learning rate over its start: times 0.1 at 60 and at 80 % of the epochs, or a cosine to zero, or 1."""
+    if config.schedule == "constant":
+        return 1.0
     if config.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * sweeps_done / config.num_sweeps))
     epoch = sweeps_done // config.inner_steps
@@ -68,7 +72,9 @@ def lr_factor(config: CondenseConfig, sweeps_done: int) -> float:
 
 def _reconstruct(state: CondenseState, real: RealData, config: CondenseConfig) -> Iterator[CondenseRecord]:
     start = config.start
-    steps = start.steps if start.kind == "real" else 0
+    if start.kind != "noise" and not state.start_steps_done and not state.sweeps_done:
+        state.take_targets(real)
+    steps = start.steps_for(exact=state.container.exact_start)
     while state.start_steps_done < steps:
         for group in state.optimizer.param_groups:
             group["lr"] = start.lr * 0.5 * (1 + math.cos(math.pi * state.start_steps_done / steps))
@@ -114,11 +120,12 @@ def _match_groups(state: CondenseState, real: RealData, config: CondenseConfig, 
     total = torch.zeros((), device=device)
     for group in groups:
         chosen, params = _draw(state, real, config, group)
-        rows = torch.isin(labels, group).nonzero()[:, 0].to(device)
-        if not len(rows):
+        own = torch.isin(labels, group).nonzero()[:, 0]
+        if not len(own):
             continue  # the classes of another process
+        rows = moved(own, device)
         images = rendered.detach()[rows].requires_grad_()
-        match, augmented = _match(state, real, config, chosen, params, Batch(images, labels[rows.cpu()]))
+        match, augmented = _match(state, real, config, chosen, params, Batch(images, labels[own]))
         image_grad[rows] = torch.autograd.grad(augmented, images, match.image_grad)[0]
         total = total + match.loss
     state.optimizer.zero_grad()
@@ -160,14 +167,16 @@ def _match(
         the match, and the augmented images in the graph of `rendered.images`.
     """
     assert state.net is not None
-    device, labels = rendered.images.device, rendered.labels.to(rendered.images.device)
     real_labels = real.labels[chosen]
-    real_images = real.normalisation.apply(real.images(chosen).to(device))
+    real_images = real.normalisation.apply(real.images_on(chosen, rendered.images.device))
     real_images = apply(real_images, params.expand(real_labels))
     augmented = apply(real.normalisation.apply(rendered.images), params.expand(rendered.labels))
-    real_batch, generated = Batch(real_images, real_labels.to(device)), Batch(augmented.detach(), labels)
+    # Labels stay on the CPU, where classes are told apart: asking a GPU would stop it.
+    real_batch, generated = Batch(real_images, real_labels), Batch(augmented.detach(), rendered.labels)
     if config.objective == "gradient":
         match = gradient_match(state.net, real_batch, generated, distance=config.distance)
+    elif config.objective == "distribution":
+        match = distribution_match(state.net, real_batch, generated)
     else:
         match = feature_match(state.net, real_batch, generated, cross_entropy_weight=config.cross_entropy_weight)
     return match, augmented
@@ -188,11 +197,12 @@ def _choose_generated(state: CondenseState, config: CondenseConfig) -> Tensor:
 
 
 def _update_network(state: CondenseState, real: RealData, config: CondenseConfig, *, batches: int) -> None:
-    """Train the matching network on `batches` batches of real data, augmented image by image, with CutMix.
+    """Train the matching network on `batches` batches, augmented image by image, with CutMix.
 
-    Of several processes each takes its share of every batch, but for networks with BatchNorm, which see whole batches
-    in each. Source: IDC (arXiv:2205.14959), whose code trains between sweeps on real data, without cutout where it
-    mixes.
+    The images are real ones, or those that the container generates now. Of several processes each takes its share of
+    every batch, but for networks with BatchNorm, which see whole batches in each. Sources: IDC (arXiv:2205.14959),
+    whose code trains between sweeps on real data, without cutout where it mixes; DC (arXiv:2006.05929), which trains
+    on the synthetic images.
     """
     if batches == 0:
         return
@@ -201,10 +211,12 @@ def _update_network(state: CondenseState, real: RealData, config: CondenseConfig
     undivided = has_batch_norm(net)
     augment = without_cutout(config.augment) if settings.cutmix_probability > 0 else config.augment
     height, width = real.image_shape[1:]
-    wanted = batches * settings.update_batch_size
-    rounds = -(-wanted // len(real))  # small data are gone through more than once
-    order = torch.cat([torch.randperm(len(real), generator=state.generator) for _ in range(rounds)])[:wanted]
-    for index in order.split(settings.update_batch_size):
+    source = real if settings.trained_on == "real" else _Generated(state)
+    together = min(settings.update_batch_size, len(source)) if source is not real else settings.update_batch_size
+    wanted = batches * together
+    rounds = -(-wanted // len(source))  # small data are gone through more than once
+    order = torch.cat([torch.randperm(len(source), generator=state.generator) for _ in range(rounds)])[:wanted]
+    for index in order.split(together):
         params = draw(augment, len(index), real.image_shape, state.generator, one_choice=True)
         mix = draw_mix(
             len(index), (height, width), probability=settings.cutmix_probability, alpha=1.0, generator=state.generator
@@ -212,7 +224,7 @@ def _update_network(state: CondenseState, real: RealData, config: CondenseConfig
         own = range(len(index)) if undivided else own_range(len(index))
         optimizer.zero_grad()
         if len(own):
-            _network_gradients(state, real, index, params, mix, own)
+            _network_gradients(state, source, index, params, mix, own)
         if not undivided:
             sum_gradients(net.parameters())
         optimizer.step()
@@ -222,22 +234,43 @@ def _update_network(state: CondenseState, real: RealData, config: CondenseConfig
 
 
 def _network_gradients(
-    state: CondenseState, real: RealData, index: Tensor, params: AugmentParams, mix: Mix | None, own: range
+    state: CondenseState,
+    source: RealData | _Generated,
+    index: Tensor,
+    params: AugmentParams,
+    mix: Mix | None,
+    own: range,
 ) -> None:
-    """Add to the network's gradients what the rows `own` of a batch of real images add to its mean cross-entropy."""
+    """Add to the network's gradients what the rows `own` of a batch of images add to its mean cross-entropy."""
     assert state.net is not None
     device = state.container.labels.device
     rows = torch.arange(own.start, own.stop)
     others = rows if mix is None else mix.other[rows]
     needed = rows if mix is None else torch.cat([rows, others]).unique()
-    images = real.normalisation.apply(real.images(index[needed]).to(device))
+    images = source.normalisation.apply(source.images_on(index[needed], device))
     images = apply(images, params.expand(needed))
     lam = 1.0
     if mix is not None:
-        at, other_at = (torch.searchsorted(needed, wanted).to(device) for wanted in (rows, others))
+        at, other_at = (moved(torch.searchsorted(needed, wanted), device) for wanted in (rows, others))
         boxes = images[:, :, mix.rows, mix.columns][other_at]
         images, lam = images[at], mix.kept_share
         images[:, :, mix.rows, mix.columns] = boxes
-    labels_a, labels_b = (real.labels[index[which]].to(device) for which in (rows, others))
-    step = choose_step(state.net, real.image_shape)
+    labels_a, labels_b = (moved(source.labels[index[which]], device) for which in (rows, others))
+    step = choose_step(state.net, source.image_shape)
     step(state.net, images, labels_a, labels_b, lam, weight=len(own) / len(index))
+
+
+class _Generated:
+    """The container's images as they are now, in the place of real ones; labels are on the CPU."""
+
+    def __init__(self, state: CondenseState) -> None:
+        self._container, self.labels = state.container, state.labels
+        self.normalisation, self.image_shape = state.container.normalisation, state.container.image_shape
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @torch.no_grad()
+    def images_on(self, index: Tensor, device: torch.device) -> Tensor:
+        """Images at `index` [b], float32 [b, c, h, w] in [0, 1], without gradients, on the container's device."""
+        return self._container.images(index.to(device))

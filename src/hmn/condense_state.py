@@ -37,16 +37,25 @@ class CondenseState:
         self.container = container if place().size == 1 else container.part(self.classes)
         self.start_steps_done = 0
         self.sweeps_done = 0
-        self.optimizer = self._new_optimizer(config.start.lr, (0.9, 0.99))
+        self.optimizer = self._new_adam(config.start.lr, (0.9, 0.99))
         self.net: Net | None = None
         self.net_optimizer: torch.optim.SGD | None = None
 
-    def _new_optimizer(self, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
+    def _new_adam(self, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.container.parameters(), lr=lr, betas=betas)
 
     def begin_matching(self, config: CondenseConfig) -> None:
         """A fresh optimizer for the matching phase: the reconstruction's moments are of another loss."""
-        self.optimizer = self._new_optimizer(config.lr, (config.beta1, config.beta2))
+        if config.optimizer == "sgd":
+            self.optimizer = torch.optim.SGD(self.container.parameters(), lr=config.lr, momentum=config.momentum)
+        else:
+            self.optimizer = self._new_adam(config.lr, (config.beta1, config.beta2))
+
+    def take_targets(self, real: RealData) -> None:
+        """Begin at the chosen real images, where the container takes them over."""
+        if self.container.exact_start:
+            own = self.targets[self.images.start : self.images.stop]
+            self.container.start_from(real.images(own).to(self.container.labels.device))
 
     def begin_network(self, config: NetworkConfig, real: RealData) -> None:
         """A new network with its optimizer."""
@@ -159,16 +168,21 @@ def check_split(config: CondenseConfig, real: RealData) -> None:
             "condense.step_per class takes the classes one after another, which cannot be divided between "
             f"{size} processes: choose sweep, or run without torchrun."
         )
-    if config.objective == "features":
+    if config.network.trained_on == "generated":
+        raise UserError(
+            "condense.network.trained_on generated needs the images of all classes together, which are divided "
+            f"between {size} processes: choose real, or run without torchrun."
+        )
+    if config.objective in ("features", "distribution"):
         net = build_net(
             config.network.name, num_classes=classes, image_shape=real.image_shape, width=config.network.width,
             generator=torch.Generator().manual_seed(0),
         )  # fmt: skip
         if has_batch_norm(net):
             raise UserError(
-                f"condense.network.name {config.network.name} has BatchNorm, which with the objective 'features' sees "
-                "all classes together: choose a network without it (convnetD, resnetap10, or add -in to the name), "
-                "or run without torchrun."
+                f"condense.network.name {config.network.name} has BatchNorm, which with the objective "
+                f"{config.objective!r} sees all classes together: choose a network without it (convnetD, resnetap10, "
+                "or add -in to the name), or run without torchrun."
             )
 
 

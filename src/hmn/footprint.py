@@ -9,7 +9,7 @@ from hmn.data.real import RealData
 from hmn.memory import begin_peak, resident_bytes
 from hmn.operations import Counts
 from hmn.settings import CondenseConfig
-from hmn.trial import Seen, Sizes, Trial, extended
+from hmn.trial import Seen, Sizes, Trial, extended, held_bytes
 
 BYTES_PER_FLOAT = 4
 
@@ -36,12 +36,8 @@ class Memory:
     """By images of a reconstruction step."""
     start_batch: int
     """Images of a reconstruction step in the run; 0 where there is none."""
-
-    @property
-    def per_image(self) -> float:
-        """What rendering an image, with its way back, holds."""
-        most = max(self.steps)
-        return (extended(self.steps, 2 * most) - extended(self.steps, most)) / most
+    held: float
+    """By a rendered image, from its rendering until it is sent back: while its class and the others are matched."""
 
     def working(self, processes: int = 1) -> float:
         """Bytes above the resting process at the highest of the phases, for one of some processes' share of a run."""
@@ -52,9 +48,10 @@ class Memory:
         # A checkpoint copies the values and both of Adam's moments, and holds the file's bytes beside the copies.
         checkpoint = 2 * 3 * BYTES_PER_FLOAT * self.parameters
         matching = matching_bytes(
-            replace(self.whole, classes=classes), self.sizes, self.above, self.per_image, together=self.together
+            replace(self.whole, classes=classes), self.sizes, self.above, self.held, together=self.together
         )
-        return max(matching, update, fitting, checkpoint)
+        sent_back = extended(self.steps, classes * self.whole.generated_per_class)
+        return max(matching, sent_back, update, fitting, checkpoint)
 
     def peak(self) -> int:
         """The peak of a run in one process."""
@@ -76,6 +73,7 @@ def measured_memory(
     loaded: int | None,
 ) -> Memory | None:
     """The memory model, where the system tells what the trials held."""
+    held = held_bytes(trial, max(starts))
     begin_peak()
     resting = resident_bytes()
     peaks = {name: one.peak_bytes for name, one in seen.items()}
@@ -83,25 +81,33 @@ def measured_memory(
     if resting is None or loaded is None or None in (*peaks.values(), *fitting.values()):
         return None
     values = trial.real.pixels[0].numel()
-    fits = config.start.kind == "real" and config.start.steps > 0
+    steps = {size: max(0.0, (value or 0) - resting) for size, value in fitting.items()}
+    fits = config.start.steps_for(exact=trial.state.container.exact_start) > 0
     return Memory(
         whole=whole, sizes=sizes, loaded=loaded, resting=resting, absent=absent_bytes(trial.real),
         parameters=sum(values.numel() for values in trial.state.container.parameters()),
         together=max(1, CLASSES_TOGETHER_VALUES // ((config.real_per_class + whole.generated_per_class) * values)),
         above={name: max(0.0, (value or 0) - resting) for name, value in peaks.items()},
-        steps={size: max(0.0, (value or 0) - resting) for size, value in fitting.items()},
+        steps=steps,
         start_batch=min(config.start.batch, len(trial.state.container)) if fits else 0,
+        held=per_image(steps) if held is None else held,
     )  # fmt: skip
 
 
-def matching_bytes(whole: Counts, sizes: Sizes, above: dict[str, float], per_image: float, *, together: int) -> float:
+def per_image(steps: dict[int, float]) -> float:
+    """What one more image adds to a step of the reconstruction: it is rendered, compared and sent back."""
+    most = max(steps)
+    return (extended(steps, 2 * most) - extended(steps, most)) / most
+
+
+def matching_bytes(whole: Counts, sizes: Sizes, above: dict[str, float], held: float, *, together: int) -> float:
     """Bytes above the resting process at the peak of a sweep's matching, from those of the trials.
 
-    Rendered images and what their backward pass needs grow with all classes. What the objective holds grows with the
-    classes of a group, and with a class's images where the trials had fewer.
+    Rendered images and what each of them holds for its way back grow with all classes. What the objective holds grows
+    with the classes of a group, and with a class's images where the trials had fewer.
     """
     peak = above["few"]
-    rendered = sizes.few.generated_per_class * per_image
+    rendered = sizes.few.generated_per_class * held
     if sizes.few.classes > 1:
         each = max(0.0, (above["few"] - above["one"]) / (sizes.few.classes - 1) - rendered)
     else:
@@ -114,7 +120,7 @@ def matching_bytes(whole: Counts, sizes: Sizes, above: dict[str, float], per_ima
     if missing > 0:
         of_image = (above["one"] - above["small"]) / (images - fewer) if images > fewer else above["one"] / images
         peak += max(0.0, of_image) * missing
-        peak += per_image * whole.classes * (whole.generated_per_class - sizes.one.generated_per_class)
+        peak += held * whole.classes * (whole.generated_per_class - sizes.one.generated_per_class)
     return peak
 
 

@@ -1,7 +1,8 @@
 """Operations that a condensation takes: floating-point operations, a multiply-add counted as two.
 
 Convolutions and matrix products only, as is usual; norms, activations, pooling and augmentation are left out, though
-on narrow networks they take as much time. Importing this needs no torch, counting a network does.
+on narrow networks they take as much time. A convolution counts as its direct form does, where Winograd's multiplies
+less. Importing this needs no torch, counting a network does.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 from hmn.errors import UserError
 from hmn.plan import HmnShape
+from hmn.rival_shapes import ContainerShape
 from hmn.settings import CondenseConfig
 
 BACKWARD = 2
@@ -105,12 +107,14 @@ def net_operations(
     return NetOperations(sum(each), each[0])
 
 
-def render_operations(shape: HmnShape, images: int) -> int:
+def render_operations(shape: ContainerShape, images: int) -> int:
     """Forward operations of rendering some of a container's images together.
 
     The decoder's layers run as 3x3 convolutions to four times the channels; what a class's images share is computed
     once for every class of the container.
     """
+    if not isinstance(shape, HmnShape):
+        return 2 * images * shape.products_per_image()
     cells, (h1, h2) = shape.memory_size**2, shape.hidden
 
     def layer(n_in: int, n_out: int, cells: int) -> int:
@@ -124,7 +128,7 @@ def render_operations(shape: HmnShape, images: int) -> int:
     return shape.num_classes * shared + images * own
 
 
-def counts_of(config: CondenseConfig, shape: HmnShape, *, images_per_class: int) -> Counts:
+def counts_of(config: CondenseConfig, shape: ContainerShape, *, images_per_class: int) -> Counts:
     """What a sweep of a run handles.
 
     Args:
@@ -151,7 +155,8 @@ def matching_operations(counts: Counts, net: NetOperations, objective: str) -> i
 def _passes(net: NetOperations, objective: str) -> tuple[int, int]:
     """Operations for a real and for a generated image.
 
-    gradient: kernel gradients on both sides, then an image gradient at either end of the step in the weights.
+    gradient: kernel gradients on both sides, then an image gradient at either end of the step in the weights; the
+    derivative that `hmn.convnet_cpu` takes in its place convolves as often.
     features: a forward pass of the real images, an image gradient of the generated ones.
     """
     if objective == "gradient":
@@ -159,7 +164,7 @@ def _passes(net: NetOperations, objective: str) -> tuple[int, int]:
     return net.forward, net.image_gradient
 
 
-def sweep_operations(counts: Counts, net: NetOperations, shape: HmnShape, objective: str) -> SweepOperations:
+def sweep_operations(counts: Counts, net: NetOperations, shape: ContainerShape, objective: str) -> SweepOperations:
     """Operations of one sweep, part by part."""
     real, generated = _passes(net, objective)
     return SweepOperations(
@@ -170,10 +175,10 @@ def sweep_operations(counts: Counts, net: NetOperations, shape: HmnShape, object
     )
 
 
-def run_operations(config: CondenseConfig, counts: Counts, net: NetOperations, shape: HmnShape) -> int:
+def run_operations(config: CondenseConfig, counts: Counts, net: NetOperations, shape: ContainerShape) -> int:
     """Operations of a whole run: reconstruction, sweeps, and the first training of every network."""
     start = config.start
-    steps = start.steps if start.kind == "real" else 0
+    steps = start.steps_for(exact=shape.exact_start)
     fitting = steps * (1 + BACKWARD) * render_operations(shape, min(start.batch, shape.num_images))
     warm_up = config.epochs * config.network.warm_up_batches * counts.update_batch_size * net.weight_gradient
     return fitting + warm_up + config.num_sweeps * sweep_operations(counts, net, shape, config.objective).total

@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 
 from hmn.errors import UserError
-from hmn.plan import HmnShape, over_budget_images, preset
+from hmn.plan import over_budget_images, preset
+from hmn.rival_shapes import ContainerShape
 
 PRESET = "preset"
 _ROUNDING = 1e-9
@@ -33,7 +34,7 @@ class OverBudget:
         return f"{over}: {self.images:,} images per class, {self.in_budget:,} fit; `hmn prune` brings it within"
 
 
-def enlarged(shape: HmnShape, asked: str, *, data: str, ipc: int) -> tuple[HmnShape, OverBudget]:
+def enlarged(shape: ContainerShape, asked: str, *, data: str, ipc: int) -> tuple[ContainerShape, OverBudget]:
     """The same memories with more images a class than fit.
 
     Args:
@@ -43,8 +44,11 @@ def enlarged(shape: HmnShape, asked: str, *, data: str, ipc: int) -> tuple[HmnSh
         ipc: of the budget, for "preset".
 
     Raises:
-        UserError: none of these, not more than fits, or nothing published for these sizes.
+        UserError: none of these, not more than fits, nothing published for these sizes, or a container that pruning
+            cannot bring back.
     """
+    if shape.not_prunable is not None:
+        raise UserError(f"--over-budget {asked}: it could not be pruned into its budget. {shape.not_prunable}")
     fits = shape.images_per_class[0]
     images = _images(asked, fits, shape, data, ipc)
     if images <= fits:
@@ -58,7 +62,7 @@ def enlarged(shape: HmnShape, asked: str, *, data: str, ipc: int) -> tuple[HmnSh
     return larger, OverBudget(asked=asked, in_budget=fits, images=images, excess_floats=excess)
 
 
-def _images(asked: str, fits: int, shape: HmnShape, data: str, ipc: int) -> int:
+def _images(asked: str, fits: int, shape: ContainerShape, data: str, ipc: int) -> int:
     if asked == PRESET:
         published = over_budget_images(data, ipc)
         if published is None or shape != preset(data, ipc):

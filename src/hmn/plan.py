@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from hmn.errors import UserError
 
@@ -61,6 +61,13 @@ class Ledger(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class HmnShape:
     """The sizes of a hierarchical memory network. Source: supplement C.1 and Table 1 of arXiv:2310.07506."""
+
+    kind: ClassVar[str] = "hmn"
+    """Name of the container."""
+    exact_start: ClassVar[bool] = False
+    """Whether real images are taken over at the start; else they are fitted."""
+    not_prunable: ClassVar[str | None] = None
+    """Why single images cannot be taken out; None where they can."""
 
     image_shape: tuple[int, int, int]
     """Channels, height, width of a generated image."""

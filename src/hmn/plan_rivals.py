@@ -46,13 +46,13 @@ def plan_mosaic(
     image_shape: tuple[int, int, int],
     budget: int,
     factor: int = 2,
-    bounded: bool = False,
-    bound: int = BOUND,
+    bound: int | None = None,
 ) -> MosaicShape:
     """As many tiles of 1/factor of the side as the budget holds; or IDC's bounded form.
 
-    The bounded form cuts as many mosaics at the full factor as keep a class within `bound` images, the next ones at
-    a smaller factor, the rest not at all. Where no factor divides the side, tiles are rounded up and fewer fit.
+    The bounded form (`bound`; IDC's is BOUND) cuts as many mosaics at the full factor as keep a class within so many
+    images, the next ones at a smaller factor, the rest not at all. Where no factor divides the side, tiles are rounded
+    up and fewer fit.
 
     Raises:
         UserError: not one tile of each class fits, or the factor is below 1.
@@ -65,7 +65,7 @@ def plan_mosaic(
     if tile > budget:
         raise _too_small("mosaic", num_classes, image_shape, budget, tile)
     mosaics = budget // (num_classes * math.prod(image_shape))
-    if not bounded or not mosaics:
+    if bound is None or not mosaics:
         return least.with_images(budget // tile)
     return _bounded(least, mosaics, factor, bound)
 
@@ -202,8 +202,10 @@ PLANNERS: dict[str, Callable[..., RivalShape]] = {
 """Planners by the container's name; all take num_classes, image_shape and budget."""
 
 
-def plan_rival(kind: str, *, num_classes: int, image_shape: tuple[int, int, int], budget: int) -> RivalShape:
-    """The sizes of a container by its name.
+def plan_rival(
+    kind: str, *, num_classes: int, image_shape: tuple[int, int, int], budget: int, **sizes: int
+) -> RivalShape:
+    """The sizes of a container by its name; `sizes` are what its planner takes besides.
 
     Raises:
         UserError: an unknown name, fewer than two classes, or a budget that holds nothing.
@@ -213,7 +215,7 @@ def plan_rival(kind: str, *, num_classes: int, image_shape: tuple[int, int, int]
     if num_classes < 2 or image_shape[0] not in (1, 3):
         raise UserError(f"cannot plan for {num_classes} classes of {image_shape} images: "
                         "expected at least 2 classes and 1 or 3 channels.")  # fmt: skip
-    return PLANNERS[kind](num_classes=num_classes, image_shape=image_shape, budget=budget)
+    return PLANNERS[kind](num_classes=num_classes, image_shape=image_shape, budget=budget, **sizes)
 
 
 def _too_small(kind: str, num_classes: int, image_shape: tuple[int, int, int], budget: int, needed: int) -> UserError:

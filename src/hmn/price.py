@@ -26,7 +26,7 @@ from hmn.operations import (
     run_operations,
     sweep_operations,
 )
-from hmn.plan import HmnShape
+from hmn.rival_shapes import ContainerShape
 from hmn.settings import CondenseConfig, Recipe
 from hmn.trial import Seen, Sizes, Trial, choose_sizes, extended, timed_rounds, timed_starts
 
@@ -62,7 +62,7 @@ class Price(NamedTuple):
     memory: Memory | None
 
 
-def estimate(splits: Splits, shape: HmnShape, recipe: Recipe) -> Estimate:
+def estimate(splits: Splits, shape: ContainerShape, recipe: Recipe) -> Estimate:
     """Predict the time, peak memory and operations of a run on this machine, in about ten seconds.
 
     Raises:
@@ -73,7 +73,7 @@ def estimate(splits: Splits, shape: HmnShape, recipe: Recipe) -> Estimate:
 
 def price(
     splits: Splits,
-    shape: HmnShape,
+    shape: ContainerShape,
     recipe: Recipe,
     *,
     budget_seconds: float = BUDGET_SECONDS,
@@ -112,7 +112,7 @@ def price(
     matching = matching_seconds(whole, sizes, seen, starts, net, config)
     batch = batch_seconds(whole, sizes, seen)
     fitting = extended({size: step.seconds for size, step in starts.items()}, start_batch)
-    start_seconds = fitting * (config.start.steps if config.start.kind == "real" else 0)
+    start_seconds = fitting * config.start.steps_for(exact=shape.exact_start)
     per_sweep = matching + batch * network.update_batches
     memory = measured_memory(whole, sizes, seen, starts, trial, config, loaded)
     warm_up = batch * network.warm_up_batches * config.epochs

@@ -76,5 +76,7 @@ def _scale_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _scale(value: Tensor) -> Tensor:
     """Largest magnitude over 127, row by row or over the tensor; 1 where all values are zero."""
     shape = _scale_shape(tuple(value.shape))
+    if not value.numel():
+        return torch.ones(shape)
     largest = value.abs().reshape(shape[0], -1).amax(dim=1) / 127
     return torch.where(largest > 0, largest, torch.ones_like(largest)).reshape(shape)

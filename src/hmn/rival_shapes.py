@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self, final
 
 from hmn.errors import UserError
-from hmn.plan import Ledger, LedgerPart
+from hmn.plan import HmnShape, Ledger, LedgerPart
 
 KERNEL = 3
 """Side of the kernels in a hallucinator (HaBa's code: distill_fac.py)."""
@@ -27,6 +27,10 @@ class RivalShape(ABC):
     """Name of the container."""
     parts: ClassVar[Mapping[str, str]]
     """For a tensor's name (up to its first dot) the words of the ledger's line that it is counted in."""
+    exact_start: ClassVar[bool] = False
+    """Whether real images are taken over at the start, as they are or as bases; else they are fitted."""
+    not_prunable: ClassVar[str | None] = None
+    """Why single images cannot be taken out, as a whole sentence for people; None where they can."""
 
     image_shape: tuple[int, int, int]
     """Channels, height, width of a generated image."""
@@ -60,6 +64,10 @@ class RivalShape(ABC):
     def with_images(self, images_per_class: int) -> Self:
         """The same sizes with another number of images in every class."""
 
+    @abstractmethod
+    def products_per_image(self) -> int:
+        """Multiply-adds of rendering one image, in convolutions and matrix products."""
+
     def ledger(self) -> Ledger:
         """Floats by part; all of them are stored."""
         floats: dict[str, int] = {}
@@ -75,10 +83,14 @@ class PixelsShape(RivalShape):
     """Free pixels: DC, DSA, DM, IDC-I, and coresets of real images."""
 
     kind = "pixels"
+    exact_start = True
     parts: ClassVar[Mapping[str, str]] = {"pixels": "pixels"}
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         return {"pixels": (self.num_images, *self.image_shape)}
+
+    def products_per_image(self) -> int:
+        return 0
 
     def with_images(self, images_per_class: int) -> PixelsShape:
         return replace(self, images_per_class=(images_per_class,) * self.num_classes)
@@ -90,6 +102,7 @@ class MosaicShape(RivalShape):
     """IDC's multi-formation: a tile of 1/factor of the side is an image, enlarged when it is used."""
 
     kind = "mosaic"
+    exact_start = True
     parts: ClassVar[Mapping[str, str]] = {"tiles": "tiles"}
 
     factors: tuple[int, ...]
@@ -118,6 +131,9 @@ class MosaicShape(RivalShape):
             for position, (factor, counts) in enumerate(zip(self.factors, self.tiles, strict=True))
         }
 
+    def products_per_image(self) -> int:
+        return 0
+
     def with_images(self, images_per_class: int) -> MosaicShape:
         """The same with more or fewer tiles of the largest factor."""
         tiles = [list(counts) for counts in self.tiles]
@@ -134,6 +150,12 @@ class FactorizedShape(RivalShape):
     """HaBa: every base of a class passes every hallucinator, and all classes share the hallucinators."""
 
     kind = "factorized"
+    exact_start = True
+    not_prunable = (
+        "Every image of a factorized container is a pair of a base and a hallucinator that other images need as well, "
+        "so taking one out frees nothing; prune a container whose images are stored one by one (hmn, pixels, mosaic, "
+        "linear, inr)."
+    )
     parts: ClassVar[Mapping[str, str]] = {
         "bases": "bases", "encoder_weight": "hallucinators", "encoder_bias": "hallucinators", "scale": "hallucinators",
         "shift": "hallucinators", "decoder_weight": "hallucinators", "decoder_bias": "hallucinators",
@@ -174,6 +196,10 @@ class FactorizedShape(RivalShape):
             "decoder_bias": (count, channels),
         }
 
+    def products_per_image(self) -> int:
+        channels, height, width = self.image_shape
+        return (self.base_channels + channels) * channels * KERNEL**2 * (height - KERNEL + 1) * (width - KERNEL + 1)
+
     def with_images(self, images_per_class: int) -> FactorizedShape:
         return replace(self, images_per_class=(images_per_class,) * self.num_classes)
 
@@ -202,6 +228,9 @@ class LinearShape(RivalShape):
             "bases": (self.num_bases, self.image_shape[0], *self.base_size),
             "coefficients": (self.num_images, self.num_bases),
         }
+
+    def products_per_image(self) -> int:
+        return self.num_bases * self.image_shape[0] * math.prod(self.base_size)
 
     def with_images(self, images_per_class: int) -> LinearShape:
         return replace(self, images_per_class=(images_per_class,) * self.num_classes)
@@ -239,6 +268,10 @@ class InrShape(RivalShape):
             found[f"biases.{layer}"] = (self.num_images, n_out)
         return found
 
+    def products_per_image(self) -> int:
+        pairs = zip(self.widths, self.widths[1:], strict=False)
+        return math.prod(self.image_shape[1:]) * sum(n_in * n_out for n_in, n_out in pairs)
+
     def with_images(self, images_per_class: int) -> InrShape:
         return replace(self, images_per_class=(images_per_class,) * self.num_classes)
 
@@ -247,3 +280,6 @@ RIVAL_SHAPES: dict[str, type[RivalShape]] = {
     shape.kind: shape for shape in (PixelsShape, MosaicShape, FactorizedShape, LinearShape, InrShape)
 }
 """Shapes by the container's name."""
+
+ContainerShape = HmnShape | RivalShape
+"""The sizes of any container."""

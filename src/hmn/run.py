@@ -18,13 +18,13 @@ from hmn.check import check_recipe
 from hmn.checkpoint import load_checkpoint, save_checkpoint
 from hmn.condense import CondenseState, condense
 from hmn.condense_state import check_alike, check_split
-from hmn.containers import Container, Hmn
+from hmn.containers import Container, Hmn, Rival, build_container
 from hmn.data.real import Splits
 from hmn.device import choose_device
 from hmn.distributed import ProcessLost, agreed, any_process, is_first, on_first, place
 from hmn.errors import UserError
 from hmn.facts import commit, hardware, versions
-from hmn.plan import HmnShape
+from hmn.rival_shapes import ContainerShape
 from hmn.run_folder import (
     CHECKPOINT,
     CONTAINER,
@@ -64,13 +64,13 @@ class Interrupted(Exception):
         self.out = out
 
 
-def new_state(splits: Splits, shape: HmnShape, recipe: Recipe) -> CondenseState:
+def new_state(splits: Splits, shape: ContainerShape, recipe: Recipe) -> CondenseState:
     """A fresh container and everything around it, on the accelerator where there is one."""
     import torch
 
     keep_freed_memory()
     train = splits.train
-    container = Hmn(
+    container = build_container(
         shape, class_names=train.class_names, normalisation=train.normalisation,
         generator=torch.Generator().manual_seed(recipe.seed),
     ).to(choose_device())  # fmt: skip
@@ -79,7 +79,7 @@ def new_state(splits: Splits, shape: HmnShape, recipe: Recipe) -> CondenseState:
 
 def condense_run(
     splits: Splits,
-    shape: HmnShape,
+    shape: ContainerShape,
     recipe: Recipe,
     out: Path,
     *,
@@ -163,7 +163,7 @@ def condense_run(
         write_facts(out, {**(record or {}), **facts, "identity": identity})
         # The card tells what made the container, not when or how long: a resumed run has the same bytes.
         final = whole.finalised()
-        assert isinstance(final, Hmn)
+        assert isinstance(final, Hmn | Rival)
         save(
             final, out, recipe=recipe, data_name=splits.name, dtype=dtype,
             facts={"versions": facts["versions"]},
@@ -204,7 +204,7 @@ def _pause(asked: float | None, took: float = 0.0) -> float:
     return max(CHECKPOINT_SECONDS, CHECKPOINT_REST * took) if asked is None else asked
 
 
-def _check(splits: Splits, recipe: Recipe, within_budget: HmnShape | None) -> None:
+def _check(splits: Splits, recipe: Recipe, within_budget: ContainerShape | None) -> None:
     if within_budget is not None:
         within_budget.ledger().check()
     check_recipe(recipe, image_shape=splits.train.image_shape, num_classes=splits.train.num_classes)

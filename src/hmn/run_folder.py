@@ -15,8 +15,8 @@ from hmn.artifact_format import FORMAT_NAME
 from hmn.condense import CondenseRecord
 from hmn.data.real import RealData
 from hmn.errors import UserError
-from hmn.plan import HmnShape
 from hmn.recipe import recipe_to_toml
+from hmn.rival_shapes import ContainerShape
 from hmn.runtime import leftovers, write_atomically
 from hmn.settings import Recipe
 
@@ -30,7 +30,7 @@ RESULTS = (HISTORY, FACTS, RECIPE, "ledger.json", "preview.png", "README.md", AU
 OWN_FILES = (CHECKPOINT, CONTAINER, *RESULTS)
 
 
-def identity_of(data: RealData, shape: HmnShape, recipe: Recipe, dtype: str) -> dict[str, str]:
+def identity_of(data: RealData, shape: ContainerShape, recipe: Recipe, dtype: str) -> dict[str, str]:
     """Everything that decides the bytes of a result; two runs of the same identity are the same run."""
     return {
         "recipe": recipe_to_toml(recipe),

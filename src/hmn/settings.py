@@ -58,25 +58,33 @@ class TrainConfig:
 class StartConfig:
     """Where a container starts from."""
 
-    kind: Literal["real", "noise"] = "real"
-    """real: fitted to reconstruct a random choice of real images (squared error) before matching; noise: as drawn."""
+    kind: Literal["real", "fitted", "noise"] = "real"
+    """real: a random choice of real images, taken over where the container holds images (pixels, mosaic) or bases that
+    are images (factorized), else fitted to reconstruct them (squared error) before matching; fitted: fitted in any
+    case; noise: as drawn."""
     steps: int = 1500
     """Adam steps of the reconstruction."""
     lr: float = 0.01
     batch: int = 1024
     """Images rendered a step, of all classes (all of them where there are fewer)."""
 
+    def steps_for(self, *, exact: bool) -> int:
+        """Steps of the reconstruction, for a container that takes real images over (`exact`) or one that does not."""
+        return self.steps if self.kind == "fitted" or (self.kind == "real" and not exact) else 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """The networks that gradients or features are taken from, trained on real data as condensation goes on."""
+    """The networks that gradients or features are taken from, trained as condensation goes on."""
 
     name: str = "convnet3"
     width: int | None = 128
+    trained_on: Literal["real", "generated"] = "real"
+    """real images (IDC, the paper), or the generated ones as they are at that moment (DC, DSA)."""
     warm_up_batches: int = 0
-    """Batches of real data that a new network is trained on before its first sweep."""
+    """Batches that a new network is trained on before its first sweep."""
     update_batches: int = 32
-    """Batches of real data after each sweep."""
+    """Batches after each sweep."""
     update_batch_size: int = 64
     lr: float = 0.01
     momentum: float = 0.9
@@ -88,10 +96,12 @@ class NetworkConfig:
 class CondenseConfig:
     """Condensation. The defaults are the paper's for CIFAR-10. Source: supplement C.2 of arXiv:2310.07506; IDC."""
 
-    objective: Literal["gradient", "features"] = "gradient"
-    """gradient: match weight gradients (the paper). features: match class means of features, with cross-entropy."""
-    distance: Literal["squared", "absolute"] = "squared"
-    """Distance of gradients, summed over all convolution kernels."""
+    objective: Literal["gradient", "features", "distribution"] = "gradient"
+    """gradient: match weight gradients (the paper). features: match class means of features, with cross-entropy.
+    distribution: match class means of what the classifier sees (DM)."""
+    distance: Literal["squared", "absolute", "cosine"] = "squared"
+    """gradient only: of gradients, summed over all convolution kernels; cosine (DC, DSA): over filters and the linear
+    layer too."""
     cross_entropy_weight: float = 1.0
     """features only: weight of the trained network's cross-entropy, averaged over a class and summed over classes."""
     epochs: int = 1000
@@ -101,11 +111,17 @@ class CondenseConfig:
     real_per_class: int = 64
     generated_per_class: int = 128
     """At most this many generated images of a class a sweep (a random choice where there are more)."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Of the container, while it is matched."""
     lr: float = 0.01
     beta1: float = 0.9
+    """adam only."""
     beta2: float = 0.99
-    schedule: Literal["step", "cosine"] = "step"
-    """step: times 0.1 at 60 and 80 % of the epochs; cosine: to zero, sweep by sweep."""
+    """adam only."""
+    momentum: float = 0.5
+    """sgd only."""
+    schedule: Literal["step", "cosine", "constant"] = "step"
+    """step: times 0.1 at 60 and 80 % of the epochs; cosine: to zero, sweep by sweep; constant."""
     step_per: Literal["sweep", "class"] = "sweep"
     """An Adam step after all classes, or after each (as IDC's code does with its unshared pixels)."""
     augment: AugmentConfig = AugmentConfig()
@@ -168,6 +184,23 @@ class EvaluateConfig:
     seeds: int = 3
 
 
+ContainerName = Literal["hmn", "pixels", "mosaic", "factorized", "linear", "inr"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizesConfig:
+    """Sizes of a container that its planner leaves open; None is the published or the planned size."""
+
+    factor: int | None = None
+    """mosaic only: tiles of 1/factor of the side (IDC: 2, the default, and 3 on ImageNet)."""
+    bound: int | None = None
+    """mosaic only: at most so many images a class, the rest of the budget in larger tiles (IDC's bounded form: 128)."""
+    bases: int | None = None
+    """linear only: bases that all images share."""
+    width: int | None = None
+    """inr only: values between the layers of each image's network."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that a condensation is made from, besides the data: written beside its results as recipe.toml."""
@@ -177,5 +210,9 @@ class Recipe:
     """What it takes, in words."""
     ipc: int
     seed: int = 0
+    container: ContainerName = "hmn"
+    """What the images are stored as: hmn (memories and a decoder), pixels, mosaic (IDC), factorized (HaBa), linear
+    (LinBa) or inr (DDiF)."""
+    sizes: SizesConfig = SizesConfig()
     condense: CondenseConfig = CondenseConfig()
     evaluate: EvaluateConfig = EvaluateConfig()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,7 +15,7 @@ from hmn.data.real import RealData, Splits
 from hmn.data.source import Normalisation
 from hmn.memory import begin_peak, peak_bytes
 from hmn.operations import Counts, NetOperations, matching_operations
-from hmn.plan import HmnShape
+from hmn.rival_shapes import ContainerShape
 from hmn.run import new_state
 from hmn.settings import Recipe, StartConfig
 from hmn.start import reconstruction_step
@@ -54,7 +53,7 @@ class Sizes(NamedTuple):
 class Trial:
     """A run's own state (the whole container, its optimizer, a network), of which parts of a sweep are run."""
 
-    def __init__(self, splits: Splits, shape: HmnShape, recipe: Recipe, *, clock: Callable[[], float]) -> None:
+    def __init__(self, splits: Splits, shape: ContainerShape, recipe: Recipe, *, clock: Callable[[], float]) -> None:
         self.real, self.clock = splits.train, clock
         self.state = new_state(splits, shape, recipe)
         self.members = self.state.members
@@ -78,6 +77,14 @@ class Trial:
         self.state.members = self.members[: counts.classes]
         began = self.clock()
         next(condense(self.state, self.real, config))
+        return self.clock() - began
+
+    def rendering(self, batch: int) -> float:
+        """Seconds of rendering `batch` images and holding all that their way back needs, and their gradient."""
+        index = torch.arange(min(batch, len(self.state.container)), device=self.state.container.labels.device)
+        began = self.clock()
+        images = self.state.container.images(index)
+        torch.ones_like(images)
         return self.clock() - began
 
     def start_step(self, batch: int) -> float:
@@ -126,15 +133,15 @@ def choose_sizes(trial: Trial, whole: Counts, net: NetOperations, objective: str
 def timed_rounds(trial: Trial, sizes: Sizes, seconds: float) -> dict[str, Seen]:
     """Each of the sizes in turn, again and again for about `seconds`, so that a busy moment falls on all of them.
 
-    Where even one round is longer than that (large images), its own times serve.
+    Where even one round is longer than half of that (large images), its own times serve, cold as they are.
     """
-    began = time.perf_counter()
+    began = trial.clock()
     work = {name: partial(trial.sweep, counts) for name, counts in sizes._asdict().items()}
     peaks, taken = {}, {}
     for name, one in work.items():  # the memory that is given back before these is kept from then on
         first, peaks[name] = peak_of(one)
         taken[name] = [first]
-    timing = time.perf_counter()
+    timing = trial.clock()
     if timing - began < seconds / 2:
         for name, one in work.items():
             one()
@@ -142,7 +149,7 @@ def timed_rounds(trial: Trial, sizes: Sizes, seconds: float) -> dict[str, Seen]:
         for done in range(1, MAX_ROUNDS + 1):
             for name, one in work.items():
                 taken[name].append(one())
-            now = time.perf_counter()
+            now = trial.clock()
             if done >= MIN_ROUNDS and now - began + (now - timing) / (done + 1) > seconds:
                 break
     return {name: Seen(median(taken[name]), peaks[name]) for name in work}
@@ -150,15 +157,29 @@ def timed_rounds(trial: Trial, sizes: Sizes, seconds: float) -> dict[str, Seen]:
 
 def timed_starts(trial: Trial, batch: int) -> dict[int, Seen]:
     """Reconstruction steps of two sizes, up to `batch` images; one size where that is small."""
-    values = trial.real.pixels[0].numel()
-    most = max(2, min(batch, START_VALUES // values))
     taken: dict[int, list[float]] = {}
     peaks = {}
-    for size in sorted({max(2, most // 4), most}):
+    for size in _two_sizes(trial, batch):
         step = partial(trial.start_step, size)
         peaks[size] = peak_of(step)[1]
         taken[size] = [step() for _ in range(MIN_ROUNDS)]
     return {size: Seen(median(times), peaks[size]) for size, times in taken.items()}
+
+
+def held_bytes(trial: Trial, batch: int) -> float | None:
+    """What each rendered image holds until it is sent back; None where the system does not tell."""
+    peaks = {size: peak_of(partial(trial.rendering, size))[1] for size in _two_sizes(trial, batch)}
+    if len(peaks) < 2 or None in peaks.values():
+        return None
+    (low, small), (high, large) = sorted(peaks.items())
+    assert small is not None and large is not None
+    return max(0.0, (large - small) / (high - low))
+
+
+def _two_sizes(trial: Trial, batch: int) -> list[int]:
+    """A quarter of `batch` images and all of them, or fewer where they are large; one size where they are few."""
+    most = max(2, min(batch, START_VALUES // trial.real.pixels[0].numel()))
+    return sorted({max(2, most // 4), most})
 
 
 def peak_of(work: Callable[[], float]) -> tuple[float, int | None]:

@@ -1,5 +1,11 @@
 """Containers: learned sources of images whose size can be counted."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
 from hmn.containers.base import Container
 from hmn.containers.factorized import Factorized
 from hmn.containers.hmn import Hmn
@@ -8,11 +14,52 @@ from hmn.containers.linear import Linear
 from hmn.containers.mosaic import Mosaic
 from hmn.containers.pixels import Pixels
 from hmn.containers.rival import Rival
-from hmn.rival_shapes import RivalShape
+from hmn.data.source import Normalisation
+from hmn.plan import HmnShape
+from hmn.rival_shapes import ContainerShape, RivalShape
 
 RIVALS: dict[str, type[Rival]] = {
     "pixels": Pixels, "mosaic": Mosaic, "factorized": Factorized, "linear": Linear, "inr": Inr
 }  # fmt: skip
 """Containers besides HMN by name, the `kind` of their shapes."""
 
-__all__ = ["RIVALS", "Container", "Factorized", "Hmn", "Inr", "Linear", "Mosaic", "Pixels", "Rival", "RivalShape"]
+AnyContainer = Hmn | Rival[Any]
+"""A container with a shape, which can be stored."""
+
+
+def build_container(
+    shape: ContainerShape,
+    *,
+    class_names: tuple[str, ...],
+    normalisation: Normalisation,
+    generator: torch.Generator | None = None,
+    stored: bool = False,
+) -> AnyContainer:
+    """A fresh container of these sizes.
+
+    Args:
+        shape: the sizes, of any kind.
+        class_names: one for each class.
+        normalisation: of the real data.
+        generator: source of its first values.
+        stored: in the form that is stored, to load values into.
+    """
+    if isinstance(shape, HmnShape):
+        return Hmn(shape, class_names=class_names, normalisation=normalisation, generator=generator, folded=stored)
+    return RIVALS[shape.kind](shape, class_names=class_names, normalisation=normalisation, generator=generator)
+
+
+__all__ = [
+    "RIVALS",
+    "AnyContainer",
+    "Container",
+    "Factorized",
+    "Hmn",
+    "Inr",
+    "Linear",
+    "Mosaic",
+    "Pixels",
+    "Rival",
+    "RivalShape",
+    "build_container",
+]

@@ -32,6 +32,11 @@ class Container(nn.Module, ABC):
         """Channels, height, width of a generated image."""
 
     @property
+    def exact_start(self) -> bool:
+        """Whether `start_from` takes real images over, as they are or as bases."""
+        return False
+
+    @property
     def not_prunable(self) -> str | None:
         """Why single images cannot be taken out, as a whole sentence for people; None where `keep` does it."""
         return None

@@ -34,14 +34,6 @@ class Factorized(Rival[FactorizedShape]):
     decoder_weight: nn.Parameter
     decoder_bias: nn.Parameter
 
-    @property
-    def not_prunable(self) -> str | None:
-        return (
-            "a factorized container cannot be pruned image by image: every image is a pair of a base and a "
-            "hallucinator that other images need as well, so taking one out frees nothing; prune a container whose "
-            "images are stored one by one (hmn, pixels, mosaic, linear, inr)."
-        )
-
     def _first_values(self, name: str, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
         if name == "bases":
             return torch.randn(size, generator=generator)

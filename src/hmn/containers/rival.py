@@ -71,6 +71,14 @@ class Rival(Container, Generic[Shape]):
     def image_shape(self) -> tuple[int, int, int]:
         return self.shape.image_shape
 
+    @property
+    def exact_start(self) -> bool:
+        return self.shape.exact_start
+
+    @property
+    def not_prunable(self) -> str | None:
+        return self.shape.not_prunable
+
     def ledger(self) -> Ledger:
         return self.shape.ledger()
 

@@ -56,8 +56,13 @@ class RealData:
 
     def on(self, device: torch.device) -> RealData:
         """With pixels and labels on a CUDA device where they fit (`hmn.device.fits`), else as it is."""
+        placed = self.with_pixels_on(device)
+        return self if placed is self else replace(placed, labels=self.labels.to(device))
+
+    def with_pixels_on(self, device: torch.device) -> RealData:
+        """The same with the pixels alone: labels stay on the CPU, where they are chosen by."""
         pixels = resident(self.pixels, device)
-        return self if pixels is self.pixels else replace(self, pixels=pixels, labels=self.labels.to(device))
+        return self if pixels is self.pixels else replace(self, pixels=pixels)
 
     def subset(self, index: Tensor) -> RealData:
         """The images at `index` [m], in that order; classes and normalisation stay."""

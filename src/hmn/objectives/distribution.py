@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hmn.data.source import Batch
+from hmn.device import moved
 from hmn.nets import Net
 from hmn.objectives.base import Match, frozen
 from hmn.objectives.features import class_means
@@ -24,7 +25,7 @@ def distribution_match(net: Net, real: Batch, generated: Batch) -> Match:
     """
     with torch.no_grad():
         targets = class_means(embedding(net, real.images), real.labels)
-    present = generated.labels.unique()
+    present = moved(generated.labels.unique(), generated.images.device)
     images = generated.images.detach().requires_grad_()
     with frozen(net):
         means = class_means(embedding(net, images), generated.labels)

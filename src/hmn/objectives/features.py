@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hmn.convnet_cpu import ConvNetOnCpu, prepared
 from hmn.data.source import Batch
+from hmn.device import moved
 from hmn.nets import Net
 from hmn.objectives.base import Match, frozen
 
@@ -27,16 +28,19 @@ def feature_match(net: Net, real: Batch, generated: Batch, *, cross_entropy_weig
     already. Every class of `generated` must be in `real`.
     """
     fast = prepared(net, generated.images)
+    # Means of the classes at hand alone: with a row for every class there is, cost would grow with their square.
+    rows = torch.cat([real.labels, generated.labels]).unique(return_inverse=True)[1]
+    of_real, of_generated = rows.split([len(real.labels), len(generated.labels)])
     with torch.no_grad():
         stages = net.features(real.images) if fast is None else fast.stages(real.images).features
-        targets = [class_means(stage, real.labels) for stage in stages]
-    present = generated.labels.unique()
+        targets = [class_means(stage, of_real) for stage in stages]
+    present = moved(of_generated.unique(), generated.images.device)
 
     def loss_of(stages: list[Tensor], logits: Tensor) -> Tensor:
-        each = F.cross_entropy(logits, generated.labels, reduction="none")
-        loss = cross_entropy_weight * class_means(each[:, None], generated.labels).sum()
+        each = F.cross_entropy(logits, moved(generated.labels, logits.device), reduction="none")
+        loss = cross_entropy_weight * class_means(each[:, None], of_generated).sum()
         for stage, target in zip(stages, targets, strict=True):
-            means = class_means(stage, generated.labels)
+            means = class_means(stage, of_generated)
             loss = loss + (means[present] - target[present]).square().sum()
         return loss
 
@@ -63,6 +67,6 @@ def class_means(features: Tensor, labels: Tensor) -> Tensor:
     """Mean of features [b, ...] of each class, [classes, features]; zero for a class without images."""
     flat = features.flatten(1)
     classes = int(labels.max()) + 1
-    members = F.one_hot(labels, classes).to(flat.dtype)
+    members = moved(F.one_hot(labels, classes), flat.device).to(flat.dtype)
     weights = members / members.sum(0).clamp_min(1)
     return weights.t() @ flat

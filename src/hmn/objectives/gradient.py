@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from hmn.convnet_cpu import ConvNetOnCpu, mean_targets, prepared
 from hmn.data.source import Batch
+from hmn.device import moved
 from hmn.errors import UserError
 from hmn.nets import forget_masks, gates, record_masks, replay_masks
 from hmn.objectives.base import Match
@@ -34,7 +35,8 @@ holds the error to 1e-3 along real runs; docs/log.md has the measurements that c
 def gradient_match(net: nn.Module, real: Batch, generated: Batch, *, distance: Distance = "squared") -> Match:
     """Sum over classes of the distance between weight gradients, and its gradient for the generated images.
 
-    Images are augmented and normalised already. Every class of `generated` must be in `real`.
+    Images are augmented and normalised already. Every class of `generated` must be in `real`. Labels are best on the
+    CPU: classes are told apart by them, and asking a GPU would stop it.
     """
     fast = prepared(net, generated.images)
     if fast is None:
@@ -42,11 +44,13 @@ def gradient_match(net: nn.Module, real: Batch, generated: Batch, *, distance: D
     parameters = matched_parameters(net, distance)
     total = torch.zeros((), device=generated.images.device)
     image_grad = torch.empty_like(generated.images)
+    device = generated.images.device
     for label in generated.labels.unique():
-        chosen = (generated.labels == label).nonzero()[:, 0]
-        of_class = (real.labels == label).nonzero()[:, 0]
-        real_part = Batch(real.images[of_class], real.labels[of_class])
-        generated_part = Batch(generated.images[chosen], generated.labels[chosen])
+        chosen, of_class = (
+            moved((labels == label).nonzero()[:, 0], device) for labels in (generated.labels, real.labels)
+        )
+        real_part = Batch(real.images[of_class], label.to(device).expand(len(of_class)))
+        generated_part = Batch(generated.images[chosen], label.to(device).expand(len(chosen)))
         if fast is None:
             match = _match_class(net, parameters, real_part, generated_part, distance)
         else:
@@ -92,7 +96,7 @@ def _match_class(
     step = RELATIVE_STEP / _largest_move(parameters, direction).clamp_min(1e-30)
     sides = []
     for sign in (1.0, -1.0):
-        with moved(parameters, direction, sign * step), replay_masks(net):
+        with at_offset(parameters, direction, sign * step), replay_masks(net):
             sides.append(_image_gradient(net, images, labels))
     forget_masks(net)
     return Match(loss, (sides[0] - sides[1]) / (2 * step))
@@ -120,7 +124,7 @@ def _largest_move(kernels: list[nn.Parameter], direction: list[Tensor]) -> Tenso
 
 
 @contextmanager
-def moved(kernels: list[nn.Parameter], direction: list[Tensor], step: Tensor) -> Iterator[None]:
+def at_offset(kernels: list[nn.Parameter], direction: list[Tensor], step: Tensor) -> Iterator[None]:
     """Inside, the kernels stand at kernel + step * direction and ask for no gradient; afterwards as before."""
     before = [kernel.data for kernel in kernels]
     for kernel, along in zip(kernels, direction, strict=True):
