@@ -103,7 +103,7 @@ def in_float64() -> Iterator[None]:
     narrow = RealData.images
     torch.set_default_dtype(torch.float64)
     try:
-        with mock.patch.object(RealData, "images", lambda self, index: narrow(self, index).double()):
+        with mock.patch.object(RealData, "images_on", lambda self, index, device: narrow(self, index).double()):
             yield
     finally:
         torch.set_default_dtype(torch.float32)
