@@ -9,7 +9,7 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 440, 250
-LEFT, RIGHT, TOP, BOTTOM = 52, 24, 10, 42
+LEFT, RIGHT, TOP, BOTTOM = 64, 24, 10, 42
 MAX_TICKS = 6
 
 
