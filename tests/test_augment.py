@@ -1,10 +1,12 @@
 """Augmentation and CutMix against float64 loops, and their promises about randomness."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from hmn import augment
-from hmn.augment import CROP, ROTATE, SCALE, STAY, apply, cutmix, draw, without_cutout
+from hmn.augment import CROP, ROTATE, SCALE, STAY, AugmentParams, apply, cutmix, draw, without_cutout
 from hmn.errors import UserError
 from hmn.settings import AugmentConfig
 from tests.reference.augment_reference import apply_slow
@@ -30,12 +32,60 @@ def test_apply_agrees_with_slow_loops(strategy: str, shape: tuple[int, int, int]
     assert strategy == "none" or not torch.equal(expected, images)
 
 
+ONE = replace(EVERYTHING, at_once="one")
+KINDS = ("color", "crop", "scale", "rotate", "flip", "cutout")
+
+
+def active(params: AugmentParams) -> list[set[str]]:
+    """Of each row, the operations that it may have done to an image."""
+    found: list[set[str]] = [{("", "crop", "scale", "rotate")[choice]} - {""} for choice in params.choice.tolist()]
+    nothing = {"flip": False, "color": [0.0, 1.0, 1.0], "shift": [0, 0], "hole": [0, 0, 0, 0]}
+    names = {"flip": "flip", "color": "color", "shift": "crop", "hole": "cutout"}
+    for field, idle in nothing.items():
+        values = getattr(params, field)
+        for row, value in zip(found, [] if values is None else values.tolist(), strict=values is not None):
+            row |= {names[field]} if value != idle else set()
+    return found
+
+
+@pytest.mark.parametrize("one_choice", [False, True])
+@pytest.mark.parametrize("shape", [(3, 9, 12), (1, 8, 8)])
+def test_one_operation_at_once_is_that_of_slow_loops(shape: tuple[int, int, int], one_choice: bool) -> None:
+    generator = seeded(5)
+    images = torch.randn(12, *shape, dtype=torch.float64, generator=generator)
+    seen = set()
+    for _ in range(40):
+        params = draw(ONE, 12, shape, generator, one_choice=one_choice)
+        expected = apply_slow(images, params)
+        torch.testing.assert_close(apply(images, params), expected, rtol=1e-12, atol=1e-12)
+        rows = active(params)
+        assert all(len(row) <= 1 for row in rows)
+        # A flip comes up tails, or a shift is by nothing: then the image stays, to the bit.
+        single = apply(images.float(), params)
+        idle = torch.tensor([not row for row in rows])
+        assert torch.equal(single[idle], images.float()[idle])
+        assert not one_choice or len(set.union(*rows)) <= 1
+        seen |= set.union(*rows)
+    assert seen == set(KINDS)
+
+
+def test_one_operation_at_once_gives_each_its_turn() -> None:
+    """With holes that are never empty and factors that are never 1: what is idle is a flip or a shift by nothing."""
+    rows = active(draw(ONE, 12_000, (3, 32, 32), seeded()))
+    counts = {kind: sum(kind in row for row in rows) for kind in KINDS}
+    for kind, share in zip(KINDS, (1, 80 / 81, 1, 1, 0.5, 1), strict=True):
+        assert counts[kind] == pytest.approx(2000 * share, abs=200), counts
+    params = draw(replace(ONE, strategy="color"), 9, (3, 8, 8), seeded(2))
+    assert torch.equal(params.color, draw(AugmentConfig(strategy="color"), 9, (3, 8, 8), seeded(2)).color)  # type: ignore[arg-type]
+    assert draw(replace(ONE, strategy="none"), 3, (3, 8, 8), seeded()).choice.tolist() == [STAY] * 3
+
+
 def test_none_returns_the_same_pixels() -> None:
     images = torch.randn(4, 3, 8, 8, generator=seeded())
     assert torch.equal(apply(images, draw(AugmentConfig(strategy="none"), 4, (3, 8, 8), seeded())), images)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", [*STRATEGIES, "one of all"])
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 13, 11), (3, 65, 63), (3, 224, 224)])
 def test_siamese_images_are_bit_equal_in_any_batch(strategy: str, shape: tuple[int, int, int]) -> None:
     """Real and generated images are augmented in batches of different sizes, with rows of one draw."""
@@ -43,7 +93,8 @@ def test_siamese_images_are_bit_equal_in_any_batch(strategy: str, shape: tuple[i
     b = 4 if shape[1] > 100 else 12
     real = torch.randn(b, *shape, generator=generator)
     classes = torch.arange(b) % 3
-    params = draw(AugmentConfig(strategy=strategy), 3, shape, generator)
+    config = ONE if strategy == "one of all" else AugmentConfig(strategy=strategy)
+    params = draw(config, 3, shape, generator)
     together = apply(real, params.expand(classes))
     for i in range(b):
         alone = apply(real[i : i + 1], params.expand(classes[i : i + 1]))

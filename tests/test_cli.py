@@ -128,7 +128,7 @@ def test_help_is_fast() -> None:
         (["show", "absent", "--out", "x.png"], "absent"),
         (["generate", "absent", "--out", "x"], "absent"),
         (["evaluate", "absent"], "absent"),
-        (["evaluate", "digits", "--against", "herding"], "random, whole, codec"),
+        (["evaluate", "digits", "--against", "herdin"], "random, herding, k-center, whole, codec"),
         (["evaluate", "digits", "--seeds", "0"], "--seeds 0"),
         (["evaluate", "digits", "--against", "random"], "--subset"),
         (["evaluate", "digits", "--net", "convnet0x"], "convnet"),

@@ -15,7 +15,7 @@ from hmn.cli_settings import (
 )
 from hmn.errors import UserError
 from hmn.recipe import RECIPES, recipe, recipe_to_toml
-from hmn.settings import Recipe
+from hmn.settings import OWN_LOOPS, Recipe
 
 BASE = recipe("quick", dataset="digits", ipc=10, image_shape=(1, 8, 8))
 
@@ -94,8 +94,12 @@ def test_a_written_recipe_reads_back(name: str, tmp_path: Path) -> None:
     written = recipe(name, dataset="cifar100", ipc=1, image_shape=(3, 32, 32))
     (tmp_path / "recipe.toml").write_text(recipe_to_toml(written))
     values = given_file(tmp_path / "recipe.toml")
-    expected = {path: value for path, value in leaves(asdict(written)).items() if value is not None}
-    assert values == expected
+    unused = tuple(f"{name}." for name in OWN_LOOPS if name != written.condense.objective)
+    assert values == {
+        path: value
+        for path, value in leaves(asdict(written)).items()
+        if value is not None and not path.startswith(unused)
+    }
 
 
 @pytest.mark.parametrize(

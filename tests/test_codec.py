@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hmn.codec import WEBP_HEADER_BYTES, class_turns, encode_image, images_in_bytes
+from hmn.codec import WEBP_HEADER_BYTES, class_turns, coded_bytes, encode_image, images_in_bytes
 from hmn.data import RealData, load_data, measure
 from hmn.errors import UserError
 
@@ -28,7 +28,7 @@ def photos() -> RealData:
     )
 
 
-@pytest.mark.parametrize("format", ["webp", "jpeg"])
+@pytest.mark.parametrize("format", ["webp", "jpeg", "avif"])
 @pytest.mark.parametrize("num_bytes", [1500, 3000])
 def test_bytes_are_kept_to_and_used_up(photos: RealData, format, num_bytes: int) -> None:
     chosen, facts = images_in_bytes(photos, num_bytes, format=format)
@@ -59,6 +59,61 @@ def test_jpeg_scan_alone_is_counted(photos: RealData) -> None:
     assert size == len(content) - content.index(b"\xff\xda") - 14 - 2
 
 
+def files(photos: RealData, format: str, side: int = 32) -> list[bytes]:
+    found = []
+    for image in photos.pixels[:12]:
+        stream = io.BytesIO()
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((side, side), Image.Resampling.LANCZOS)
+        picture.save(stream, format.upper(), quality=30, **({"method": 6} if format == "webp" else {}))
+        found.append(stream.getvalue())
+    return found
+
+
+LENGTHS = {"webp": 8, "jpeg": 0, "avif": 12}
+"""Bytes of a file in which it says how long it and its parts are, at most; of sizes below 2^16, half are zero."""
+
+
+@pytest.mark.parametrize("side", [32, 20])
+@pytest.mark.parametrize("format", ["webp", "jpeg", "avif"])
+def test_what_is_not_counted_is_the_same_for_all_images(photos: RealData, format: str, side: int) -> None:
+    found = files(photos, format, side)
+    counted = [coded_bytes(content, format) for content in found]
+    assert all(0 < size < len(content) for size, content in zip(counted, found, strict=True))
+    # The file ends with the coded picture; JPEG has its end marker after it.
+    end = 2 if format == "jpeg" else 0
+    heads = [content[: len(content) - end - size] for size, content in zip(counted, found, strict=True)]
+    shortest = min(map(len, heads))
+    assert max(map(len, heads)) - shortest <= (1 if format == "avif" else 0), "AVIF's lengths take one byte or two"
+    heads = [head for head in heads if len(head) == shortest]
+    assert len(heads) > 1
+    differing = sum(len({head[place] for head in heads}) > 1 for place in range(shortest))
+    assert differing <= LENGTHS[format]
+    assert len({content[len(head) :] for content, head in zip(found, heads, strict=False)}) > 1
+
+
+@pytest.mark.parametrize("format", ["webp", "jpeg", "avif"])
+def test_shrunken_images_take_less_and_come_back_enlarged(photos: RealData, format: str) -> None:
+    image = photos.pixels[0]
+    sizes = [encode_image(image, format, 30, side) for side in (32, 20, 8)]
+    assert sizes[0][0] > sizes[1][0] > sizes[2][0]
+    assert torch.equal(sizes[0][1], encode_image(image, format, 30)[1])
+    for _, back in sizes:
+        assert back.shape == image.shape and back.dtype == torch.uint8
+        assert (back.float() - image.float()).abs().mean() < 30
+    wide = torch.cat((image, image), dim=2)
+    size, back = encode_image(wide, format, 30, 20)
+    assert back.shape == wide.shape and sizes[1][0] < size < 3 * sizes[1][0]
+    _, facts = images_in_bytes(photos, 1500, format=format, quality=30, side=20)  # type: ignore[arg-type]
+    assert facts.side == 20 and facts.images > images_in_bytes(photos, 1500, format=format, quality=30)[1].images  # type: ignore[arg-type]
+
+
+def test_a_given_order_is_followed(photos: RealData) -> None:
+    order = torch.arange(59, -1, -1)
+    chosen, facts = images_in_bytes(photos, 1500, quality=20, order=order)
+    assert chosen.labels.tolist() == photos.labels[order[: facts.images]].tolist()
+    assert torch.equal(chosen.pixels[0], encode_image(photos.pixels[59], "webp", 20)[1])
+
+
 def test_quality_rises_where_everything_fits(photos: RealData) -> None:
     chosen, facts = images_in_bytes(photos, 10**7)
     assert len(chosen) == len(photos) and facts.quality == 95
@@ -68,9 +123,10 @@ def test_given_quality_stays(photos: RealData) -> None:
     assert images_in_bytes(photos, 10**7, quality=20)[1].quality == 20
 
 
-def test_grey_images_stay_grey() -> None:
+@pytest.mark.parametrize("format", ["webp", "jpeg", "avif"])
+def test_grey_images_stay_grey(format) -> None:
     digits = load_data("digits").train
-    chosen, _ = images_in_bytes(digits, 5000)
+    chosen, _ = images_in_bytes(digits, 5000, format=format)
     assert chosen.image_shape == (1, 8, 8)
 
 
@@ -88,3 +144,7 @@ def test_mistakes(photos: RealData) -> None:
         images_in_bytes(photos, 100)
     with pytest.raises(UserError, match="expected 1 to 100"):
         images_in_bytes(photos, 10**5, quality=0)
+    with pytest.raises(UserError, match="codec side 33: expected 1 to 32"):
+        images_in_bytes(photos, 10**5, side=33)
+    with pytest.raises(UserError, match="codec gif: expected webp, jpeg, avif"):
+        images_in_bytes(photos, 10**5, format="gif")  # type: ignore[arg-type]

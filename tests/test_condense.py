@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import hmn.condense as loop
+from hmn.augment import AugmentParams
 from hmn.checkpoint import load_checkpoint, save_checkpoint
 from hmn.condense import CondenseRecord, CondenseState, condense, lr_factor
 from hmn.containers import Hmn
@@ -16,10 +17,12 @@ from hmn.data.real import RealData
 from hmn.data.source import Batch, Normalisation
 from hmn.objectives import Match
 from hmn.plan import plan
-from hmn.settings import CondenseConfig, NetworkConfig, StartConfig
+from hmn.settings import AugmentConfig, CondenseConfig, NetworkConfig, ObjectiveName, StartConfig
 from hmn.start import choose_targets, reconstruction_step
+from tests.test_augment import active
 
 NAMES = ("square", "stripe", "dot")
+NOISE = StartConfig(kind="noise")
 CONFIG = CondenseConfig(
     objective="features", epochs=2, inner_steps=2, real_per_class=6, generated_per_class=4, lr=0.02,
     start=StartConfig(kind="real", steps=20),
@@ -180,3 +183,36 @@ def test_lr_factors() -> None:
     assert factors == [1.0] * 18 + [0.1] * 6 + [0.01] * 6
     cosine = replace(step, schedule="cosine")
     assert [lr_factor(cosine, s) for s in (0, 15, 30)] == pytest.approx([1.0, 0.5, 0.0])
+
+
+@pytest.mark.parametrize("objective", ["gradient", "features", "distribution"])
+def test_one_operation_at_once_is_the_same_for_both_sides(
+    objective: ObjectiveName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DSA: a class's real and generated images have one and the same operation."""
+    augment = AugmentConfig(strategy="color_crop_cutout_flip_scale_rotate", at_once="one")
+    network = replace(CONFIG.network, update_batches=0, warm_up_batches=0)
+    config = replace(
+        CONFIG, objective=objective, distance="cosine", augment=augment, network=network, start=NOISE
+    )  # fmt: skip
+    seen: list[AugmentParams] = []
+
+    def noted(images: torch.Tensor, params: AugmentParams) -> torch.Tensor:
+        seen.append(params)
+        return loop_apply(images, params)
+
+    loop_apply = loop.apply
+    monkeypatch.setattr(loop, "apply", noted)
+    real = toy()
+    finish(new(config, real), real, config)
+    assert len(seen) == 2 * config.num_sweeps
+    kinds: set[str] = set()
+    for real_side, generated in zip(seen[::2], seen[1::2], strict=True):
+        rows, others = active(real_side), active(generated)
+        assert len(rows) == 3 * config.real_per_class and len(others) == 3 * 4
+        for label in range(3):
+            # Class by class, as many rows a class on either side.
+            mine, theirs = rows[6 * label : 6 * label + 6], others[4 * label : 4 * label + 4]
+            assert all(row == mine[0] and len(row) <= 1 for row in [*mine, *theirs])
+            kinds |= mine[0]
+    assert len(kinds) > 2

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hmn.convnet_cpu import prepared
 from hmn.data.source import Batch
 from hmn.nets import Net, build_net
 from hmn.objectives import distribution_match
@@ -117,6 +118,21 @@ def test_distribution_match_is_the_plain_loop() -> None:
     assert float(grad.norm()) > 0
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
     assert not net.classifier._forward_pre_hooks
+
+
+def test_distribution_match_is_the_same_by_torchs_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HMN_COMPILE", raising=False)
+    generator = torch.Generator().manual_seed(3)
+    net = build_net("convnet3", num_classes=4, image_shape=(3, 32, 32), width=32, generator=generator)
+    real = Batch(torch.randn(24, 3, 32, 32, generator=generator), torch.arange(4).repeat_interleave(6))
+    generated = Batch(torch.randn(8, 3, 32, 32, generator=generator), torch.arange(4).repeat_interleave(2))
+    if prepared(net, generated.images) is None:
+        pytest.skip("no C compiler: both are torch's passes")
+    found = distribution_match(net, real, generated)
+    monkeypatch.setattr("hmn.objectives.distribution.prepared", lambda *_: None)
+    plain = distribution_match(net, real, generated)
+    assert float(found.loss) == pytest.approx(float(plain.loss), rel=1e-5)
+    assert float((found.image_grad - plain.image_grad).norm() / plain.image_grad.norm()) < 1e-4
 
 
 def test_classes_together_or_in_groups_are_the_same() -> None:

@@ -286,7 +286,7 @@ def test_paper_protocol_is_the_table() -> None:
     for dataset in ("tiny-imagenet", "imagenet-10"):
         assert (protocol("paper", dataset, 10).lr, protocol("paper", dataset, 10).epochs) == (0.02, 300)
     assert protocol("short", "cifar10", 1).steps == 2000 and protocol("quick", "digits", 3).steps == 600
-    assert set(PROTOCOLS) == {"paper", "short", "quick"}
+    assert set(PROTOCOLS) == {"paper", "short", "quick", "dc", "dsa", "idc", "linba"}
 
 
 @pytest.mark.parametrize(("name", "ipc", "message"), [("fast", 1, "expected one of paper"), ("quick", 0, "ipc=0")])

@@ -45,6 +45,7 @@ __all__ = [
     "ArtifactInfo",
     "CondensedImages",
     "Rounded",
+    "as_stored",
     "info",
     "load",
     "load_container",
@@ -95,8 +96,7 @@ def save(
     state = {name: value.detach() for name, value in final.state_dict().items()}
     assert {name: tuple(value.shape) for name, value in state.items()} == expected_shapes(final.shape)
     _check_finite(state, "condensing diverged: choose a smaller learning rate")
-    stored = encode(state, dtype, scales=None if rounded is None else rounded.scales)
-    _check_finite(stored, f"too large for {dtype}: store as float32")
+    stored = _encoded(state, dtype, None if rounded is None else rounded.scales)
     pixels, error = _what_is_kept(final, stored, dtype)
     error = error if rounded is None else rounded.error
     metadata = describe(shape=final.shape, class_names=final.class_names, normalisation=final.normalisation,
@@ -111,6 +111,24 @@ def save(
     write_atomically(out / "preview.png", preview)
     write_atomically(out / "README.md", card(ledger, final.normalisation, recipe, facts).encode())
     write_atomically(out / LEDGER_FILE, (json.dumps(ledger, indent=2, sort_keys=True) + "\n").encode())
+
+
+def as_stored(container: AnyContainer, dtype: str) -> tuple[AnyContainer, int]:
+    """The container that a file of `dtype` gives back, finalised and on the CPU, and the bytes of the values in it.
+
+    Raises:
+        UserError: values that are not finite or too large for the dtype.
+    """
+    final = copy.deepcopy(container.finalised()).cpu()
+    stored = _encoded({name: value.detach() for name, value in final.state_dict().items()}, dtype, None)
+    final.load_state_dict(decode(stored))
+    return final, sum(value.nbytes for value in stored.values())
+
+
+def _encoded(state: Mapping[str, Tensor], dtype: str, scales: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    stored = encode(state, dtype, scales=scales)
+    _check_finite(stored, f"too large for {dtype}: store as float32")
+    return stored
 
 
 def _check_finite(tensors: Mapping[str, Tensor], remedy: str) -> None:

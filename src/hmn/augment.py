@@ -1,10 +1,10 @@
-"""Differentiable augmentation with IDC's semantics.
+"""Differentiable augmentation: several operations on an image (IDC), or a single one (DSA).
 
 `draw` makes every random number, `apply` makes none: the same parameters on the same image give the same
 bits, whatever else is in the batch. Siamese augmentation is one row of parameters expanded to the real and
 to the generated images of a class.
 
-Source: DSA (arXiv:2102.08259), in the form that IDC (arXiv:2205.14959) gives it.
+Source: DSA (arXiv:2102.08259, utils.py of its code, aug_mode "S"), and the form that IDC (arXiv:2205.14959) gives it.
 """
 
 from __future__ import annotations
@@ -90,17 +90,24 @@ def draw(
 ) -> AugmentParams:
     """Random parameters for n images of shape (channels, height, width); `generator` is a CPU generator.
 
-    One of the listed {crop, scale, rotate} is chosen per row. IDC chooses once per call: a siamese row is a
-    call of its own (one class), so a choice per row is IDC's there; for per-sample training set `one_choice`,
-    and the whole batch has one choice, the parameters still differing from image to image.
+    One of the listed {crop, scale, rotate} is chosen per row, or with `config.at_once` "one" a single operation of
+    all that are listed, colour being brightness, saturation and contrast together. IDC and DSA choose once per call:
+    a siamese row is a call of its own (one class), so a choice per row is theirs there; for per-sample training set
+    `one_choice`, and the whole batch has one choice, the parameters still differing from image to image.
 
     Raises:
         UserError: the strategy names an unknown operation.
     """
     listed = operations(config.strategy)
     sides = image_shape[1:]
-    choices = torch.tensor([_CHOICES[name] for name in _CHOICES if name in listed] or [STAY])
-    choice = choices[torch.randint(len(choices), (1 if one_choice else n,), generator=generator)].expand(n)
+    rows = 1 if one_choice else n
+    if config.at_once == "one" and listed:
+        turn = _turns(listed, rows, generator).expand(n)
+        choice = torch.tensor([_CHOICES.get(name, STAY) for name in _OPERATIONS])[turn]
+    else:
+        turn = None
+        choices = torch.tensor([_CHOICES[name] for name in _CHOICES if name in listed] or [STAY])
+        choice = choices[torch.randint(len(choices), (rows,), generator=generator)].expand(n)
     uniform = partial(torch.rand, dtype=torch.float64, generator=generator)
     flip = color = shift = warp = hole = None
     if "flip" in listed:
@@ -120,7 +127,33 @@ def draw(
     if "cutout" in listed:
         (top, bottom), (left, right) = (_holes(side, config.cutout_share, n, generator) for side in sides)
         hole = torch.stack([top, left, bottom, right], dim=1)
-    return AugmentParams(choice=choice, flip=flip, color=color, shift=shift, warp=warp, hole=hole)
+    params = AugmentParams(choice=choice, flip=flip, color=color, shift=shift, warp=warp, hole=hole)
+    return params if turn is None else _alone(params, turn)
+
+
+def _turns(listed: frozenset[str], n: int, generator: torch.Generator) -> Tensor:
+    """int64 [n], a place in _OPERATIONS: a listed operation each, all of them as likely."""
+    places = torch.tensor([place for place, name in enumerate(_OPERATIONS) if name in listed])
+    return places[torch.randint(len(places), (n,), generator=generator)]
+
+
+def _alone(params: AugmentParams, turn: Tensor) -> AugmentParams:
+    """The same draws, but nothing where another operation has its turn (crop's siblings are in `choice` already)."""
+
+    def kept(name: str, values: Tensor | None, nothing: Tensor) -> Tensor | None:
+        its = turn == _OPERATIONS.index(name)
+        if values is None or not its.any():
+            return None
+        return torch.where(its if values.dim() == 1 else its[:, None], values, nothing.to(values.dtype))
+
+    zero = torch.zeros(())
+    return replace(
+        params,
+        flip=kept("flip", params.flip, zero),
+        color=kept("color", params.color, torch.tensor([0.0, 1.0, 1.0])),
+        shift=kept("crop", params.shift, zero),
+        hole=kept("cutout", params.hole, zero),
+    )
 
 
 def apply(images: Tensor, params: AugmentParams) -> Tensor:

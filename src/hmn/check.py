@@ -24,10 +24,26 @@ COUNTS_FROM_1 = (
     "condense.network.update_batch_size",
     "evaluate.width",
     "evaluate.seeds",
+    *(f"trajectory.{name}" for name in ("student_steps", "student_batch", "expert_epochs", "max_start_epoch")),
+    *(f"trajectory.{name}" for name in ("experts", "expert_batch")),
+    *(f"unrolled.{name}" for name in ("student_steps", "student_per_class")),
 )
 """Whole numbers that must be at least 1; the others may be 0."""
-ABOVE_0 = ("condense.lr", "condense.start.lr")
-BELOW_1 = ("condense.beta1", "condense.beta2", "condense.momentum", "condense.network.momentum")
+ABOVE_0 = (
+    "condense.lr",
+    "condense.start.lr",
+    "trajectory.student_lr",
+    "trajectory.expert_lr",
+    "unrolled.student_lr",
+    "unrolled.max_norm",
+)
+BELOW_1 = (
+    "condense.beta1",
+    "condense.beta2",
+    "condense.momentum",
+    "condense.network.momentum",
+    "unrolled.student_momentum",
+)
 SHARES = ("condense.network.cutmix_probability", "condense.augment.crop_share", "condense.augment.cutout_share")
 """Numbers from 0 to 1, both included."""
 FROM_1 = ("condense.augment.scale",)

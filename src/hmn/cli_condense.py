@@ -69,7 +69,9 @@ def condense(
     ipc
         Images per class whose floats are the budget.
     recipe
-        Named settings: paper, cpu (the default) or quick; each states its cost with --dry-run.
+        Named settings: cpu (the default), quick; a method as published: dc, dsa, dm, idc-i, idc, mtt, haba, linba,
+        hmn or ddif; or its version of about 20 minutes on one thread: dsa-cpu, dm-cpu, idc-i-cpu, idc-cpu, haba-cpu,
+        linba-cpu, hmn-cpu or ddif-cpu. Each states its cost with --dry-run; docs/methods.md has every number.
     config
         TOML file of settings, such as a recipe.toml that a run wrote.
     seed
@@ -99,10 +101,7 @@ def condense(
     """
     from hmn.check import check_recipe
 
-    if force and resume:
-        raise UserError("--force begins anew and --resume goes on: give one of them.")
-    if dry_run and launched().size > 1:
-        raise UserError("--dry-run times one process: give the same command to hmn, without torchrun.")
+    _check_modes(force=force, resume=resume, dry_run=dry_run, checkpoint_seconds=checkpoint_seconds)
     from_file = given_file(config) if config is not None else {}
     if recipe is not None and "cost" in from_file:
         raise UserError(f"--recipe {recipe} and --config {config}, which is a whole recipe: give one of them.")
@@ -113,8 +112,6 @@ def condense(
     ipc = checked_ipc(
         data, next((value for value in (ipc, own.pop("ipc", None)) if value is not None), from_file.get("ipc"))
     )
-    if checkpoint_seconds is not None and not checkpoint_seconds >= 0:
-        raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
     if images is not None and over_budget is not None:
         raise UserError("--over-budget adds to as many images as fit, --images replaces them: give one of them.")
     if prune is not None and over_budget is None:
@@ -150,3 +147,12 @@ def condense(
             job, beta, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds, as_json=json
         )
     return run(job, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds, as_json=json)
+
+
+def _check_modes(*, force: bool, resume: bool, dry_run: bool, checkpoint_seconds: float | None) -> None:
+    if force and resume:
+        raise UserError("--force begins anew and --resume goes on: give one of them.")
+    if dry_run and launched().size > 1:
+        raise UserError("--dry-run times one process: give the same command to hmn, without torchrun.")
+    if checkpoint_seconds is not None and not checkpoint_seconds >= 0:
+        raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")

@@ -14,19 +14,21 @@ from hmn.cli_console import ProgressView, command_line, duration, note, print_fa
 from hmn.cli_container import Chosen
 from hmn.cli_data import DEFAULT_RECIPE, SHAPING_FLAGS, DataFlags
 from hmn.cli_ledger import images_per_class, memory_size, print_ledger, shape_facts
+from hmn.cli_objective import check_used
 from hmn.cli_record import WHAT_FROM
 from hmn.cli_settings import changed, content, settings_of
 from hmn.cli_sources import read_run
 from hmn.distributed import is_first
 from hmn.over_budget import OverBudget
-from hmn.settings import Recipe
+from hmn.settings import OWN_LOOPS, Recipe, SizesConfig
 
 if TYPE_CHECKING:
     from hmn.data.real import Splits
     from hmn.price import Estimate
     from hmn.run import Progress
 
-PHASES = {"start": "fitting", "condense": "matching"}
+PHASES = {"experts": "experts' epochs", "start": "fitting", "condense": "matching"}
+SIZES = [setting.path for setting in settings_of(SizesConfig, "sizes.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,23 +54,39 @@ def told_about_skipped(splits: Splits) -> None:
 
 
 def resolve(name: str | None, from_file: Mapping[str, Any], own: Mapping[str, Any], splits: Splits, ipc: int) -> Recipe:
-    """The recipe with the file's settings, then one's own, put over it."""
-    from hmn.recipe import RECIPES
+    """The recipe with the file's settings, then one's own, put over it.
+
+    Raises:
+        UserError: no such recipe, or a setting of one's own that its objective does not read.
+    """
+    found = _resolved(name, from_file, own, splits, ipc)
+    check_used(found, own)
+    return found
+
+
+def _resolved(
+    name: str | None, from_file: Mapping[str, Any], own: Mapping[str, Any], splits: Splits, ipc: int
+) -> Recipe:
+    from hmn.recipe import ALIASES, RECIPES
     from hmn.recipe import recipe as named_recipe
 
     def named(name: str) -> Recipe:
         train = splits.train
-        return named_recipe(name, dataset=splits.name, ipc=ipc, image_shape=train.image_shape)
+        return named_recipe(
+            name, dataset=splits.name, ipc=ipc, image_shape=train.image_shape, num_classes=train.num_classes,
+            std=train.normalisation.std,
+        )  # fmt: skip
 
     if "cost" not in from_file:
         base = named(name or from_file.get("name", DEFAULT_RECIPE))
-        return changed(
-            base, {**{path: value for path, value in from_file.items() if path not in ("name", "ipc")}, **own}
-        )
+        given = {**{path: value for path, value in from_file.items() if path not in ("name", "ipc")}, **own}
+        if given.get("container", base.container) != base.container:
+            given = {**dict.fromkeys(SIZES), **given}  # the recipe's sizes are of its own container
+        return changed(base, given)
     whole = whole_recipe({**from_file, "ipc": ipc})
     title = whole.name
     # Settings may have been edited in the file: it keeps a recipe's name only where it holds that recipe's settings.
-    edited = title in RECIPES and content(named(title)) != content(whole)
+    edited = title in (*RECIPES, *ALIASES) and content(named(title)) != content(whole)
     return changed(replace(whole, name=f"{title}-changed" if edited else title), own)
 
 
@@ -111,13 +129,20 @@ def print_plan(job: Job, *, as_json: bool) -> None:
 
 def price_facts(priced: Estimate, recipe: Recipe) -> dict[str, str]:
     """What a run takes, in words."""
+    matching = f"{recipe.condense.num_sweeps:,} sweeps of {priced.seconds_per_sweep:.3g} s "
+    matching += f"({priced.update_seconds:.2g} s of it the network's own training)"
+    unit = "a sweep"
+    if recipe.condense.objective in OWN_LOOPS:
+        matching = f"{recipe.condense.num_sweeps:,} iterations of {priced.seconds_per_sweep:.3g} s"
+        unit = "an iteration"
+    experts = {"experts": duration(priced.expert_seconds)} if recipe.condense.objective == "trajectory" else {}
     return {
         "fitting": duration(priced.start_seconds),
-        "matching": f"{recipe.condense.num_sweeps:,} sweeps of {priced.seconds_per_sweep:.3g} s "
-        f"({priced.update_seconds:.2g} s of it the network's own training)",
+        **experts,
+        "matching": matching,
         "time in all": f"about {duration(priced.total_seconds)}",
         "peak memory": memory_size(priced.peak_memory_bytes),
-        "operations": f"{priced.operations_per_sweep:.3g} a sweep, {priced.total_operations:.3g} in all "
+        "operations": f"{priced.operations_per_sweep:.3g} {unit}, {priced.total_operations:.3g} in all "
         "(convolutions and matrix products, a multiply-add counted as two)",
     }
 
@@ -190,12 +215,14 @@ def summarise(job: Job, *, as_json: bool) -> None:
     """Where the result is and what it holds."""
     from hmn.artifact_load import info
 
-    written, seconds = job.out, float(read_run(job.out).get("condense_seconds", 0.0))
+    written, record = job.out, read_run(job.out)
+    seconds = float(record.get("condense_seconds", 0.0))
     stored = info(written)
     if as_json:
         print_json({
             "out": str(written), "data": job.splits.name, "recipe": job.recipe.name, "dtype": stored.dtype,
-            "condense_seconds": seconds, "preview": str(written / "preview.png"),
+            "condense_seconds": seconds, "processor_seconds": record.get("processor_seconds"),
+            "preview": str(written / "preview.png"),
             "bytes_stored": stored.value_bytes,
             "quantisation_error": stored.quantisation_error,
             "over_budget": None if job.over_budget is None else asdict(job.over_budget), **shape_facts(stored.shape),

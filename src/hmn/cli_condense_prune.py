@@ -11,7 +11,7 @@ from hmn.cli_data import DataFlags
 from hmn.cli_profile import EPOCHS, Wanted, take, write
 from hmn.cli_prune_trials import TRIALS
 from hmn.cli_prune_work import Beta, Order, carry_out, tell
-from hmn.cli_sources import candidates
+from hmn.cli_sources import target_of
 from hmn.cli_sweep_run import Where
 from hmn.cli_sweep_task import is_begun
 from hmn.errors import UserError
@@ -76,9 +76,7 @@ def profile_once(run: Path) -> None:
         return
     except UserError:  # absent, or of an earlier container
         note(f"{run}: taking the AUM of every image.")
-    source = candidates(
-        str(run), data=None, subset=None, against=(), codec="webp", codec_quality=None, flags=DataFlags()
-    )[0]
+    source, _ = target_of(str(run), data=None, subset=None, flags=DataFlags())
     wanted = Wanted(
         target=str(run), epochs=EPOCHS, seeds=1, margin="softmax", cutmix=0.0, net=source.settings.net,
         width=source.settings.width,

@@ -10,10 +10,11 @@ from typing import Any, Literal
 from rich.markup import escape
 from rich.table import Table
 
+from hmn.cli_against import check_against, chosen_against, comparisons
 from hmn.cli_console import duration, note, print_json, print_table, results
 from hmn.cli_data import DataFlags, Switch
 from hmn.cli_measure import choose_training, report_of, row_of, train_all
-from hmn.cli_sources import AGAINST, candidates
+from hmn.cli_sources import target_of
 from hmn.errors import UserError
 from hmn.runtime import keep_freed_memory, write_atomically
 
@@ -25,7 +26,7 @@ def evaluate(
     data: str | None = None,
     net: str | None = None,
     width: int | None = None,
-    protocol: Literal["paper", "short", "quick"] | None = None,
+    protocol: Literal["paper", "short", "quick", "dc", "dsa", "idc", "linba"] | None = None,
     seeds: int | None = None,
     steps: int | None = None,
     schedule: Literal["cosine", "multistep"] | None = None,
@@ -33,8 +34,11 @@ def evaluate(
     curve_images: int = 2000,
     subset: int | None = None,
     against: str | None = None,
-    codec: Literal["webp", "jpeg"] = "webp",
-    codec_quality: int | None = None,
+    codec: str | None = None,
+    codec_quality: str | None = None,
+    codec_side: str | None = None,
+    codec_images: Literal["random", "herding", "k-center"] | None = None,
+    stored: str | None = None,
     json: Switch = False,
     out: Path | None = None,
     on: Literal["test", "validation"] = "test",
@@ -56,7 +60,8 @@ def evaluate(
     width
         Channels of its first layer.
     protocol
-        Training protocol: paper (the paper's epochs), short (2,000 steps) or quick (600 steps).
+        Training protocol: paper (the paper's epochs), short (2,000 steps), quick (600 steps), or how other methods'
+        results were taken: dc, dsa, idc, linba.
     seeds
         Networks to train, each from another seed.
     steps
@@ -71,12 +76,23 @@ def evaluate(
     subset
         Of real data: train on this many random images per class.
     against
-        Also train on: random (as many random real images as the container's budget of floats holds), whole
-        (all training images), codec (random real images as WebP or JPEG in as many bytes). Joined by commas.
+        Also train on: random, herding, k-center (as many real images as the container's budget of floats holds, chosen
+        so), whole (all training images), codec (real images, compressed, in as many bytes). Joined by commas.
     codec
-        Format of the codec comparison.
+        Formats of the codec comparison: webp, jpeg, avif, joined by commas (default: webp). Headers that all files
+        share are not counted.
     codec_quality
-        Its quality, 1 to 100 (default: 20, or more where bytes are left).
+        Its quality, 1 to 100 (default: 20, or more where bytes are left). Of several, joined by commas, the one that
+        trains best on a validation tenth of the training images; auto: of a grid of qualities, and of sides as well
+        where --codec-side is not given.
+    codec_side
+        Shrink the images to this shorter side before they are compressed, in pixels (default: as they are). Several, or
+        auto, as for the quality.
+    codec_images
+        Which real images are compressed (default: random).
+    stored
+        Also train on what comes back when the container is stored as float32, float16, int8, joined by commas. With
+        --against codec, each is also compared with a codec at its own bytes.
     json
         Print JSON.
     out
@@ -85,10 +101,9 @@ def evaluate(
         Test on the test split, or on a tenth of the training images, kept from training on real ones; a container
         condensed from the whole training split has seen that tenth.
     """
-    wanted = [name for name in (against or "").split(",") if name]
-    for name in wanted:
-        if name not in AGAINST:
-            raise UserError(f"--against {name}: expected {', '.join(AGAINST)}, joined by commas.")
+    wanted = chosen_against(
+        against, codec=codec, quality=codec_quality, side=codec_side, images=codec_images, stored=stored
+    )
     for flag, value, least in (
         ("--seeds", seeds, 1), ("--steps", steps, 1), ("--subset", subset, 1), ("--width", width, 1),
         ("--curve", curve, 0), ("--curve-images", curve_images, 1),
@@ -97,14 +112,13 @@ def evaluate(
             raise UserError(f"{flag} {value}: expected at least {least}.")
     check_output(out)
     keep_freed_memory()
-    sources = candidates(
-        target, data=data, subset=subset, against=wanted, codec=codec, codec_quality=codec_quality,
-        flags=data_flags or DataFlags(), on=on,
-    )  # fmt: skip
+    first, splits = target_of(target, data=data, subset=subset, flags=data_flags or DataFlags(), on=on)
+    check_against(target, first, splits, wanted)
     given = {"net": net, "width": width, "protocol": protocol, "seeds": seeds}
-    training = choose_training(sources[0], given, steps, schedule=schedule, curve=curve, curve_images=curve_images)
+    training = choose_training(first, given, steps, schedule=schedule, curve=curve, curve_images=curve_images)
+    sources = [first, *comparisons(target, first, splits, wanted, training, on)]
     rows = [row_of(*pair) for pair in zip(sources, train_all(sources, training), strict=True)]
-    report = report_of(sources[0], rows, training, on)
+    report = report_of(first, rows, training, on)
     # First the screen: a disk that is full must not cost the result.
     if json:
         print_json(report)
@@ -161,3 +175,22 @@ def print_report(report: dict[str, Any]) -> None:
     for row in (report, *report["against"]):
         if row["detail"]:
             results().print(f"{row['method']}: {row['detail']}", markup=False, soft_wrap=True)
+    for row in report["against"]:
+        if (choice := row.get("codec", {}).get("chosen")) is not None:
+            print_choice(row["method"], choice)
+
+
+def print_choice(name: str, choice: dict[str, Any]) -> None:
+    """What the quality and the size of a codec were chosen from, as a table on stdout."""
+    width = "" if choice["width"] is None else f", width {choice['width']}"
+    title = f"{name}: chosen by the accuracy of {choice['net']}{width}, {choice['train_steps']:,} steps, on "
+    title += f"{choice['validation_images']:,} validation images that are part of the training images"
+    table = Table(header_style="cyan")
+    for column in ("quality", "side", "images", "bytes", "accuracy %", "trainings", ""):
+        table.add_column(column, justify="right")
+    for row in choice["rows"]:
+        table.add_row(
+            str(row["quality"]), str(row["side"]), f"{row['images']:,}", f"{row['bytes']:,}", f"{row['mean']:.1f}",
+            str(len(row["accuracies"])), "chosen" if row["chosen"] else "",
+        )  # fmt: skip
+    print_table(title, table)

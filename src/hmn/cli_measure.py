@@ -143,6 +143,7 @@ def row_of(candidate: Candidate, result: Evaluation) -> dict[str, Any]:
         "train_steps": result.train_steps,
         "train_seconds": round(result.seconds, 2),
         "accuracy_percent": _spread(result.values),
+        **candidate.record,
         **_curve(result),
     }
 
@@ -186,6 +187,7 @@ def report_of(target: Candidate, rows: list[dict[str, Any]], training: Training,
         "bytes": first["bytes"],
         "images": first["images"],
         "condense_seconds": target.condense_seconds,
+        "processor_seconds": target.processor_seconds,
         "condensed": target.condensed,
         "net": training.net,
         "width": width_of(training.net, training.width),
@@ -197,6 +199,7 @@ def report_of(target: Candidate, rows: list[dict[str, Any]], training: Training,
         "train_seconds": first["train_seconds"],
         "accuracy_percent": first["accuracy_percent"],
         "detail": first["detail"],
+        **target.record,
         **(
             {"curve": first["curve"], "curve_images": min(training.curve_images, len(target.test))}
             if "curve" in first

@@ -25,7 +25,7 @@ from hmn.cli_settings import CondenseFlags, MethodFlags, SizesFlags, given_envir
 from hmn.errors import UserError
 from hmn.operations import DEFAULT_TFLOPS, Reckoned, reckon
 from hmn.plan import HmnShape
-from hmn.settings import Recipe
+from hmn.settings import OWN_LOOPS, Recipe
 
 if TYPE_CHECKING:
     from hmn.data.real import RealData, Splits
@@ -95,6 +95,8 @@ def plan(
         **named(method),
     }  # fmt: skip
     settings = resolve(recipe, {}, {**given_environment(), **given, "ipc": ipc}, splits, ipc)
+    if gpus is not None and gpus > 1 and settings.condense.objective in OWN_LOOPS:
+        raise UserError(f"--gpus {gpus}: --objective {settings.condense.objective} runs in one process: give --gpus 1.")
     chosen = choose_shape(
         splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
         real_per_class=smallest, images=images, container=settings.container, sizes=settings.sizes,
@@ -121,7 +123,8 @@ def plan(
         "data": data_facts(train, smallest) + (", planned for without reading them" if absent else ""),
         "sizes": chosen.reason,
         "why": why(chosen),
-        "recipe": f"{settings.name}: {settings.condense.objective}, {settings.condense.num_sweeps:,} sweeps",
+        "recipe": f"{settings.name}: {settings.condense.objective}, {settings.condense.num_sweeps:,} "
+        f"{'iterations' if settings.condense.objective in OWN_LOOPS else 'sweeps'}",
     }
     if not absent:
         facts["next"] = next_command(data, ipc, images, recipe, flags, given)

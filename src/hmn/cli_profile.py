@@ -13,7 +13,7 @@ from rich.table import Table
 from hmn.cli_console import ProgressView, command_line, duration, print_json, print_table, results
 from hmn.cli_data import DataFlags, Switch, is_artifact
 from hmn.cli_evaluate import check_output
-from hmn.cli_sources import Candidate, candidates
+from hmn.cli_sources import Candidate, target_of
 from hmn.errors import UserError
 from hmn.runtime import keep_freed_memory, write_atomically
 
@@ -88,9 +88,7 @@ def profile(
         raise UserError(f"--cutmix {cutmix}: expected a probability from 0 to 1.")
     places = places_of(target, out, page=suspects is not None, force=force)
     keep_freed_memory()
-    source = candidates(
-        target, data=data, subset=subset, against=(), codec="webp", codec_quality=None, flags=data_flags or DataFlags()
-    )[0]
+    source, _ = target_of(target, data=data, subset=subset, flags=data_flags or DataFlags())
     wanted = Wanted(
         target=target, epochs=epochs, seeds=seeds, margin=margin, cutmix=cutmix, net=net or source.settings.net,
         width=width if net or width else source.settings.width,

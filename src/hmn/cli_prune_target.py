@@ -14,7 +14,7 @@ from hmn.cli_prune_task import PrunedTraining
 from hmn.cli_prune_trials import Trials
 from hmn.cli_record import held_out
 from hmn.cli_settings import given_file
-from hmn.cli_sources import candidates, read_run, with_recorded
+from hmn.cli_sources import read_run, target_of, with_recorded
 from hmn.cli_sweep import absolute, absolute_flags
 from hmn.cli_sweep_run import Where
 from hmn.errors import UserError
@@ -133,9 +133,7 @@ def measured(
     """
     from hmn.cli_measure import choose_training
 
-    candidate = candidates(
-        str(target.run), data=data, subset=None, against=(), codec="webp", codec_quality=None, flags=flags
-    )[0]
+    candidate, _ = target_of(str(target.run), data=data, subset=None, flags=flags)
     training = choose_training(candidate, given, steps)
     record = read_run(target.run)
     recorded = with_recorded(flags, record.get("data_flags"), same_place=data is None)

@@ -19,10 +19,19 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from cyclopts import Group, Parameter
 
 from hmn.errors import UserError
-from hmn.settings import CondenseConfig, ContainerName, EvaluateConfig, Recipe, SizesConfig
+from hmn.settings import (
+    OWN_LOOPS,
+    CondenseConfig,
+    ContainerName,
+    EvaluateConfig,
+    ObjectiveName,
+    Recipe,
+    SizesConfig,
+    TrajectoryConfig,
+    UnrolledConfig,
+)
 
 ENVIRONMENT_PREFIX = "HMN_"
-Objective = Literal["gradient", "features", "distribution"]
 
 
 class Setting(NamedTuple):
@@ -76,6 +85,8 @@ def flags_of(cls: type, group: Group) -> type:
 
 CONDENSE_GROUP = Group("Condensation settings (default: as the recipe says)", sort_key=20)
 EVALUATE_GROUP = Group("Evaluation settings kept in the recipe", sort_key=30)
+TrajectoryFlags: Any = flags_of(TrajectoryConfig, Group("Settings of --objective trajectory alone", sort_key=22))
+UnrolledFlags: Any = flags_of(UnrolledConfig, Group("Settings of --objective unrolled alone", sort_key=23))
 
 
 @Parameter(name="*", group=Group("Method (default: as the recipe says)", sort_key=14))
@@ -85,8 +96,10 @@ class MethodFlags:
 
     container: ContainerName | None = None
     """What the images are stored as: hmn, pixels, mosaic, factorized, linear or inr."""
-    objective: Objective | None = None
-    """What is matched: gradient, features or distribution; the same as --condense.objective."""
+    objective: ObjectiveName | None = None
+    """What is matched: gradient, features, distribution, trajectory or unrolled; the same as --condense.objective."""
+    trajectory: TrajectoryFlags | None = None
+    unrolled: UnrolledFlags | None = None
 
 
 SIZES_GROUP = Group("Sizes of the container (default: published or planned)", sort_key=15)
@@ -110,9 +123,13 @@ def given_flags(flags: Any, prefix: str) -> dict[str, Any]:
 
 
 def named(method: MethodFlags | None, **values: Any) -> dict[str, Any]:
-    """Settings that have a short flag, by path; those that were not given are left out."""
-    short = {} if method is None else {"container": method.container, "condense.objective": method.objective}
-    return {path: value for path, value in {**values, **short}.items() if value is not None}
+    """Settings that have a short flag or belong to one objective, by path; those that were not given are left out."""
+    found = dict(values)
+    if method is not None:
+        found |= {"container": method.container, "condense.objective": method.objective}
+        for name in OWN_LOOPS:
+            found |= given_flags(getattr(method, name), name)
+    return {path: value for path, value in found.items() if value is not None}
 
 
 def given_environment(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
@@ -240,7 +257,8 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 def content(recipe: Recipe) -> tuple[Any, ...]:
     """What a recipe's name stands for: how it condenses, and into what."""
-    return recipe.container, recipe.sizes, recipe.condense
+    own = [getattr(recipe, name) for name in OWN_LOOPS if name == recipe.condense.objective]
+    return recipe.container, recipe.sizes, recipe.condense, *own
 
 
 def _set(config: Any, path: list[str], value: Any) -> Any:

@@ -1,11 +1,11 @@
-"""What `hmn evaluate` trains on: the target, and the real images that it is compared with."""
+"""What `hmn evaluate` trains on: a condensed folder, a data set, or other images."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from hmn.data.source import Source
     from hmn.settings import EvaluateConfig
 
-AGAINST = ("random", "whole", "codec")
 SUBSET_SEED = 0
 """Seed of every choice of random real images: the same images for every network."""
 VALIDATION_SHARE, VALIDATION_SEED = 0.1, 0
@@ -52,44 +51,35 @@ class Candidate:
     settings: EvaluateConfig
     recipe: str | None = None
     condense_seconds: float | None = None
+    processor_seconds: float | None = None
     condensed: dict[str, Any] | None = None
     """Checksum of the container, and what its run says of itself: command, commit, versions, hardware."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What its row of the report says besides: how images were chosen or stored."""
 
 
-def candidates(
+def target_of(
     target: str,
     *,
     data: str | None,
     subset: int | None,
-    against: Sequence[str],
-    codec: Literal["webp", "jpeg"],
-    codec_quality: int | None,
     flags: DataFlags,
     on: Literal["test", "validation"] = "test",
-) -> list[Candidate]:
-    """The target, then what it is compared with, in the order of `AGAINST`.
+) -> tuple[Candidate, Splits]:
+    """The target, and the data that it is tested on.
 
-    With on="validation" all are tested on a tenth of the training images, which real images to train on then lack.
+    With on="validation" that is a tenth of the training images, which real images to train on then lack.
     A container that was condensed from the whole training split has seen that tenth.
 
     Raises:
-        UserError: the target or its data cannot be read, or a comparison makes no sense for it.
+        UserError: the target or its data cannot be read.
     """
     if is_artifact(Path(target)):
         if subset is not None:
             raise UserError(f"--subset {subset}: {target} is a condensed folder; --subset is for real data.")
-        first, splits = condensed(Path(target), data, flags, on)
-    else:
-        check_finished(Path(target))
-        first, splits = real(target, data, subset, flags, on)
-    found = [first]
-    if "random" in against:
-        found.append(random_real(splits, first))
-    if "whole" in against:
-        found.append(real_candidate(WHOLE[on], splits.train, splits, detail=""))
-    if "codec" in against:
-        found.append(compressed(splits, first, codec, codec_quality))
-    return found
+        return condensed(Path(target), data, flags, on)
+    check_finished(Path(target))
+    return real(target, data, subset, flags, on)
 
 
 def read_splits(data: str, flags: DataFlags, on: Literal["test", "validation"]) -> Splits:
@@ -136,7 +126,9 @@ def condensed(
         settings=stored_settings(path, splits),
         recipe=run.get("recipe"),
         condense_seconds=run.get("condense_seconds"),
+        processor_seconds=run.get("processor_seconds"),
         condensed={"sha256": stored.checksum} | {key: run[key] for key in RECORDED if key in run},
+        record={"stored": stored.dtype},
     )
     return candidate, splits
 
@@ -146,10 +138,10 @@ def with_recorded(flags: DataFlags, recorded: object, *, same_place: bool) -> Da
     if not isinstance(recorded, dict):
         return flags
     changes: dict[str, Any] = {}
-    for field in SHAPING_FLAGS:
-        given, value = getattr(flags, field), recorded.get(field)
+    for flag in SHAPING_FLAGS:
+        given, value = getattr(flags, flag), recorded.get(flag)
         if (given is None or given is False) and value is not None:  # seed 0 is given
-            changes[field] = Path(value) if field == "data_dir" else value
+            changes[flag] = Path(value) if flag == "data_dir" else value
     if not same_place:
         changes.pop("data_dir", None)
     return replace(flags, **changes)
@@ -237,7 +229,9 @@ def real(
     return real_candidate(name, train, splits, detail=detail), splits
 
 
-def real_candidate(name: str, train: RealData, splits: Splits, *, detail: str) -> Candidate:
+def real_candidate(
+    name: str, train: RealData, splits: Splits, *, detail: str, record: Mapping[str, Any] | None = None
+) -> Candidate:
     """Real images, stored as they are: a float or a byte for every value."""
     values = len(train) * math.prod(train.image_shape)
     return Candidate(
@@ -250,39 +244,5 @@ def real_candidate(name: str, train: RealData, splits: Splits, *, detail: str) -
         num_bytes=values,
         ipc=max(1, len(train) // train.num_classes),
         settings=default_settings(splits),
-    )
-
-
-def random_real(splits: Splits, target: Candidate) -> Candidate:
-    """As many random real images as the target's budget would hold as floats."""
-    import torch
-
-    from hmn.data import balanced_indices
-
-    if target.condensed is None:
-        raise UserError("--against random compares with a container's budget: the target is real data; use --subset.")
-    assert target.ipc is not None
-    index = balanced_indices(splits.train.labels, target.ipc, torch.Generator().manual_seed(SUBSET_SEED))
-    return real_candidate(
-        "random real", splits.train.subset(index), splits,
-        detail=f"{target.ipc} per class at random, seed {SUBSET_SEED}: the budget in floats",
-    )  # fmt: skip
-
-
-def compressed(splits: Splits, target: Candidate, format: Literal["webp", "jpeg"], quality: int | None) -> Candidate:
-    """As many random real images as files of a codec hold in the target's bytes."""
-    from hmn.codec import images_in_bytes
-
-    train, facts = images_in_bytes(splits.train, target.num_bytes, format=format, quality=quality, seed=SUBSET_SEED)
-    return Candidate(
-        name=f"real as {format}",
-        detail=f"{facts.images:,} random real images as {format} at quality {facts.quality}, "
-        "shared headers not counted",
-        source=train,
-        test=splits.test,
-        data=splits.name,
-        num_floats=math.ceil(facts.num_bytes / 4),
-        num_bytes=facts.num_bytes,
-        ipc=target.ipc,
-        settings=target.settings,
+        record=record or {},
     )

@@ -13,7 +13,7 @@ from hmn.cli_data import DataFlags
 from hmn.cli_settings import Setting, convert, flatten, given_table, nearest, read_toml, settings_of
 from hmn.cli_sweep_task import Condensation
 from hmn.errors import UserError
-from hmn.recipe import RECIPES
+from hmn.recipe import ALIASES, RECIPES
 from hmn.settings import Recipe
 from hmn.sweep.grid import folder_name, product, short_names
 from hmn.sweep.outcome import SweepRun
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hmn.data.real import Splits
 
 Dtype = Literal["float32", "float16", "int8"]
-FLAGS = (Setting("recipe", Literal[RECIPES], ""), Setting("images", int, ""), Setting("dtype", Dtype, ""))
+FLAGS = (Setting("recipe", Literal[(*RECIPES, *ALIASES)], ""), Setting("images", int, ""), Setting("dtype", Dtype, ""))
 """What may vary besides the settings of a recipe."""
 VARIED = {setting.path: setting for setting in (*FLAGS, *settings_of(Recipe)) if setting.path not in ("name", "cost")}
 EVALUATE = "evaluate."

@@ -12,7 +12,7 @@ from hmn.cli_console import COMMAND, ProgressView, command_line
 from hmn.cli_container import Chosen
 from hmn.cli_data import CHECKPOINT_FILE, CONTAINER_FILE, RUN_FILE, DataFlags
 from hmn.cli_evaluate import choose_training, report_of, row_of, train_all
-from hmn.cli_sources import candidates, read_splits
+from hmn.cli_sources import read_splits, target_of
 from hmn.runtime import write_atomically
 from hmn.settings import EvaluateConfig, Recipe
 from hmn.sweep.outcome import Stopped
@@ -93,13 +93,10 @@ def is_begun(out: Path) -> bool:
 
 def evaluate(wanted: Condensation, settings: EvaluateConfig, condensed: Path) -> dict[str, Any]:
     """What `hmn evaluate` reports of the condensed folder."""
-    sources = candidates(
-        str(condensed), data=None, subset=None, against=(), codec="webp", codec_quality=None, flags=DataFlags(),
-        on=wanted.on,
-    )  # fmt: skip
-    training = choose_training(sources[0], vars(settings), wanted.steps)
-    rows = [row_of(*pair) for pair in zip(sources, train_all(sources, training), strict=True)]
-    return report_of(sources[0], rows, training, wanted.on)
+    target, _ = target_of(str(condensed), data=None, subset=None, flags=DataFlags(), on=wanted.on)
+    training = choose_training(target, vars(settings), wanted.steps)
+    rows = [row_of(target, train_all([target], training)[0])]
+    return report_of(target, rows, training, wanted.on)
 
 
 MEASURED = ("accuracy_percent", "trained", "train_steps", "images", "floats", "bytes", "test_images")

@@ -12,7 +12,7 @@ from hmn.data.real import RealData
 from hmn.distributed import agreed, gather, is_first, own_range, place
 from hmn.errors import UserError
 from hmn.nets import Net, build_net
-from hmn.settings import CondenseConfig, NetworkConfig
+from hmn.settings import OWN_LOOPS, CondenseConfig, NetworkConfig
 from hmn.start import choose_targets
 
 
@@ -152,12 +152,16 @@ def check_split(config: CondenseConfig, real: RealData) -> None:
     """Refuse what cannot be divided between the processes there are; nothing in one process.
 
     Raises:
-        UserError: more processes than classes, a step after each class, or a network whose BatchNorm would see only
-            a part of the images that it is matched on.
+        UserError: an objective whose loop is not divided, more processes than classes, a step after each class, or a
+            network whose BatchNorm would see only a part of the images that it is matched on.
     """
     size, classes = place().size, real.num_classes
     if size == 1:
         return
+    if config.objective in OWN_LOOPS:
+        raise UserError(
+            f"condense.objective {config.objective}: runs in one process, and these are {size}: run without torchrun."
+        )
     if size > classes:
         raise UserError(
             f"{size} processes for {classes} classes, and a class is never divided: start at most {classes} "

@@ -15,19 +15,22 @@ from typing import NamedTuple
 
 from hmn.check import check_recipe
 from hmn.data.real import Splits
-from hmn.footprint import Memory, measured_memory
+from hmn.footprint import Memory, absent_bytes, measured_memory
 from hmn.memory import peak_bytes
 from hmn.operations import (
+    BACKWARD,
     Counts,
     NetOperations,
     counts_of,
     matching_operations,
     net_operations,
+    render_operations,
     run_operations,
     sweep_operations,
 )
+from hmn.price_loops import loop_cost
 from hmn.rival_shapes import ContainerShape
-from hmn.settings import CondenseConfig, Recipe
+from hmn.settings import OWN_LOOPS, CondenseConfig, Recipe
 from hmn.trial import Seen, Sizes, Trial, choose_sizes, extended, timed_rounds, timed_starts
 
 BUDGET_SECONDS = 8.0
@@ -53,6 +56,8 @@ class Estimate(NamedTuple):
     total_operations: int
     timing_seconds: float
     """What this estimate took."""
+    expert_seconds: float = 0.0
+    """Experts before everything else, with the objective trajectory."""
 
 
 class Price(NamedTuple):
@@ -105,6 +110,8 @@ def price(
     trial = Trial(splits, shape, recipe, clock=clock)
     start_batch = min(config.start.batch, shape.num_images)
     starts = timed_starts(trial, start_batch)
+    if config.objective in OWN_LOOPS:
+        return Price(own_estimate(trial, shape, recipe, net, starts, loaded, budget_seconds, began), None)
     # Batches before a network's first sweep are timed too where there are none after it.
     timed = replace(whole, update_batches=max(whole.update_batches, min(1, network.warm_up_batches)))
     sizes = choose_sizes(trial, timed, net, config.objective, budget_seconds / ROUNDS)
@@ -128,6 +135,43 @@ def price(
         timing_seconds=time.perf_counter() - began,
     )
     return Price(estimate, memory)
+
+
+def own_estimate(
+    trial: Trial,
+    shape: ContainerShape,
+    recipe: Recipe,
+    net: NetOperations,
+    starts: dict[int, Seen],
+    loaded: int | None,
+    budget_seconds: float,
+    began: float,
+) -> Estimate:
+    """The estimate where the objective has a loop of its own: its iterations are in the place of sweeps."""
+    config = recipe.condense
+    cost = loop_cost(trial, shape, recipe, net, budget_seconds)
+    batch = min(config.start.batch, shape.num_images)
+    steps = config.start.steps_for(exact=shape.exact_start)
+    fitting = {size: step.seconds for size, step in starts.items()}
+    peaks = {size: float(step.peak_bytes or 0) for size, step in starts.items()}
+    known = cost.peak_bytes is not None and loaded is not None and all(peaks.values())
+    highest = max(loaded or 0, cost.peak_bytes or 0, round(extended(peaks, batch)) if steps else 0)
+    start_seconds = extended(fitting, batch) * steps
+    experts = cost.expert_seconds if config.num_sweeps else 0.0
+    rendering = steps * (1 + BACKWARD) * render_operations(shape, batch)
+    return Estimate(
+        seconds_per_sweep=cost.seconds_per_iteration,
+        matching_seconds=cost.seconds_per_iteration,
+        update_seconds=0.0,
+        start_seconds=start_seconds,
+        total_seconds=start_seconds + experts + cost.seconds_per_iteration * config.num_sweeps,
+        peak_memory_bytes=absent_bytes(trial.real) + highest if known else None,
+        operations_per_sweep=cost.operations_per_iteration,
+        total_operations=rendering + config.num_sweeps * cost.operations_per_iteration
+        + (cost.expert_operations if config.num_sweeps else 0),
+        timing_seconds=time.perf_counter() - began,
+        expert_seconds=experts,
+    )  # fmt: skip
 
 
 def matching_seconds(

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, NamedTuple
 
 from hmn.artifact import save
 from hmn.check import check_recipe
 from hmn.checkpoint import load_checkpoint, save_checkpoint
-from hmn.condense import CondenseState, condense
+from hmn.condense import CondenseRecord, CondenseState, condense
 from hmn.condense_state import check_alike, check_split
 from hmn.containers import Container, Hmn, Rival, build_container
-from hmn.data.real import Splits
+from hmn.data.real import RealData, Splits
 from hmn.device import choose_device
 from hmn.distributed import ProcessLost, agreed, any_process, is_first, on_first, place
 from hmn.errors import UserError
+from hmn.experts import forget_experts
 from hmn.facts import commit, hardware, versions
+from hmn.own_loops import follow, own_rates, own_records
 from hmn.rival_shapes import ContainerShape
 from hmn.run_folder import (
     CHECKPOINT,
@@ -38,8 +37,10 @@ from hmn.run_folder import (
     examine,
     identity_of,
 )
-from hmn.runtime import keep_freed_memory, leftovers, peak_memory_bytes, write_atomically
-from hmn.settings import Recipe
+from hmn.runtime import keep_freed_memory, leftovers, peak_memory_bytes, stop_signals, write_atomically
+from hmn.settings import OWN_LOOPS, Recipe
+from hmn.spent import Spent
+from hmn.trajectory import TrajectoryState
 
 CHECKPOINT_SECONDS, CHECKPOINT_REST = 30.0, 120
 """Between two checkpoints at least so long, and so many times as long as the last one took: large containers and slow
@@ -124,23 +125,23 @@ def condense_run(
     check_alike(identity)
     standing = on_first(lambda: examine(out, identity, resume=resume, force=force))
     if standing == "done":
+        on_first(lambda: forget_experts(out))
         return out
     state = agreed(lambda: new_state(splits, shape, recipe))
+    followed = follow(state, recipe)
     saved = on_first(lambda: _prepared(out, identity, resumed=standing == "go on"))
-    seconds, lines = 0.0, 0
+    spent, lines = Spent(), 0
     if saved is not None:
-        state.load_state_dict(saved["state"], recipe.condense, train)
-        seconds, lines = saved["seconds"], saved["lines"]
+        followed.load_state_dict(saved["state"], recipe.condense, train)
+        spent, lines = Spent.since(saved), saved["lines"]
     history = History(out / HISTORY, lines)
-    began = time.monotonic() - seconds
-
     last_good = _place(state)
 
     def checkpoint() -> None:
         # A step after a finite loss may have led here: the checkpoint on the disk is then the last good one.
         if any_process(not is_finite(state))[0]:
-            raise diverged(last_good)
-        tree = {"identity": identity, "state": state.state_dict(), "seconds": time.monotonic() - began}
+            raise diverged(last_good, recipe)
+        tree = {"identity": identity, "state": followed.state_dict(), **spent.state_dict()}
 
         def write() -> None:
             history.flush()
@@ -153,36 +154,35 @@ def condense_run(
         write_atomically(out / RECIPE, identity["recipe"].encode())
         history.cut()
 
-    def finish(whole: Container) -> None:
+    def finish(whole: Container, processor_seconds: float) -> None:
         history.flush()
         facts = {
             "command": command, "commit": commit(), "versions": versions(), "hardware": hardware(),
-            "condense_seconds": round(time.monotonic() - began, 1), "peak_memory_bytes": peak_memory_bytes(),
-            "processes": place().size,
+            "condense_seconds": round(spent.seconds, 1), "processor_seconds": round(processor_seconds, 1),
+            "peak_memory_bytes": peak_memory_bytes(), "processes": place().size,
         }  # fmt: skip
         write_facts(out, {**(record or {}), **facts, "identity": identity})
         # The card tells what made the container, not when or how long: a resumed run has the same bytes.
         final = whole.finalised()
         assert isinstance(final, Hmn | Rival)
-        save(
-            final, out, recipe=recipe, data_name=splits.name, dtype=dtype,
-            facts={"versions": facts["versions"]},
-        )  # fmt: skip
+        card = {"versions": facts["versions"]}
+        save(final, out, recipe=recipe, data_name=splits.name, dtype=dtype, facts=card)
         (out / CHECKPOINT).unlink()
+        forget_experts(out)
 
-    with _signals() as stopped, _told_where(out):
+    with stop_signals() as stopped, _told_where(out):
         # The checkpoint comes first and the old container goes after it: killed in between, the folder is still ours.
         checkpoint()
         on_first(begin)
         last, pause = time.monotonic(), _pause(checkpoint_seconds)
-        for step in condense(state, train, recipe.condense):
+        for step in _records(followed, train, recipe, out):
             if not math.isfinite(step.loss):
-                raise diverged(last_good)
+                raise diverged(last_good, recipe)
             # Whether a checkpoint or the next loss finds it out, the place is the same.
             last_good = _place(state)
             if is_first():
                 history.add(step)
-                on_progress(Progress(*step, seconds=time.monotonic() - began))
+                on_progress(Progress(*step, seconds=spent.seconds))
             due = is_first() and time.monotonic() - last >= pause
             stop, due = any_process(stopped.is_set(), due)
             if stop or due:
@@ -193,10 +193,18 @@ def condense_run(
             if stop:
                 raise Interrupted(out)
         if any_process(not is_finite(state))[0]:
-            raise diverged(last_good)
-        whole = state.whole()
-        on_first(lambda: finish(whole))
+            raise diverged(last_good, recipe)
+        whole, processor_seconds = state.whole(), spent.processor_seconds()
+        on_first(lambda: finish(whole, processor_seconds))
     return out
+
+
+def _records(
+    state: CondenseState | TrajectoryState, train: RealData, recipe: Recipe, out: Path
+) -> Iterator[CondenseRecord]:
+    if isinstance(state, CondenseState) and recipe.condense.objective not in OWN_LOOPS:
+        return condense(state, train, recipe.condense)
+    return own_records(state, train, recipe, out)
 
 
 def _pause(asked: float | None, took: float = 0.0) -> float:
@@ -215,6 +223,7 @@ def _prepared(out: Path, identity: Mapping[str, str], *, resumed: bool) -> dict[
     """The folder made ready, and its checkpoint where that is gone on from."""
     if not resumed:
         clear(out)
+        forget_experts(out)
         return None
     saved = load_checkpoint(out / CHECKPOINT)
     check_identity(out, saved["identity"], identity)
@@ -253,27 +262,7 @@ def _place(state: CondenseState) -> str:
     return f"after fitting step {state.start_steps_done:,}" if state.start_steps_done else "in the first step"
 
 
-def diverged(when: str) -> UserError:
+def diverged(when: str, recipe: Recipe) -> UserError:
     """What to say where values have grown beyond numbers."""
-    return UserError(f"diverged {when}: choose a smaller learning rate (--condense.lr, --condense.start.lr).")
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """Inside, SIGINT and SIGTERM set the event; a second SIGINT is a KeyboardInterrupt at once."""
-    stopped = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if stopped.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stopped.set()
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield stopped
-        return
-    before: dict[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    rates = ["--condense.lr", "--condense.start.lr", *own_rates(recipe)]
+    return UserError(f"diverged {when}: choose a smaller learning rate ({', '.join(rates)}).")

@@ -19,6 +19,8 @@ class AugmentConfig:
 
     strategy: str = "color_crop_cutout"
     """Operations joined by "_": color, crop, scale, rotate, flip, cutout; or "none"."""
+    at_once: Literal["all", "one"] = "all"
+    """all: every listed operation, of crop, scale and rotate one (IDC); one: a single one of those listed (DSA)."""
     brightness: float = 1.0
     """Brightness shift is uniform in +-brightness/2, in normalised units."""
     saturation: float = 2.0
@@ -45,8 +47,9 @@ class TrainConfig:
     lr: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 2e-4
-    schedule: Literal["cosine", "multistep"] = "cosine"
-    """cosine anneals to min_lr; multistep by 0.1 at 30, 60 and 90 % of training (supplement D.3, with lr 0.1)."""
+    schedule: Literal["cosine", "multistep", "halfway", "thirds", "constant"] = "cosine"
+    """cosine anneals to min_lr; multistep by 0.1 at 30, 60 and 90 % of training (supplement D.3, with lr 0.1); halfway
+    by 0.1 after half of it (DC, DSA); thirds by 0.2 after 2/3 and 5/6 (IDC); constant."""
     min_lr: float = 1e-4
     augment: AugmentConfig = AugmentConfig()
     cutmix_probability: float = 0.5
@@ -92,13 +95,17 @@ class NetworkConfig:
     cutmix_probability: float = 0.5
 
 
+ObjectiveName = Literal["gradient", "features", "distribution", "trajectory", "unrolled"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CondenseConfig:
     """Condensation. The defaults are the paper's for CIFAR-10. Source: supplement C.2 of arXiv:2310.07506; IDC."""
 
-    objective: Literal["gradient", "features", "distribution"] = "gradient"
+    objective: ObjectiveName = "gradient"
     """gradient: match weight gradients (the paper). features: match class means of features, with cross-entropy.
-    distribution: match class means of what the classifier sees (DM)."""
+    distribution: match class means of what the classifier sees (DM). trajectory: a student's way to an expert's (MTT).
+    unrolled: cross-entropy on real images after a training on generated ones (LinBa)."""
     distance: Literal["squared", "absolute", "cosine"] = "squared"
     """gradient only: of gradients, summed over all convolution kernels; cosine (DC, DSA): over filters and the linear
     layer too."""
@@ -180,7 +187,7 @@ class EvaluateConfig:
     net: str = "convnet3"
     width: int | None = 128
     protocol: str = "short"
-    """Name of the training protocol: paper, short or quick (hmn.protocols)."""
+    """Name of the training protocol: paper, short, quick, dc, dsa, idc or linba (hmn.protocols)."""
     seeds: int = 3
 
 
@@ -215,4 +222,12 @@ class Recipe:
     (LinBa) or inr (DDiF)."""
     sizes: SizesConfig = SizesConfig()
     condense: CondenseConfig = CondenseConfig()
+    trajectory: TrajectoryConfig = TrajectoryConfig()
+    """For that objective alone."""
+    unrolled: UnrolledConfig = UnrolledConfig()
+    """For that objective alone."""
     evaluate: EvaluateConfig = EvaluateConfig()
+
+
+OWN_LOOPS = ("trajectory", "unrolled")
+"""Objectives with a loop and a table of settings of their own, called as they are."""

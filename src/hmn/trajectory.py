@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -22,44 +22,83 @@ from hmn.objectives.unroll import StudentStep, Weights, augmented, differentiate
 from hmn.settings import CondenseConfig, TrainConfig, TrajectoryConfig
 from hmn.train import train
 
-Expert = list[Weights]
+Expert = Sequence[Weights]
 """Weights before training and after each epoch."""
 MIN_STUDENT_LR = 1e-3
 """The learned rate stays above it (HaBa's code: distill_fac.py)."""
 
 
-def train_expert(real: RealData, config: CondenseConfig, own: TrajectoryConfig, *, seed: int) -> Expert:
-    """One network trained on real data by plain SGD, as far as students may have to go.
+class Grown(NamedTuple):
+    """An expert after some epochs, and all that the next one depends on: plain SGD keeps nothing else."""
 
-    The learning rate is constant, so MTT's further epochs (it trains 50) would change nothing here.
-    Source: buffer.py of MTT's code.
-    """
+    weights: Weights
+    generator: Tensor
+    """State of its generator of random numbers."""
+    loss: float
+    """Mean of the last epoch; 0 before the first."""
+
+
+def new_expert(real: RealData, config: CondenseConfig, *, seed: int) -> Grown:
+    """An expert before its first epoch."""
     generator = torch.Generator().manual_seed(seed)
     net = _student(real, config, generator)
-    epochs = own.max_start_epoch - 1 + own.expert_epochs
-    training = TrainConfig(
-        epochs=epochs, batch_size=own.expert_batch, lr=own.expert_lr, min_lr=own.expert_lr, momentum=0.0,
+    return Grown(_weights_of(net), generator.get_state(), 0.0)
+
+
+def next_epoch(
+    real: RealData, config: CondenseConfig, own: TrajectoryConfig, before: Grown, device: torch.device | str = "cpu"
+) -> Grown:
+    """The expert after another epoch of plain SGD on real data.
+
+    Source: buffer.py of MTT's code.
+    """
+    generator = torch.Generator()
+    generator.set_state(before.generator)
+    net = new_student(real, config, seed=0)
+    net.load_state_dict(before.weights, strict=False)
+    (record,) = train(net, real, expert_training(config, own), generator=generator, device=device)
+    return Grown(_weights_of(net), generator.get_state(), record.loss)
+
+
+def expert_training(config: CondenseConfig, own: TrajectoryConfig) -> TrainConfig:
+    """An epoch of an expert."""
+    return TrainConfig(
+        epochs=1, batch_size=own.expert_batch, lr=own.expert_lr, min_lr=own.expert_lr, momentum=0.0,
         weight_decay=0.0, augment=config.augment, cutmix_probability=0.0,
     )  # fmt: skip
-    expert = [_weights_of(net)]
-    for _ in train(net, real, training, generator=generator):
-        expert.append(_weights_of(net))
-    return expert
+
+
+def epochs_of(own: TrajectoryConfig) -> int:
+    """Epochs of an expert: as far as students may have to go.
+
+    The learning rate is constant, so MTT's further epochs (it trains 50) would change nothing here.
+    """
+    return own.max_start_epoch - 1 + own.expert_epochs
+
+
+def train_expert(real: RealData, config: CondenseConfig, own: TrajectoryConfig, *, seed: int) -> Expert:
+    """One network trained on real data by plain SGD, epoch by epoch."""
+    grown = [new_expert(real, config, seed=seed)]
+    for _ in range(epochs_of(own)):
+        grown.append(next_epoch(real, config, own, grown[-1]))
+    return [one.weights for one in grown]
 
 
 @final
 class TrajectoryState:
-    """A condensation's state with the student's learning rate, which is learned with the container."""
+    """A condensation's state, with the epochs of experts behind it and the student's rate, which is learned too."""
 
     def __init__(self, base: CondenseState, own: TrajectoryConfig) -> None:
         self.base = base
+        self.expert_epochs_done = 0
         self.student_lr = nn.Parameter(torch.tensor(own.student_lr))
         self.lr_optimizer = torch.optim.SGD([self.student_lr], lr=own.student_lr_lr, momentum=0.5)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `base` saves, and the learning rate with its momentum."""
+        """What `base` saves, the epochs of experts, and the learning rate with its momentum."""
         return {
             **self.base.state_dict(),
+            "expert_epochs_done": self.expert_epochs_done,
             "student_lr": self.student_lr.detach().clone(),
             "lr_optimizer": self.lr_optimizer.state_dict(),
         }
@@ -67,6 +106,7 @@ class TrajectoryState:
     def load_state_dict(self, saved: dict[str, Any], config: CondenseConfig, real: RealData) -> None:
         """Restore what `state_dict` gave, into a state that was built from the same data, config and seed."""
         self.base.load_state_dict(saved, config, real)
+        self.expert_epochs_done = saved["expert_epochs_done"]
         self.student_lr.data.copy_(saved["student_lr"])
         self.lr_optimizer.load_state_dict(saved["lr_optimizer"])
 
@@ -79,9 +119,8 @@ def condense_trajectory(
     In each, a student starts where an expert was, takes SGD steps on augmented generated images, and the loss is its
     squared distance from where the expert was some epochs later, over the expert's own way. It owns no files.
 
-    Source: MTT (arXiv:2203.11932) Algorithm 1 and its code (distill.py). Deviations: no ZCA whitening; the container
-    is stepped by the optimizer of `state.base` (MTT: SGD with momentum 0.5 on pixels); HaBa's contrastive term and
-    its choice of one hallucinator a step are left out.
+    Source: MTT (arXiv:2203.11932) Algorithm 1 and its code (distill.py). Deviations: no ZCA whitening; HaBa's
+    contrastive term and its choice of one hallucinator a step are left out.
 
     Raises:
         UserError: several processes, no expert, or one that is shorter than a student's way.
@@ -89,7 +128,7 @@ def condense_trajectory(
     _check(own, experts)
     base = state.base
     yield from condense(base, real, replace(config, epochs=0))
-    net = _student(real, config, torch.Generator().manual_seed(0)).to(base.container.labels.device)
+    net = new_student(real, config, seed=0).to(base.container.labels.device)
     while base.sweeps_done < config.num_sweeps:
         if base.sweeps_done == 0:
             base.begin_matching(config)
@@ -149,6 +188,11 @@ def _iterate(
     return found.loss
 
 
+def new_student(real: RealData, config: CondenseConfig, *, seed: int) -> Net:
+    """The network that students and experts are, with weights of its own."""
+    return _student(real, config, torch.Generator().manual_seed(seed))
+
+
 def _student(real: RealData, config: CondenseConfig, generator: torch.Generator) -> Net:
     return build_net(
         config.network.name, num_classes=real.num_classes, image_shape=real.image_shape, width=config.network.width,
@@ -165,7 +209,7 @@ def _check(own: TrajectoryConfig, experts: Sequence[Expert]) -> None:
         raise UserError("trajectory matching runs in one process: leave out torchrun.")
     if not experts:
         raise UserError("trajectory matching needs at least one expert.")
-    needed = own.max_start_epoch + own.expert_epochs
+    needed = 1 + epochs_of(own)
     shortest = min(map(len, experts))
     if shortest < needed:
         raise UserError(

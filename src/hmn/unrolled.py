@@ -33,9 +33,8 @@ def condense_unrolled(
     files; restored from a saved state it goes on where that was saved.
 
     Source: Remember the Past (arXiv:2206.02916) Algorithm 1 and its code (runners/sgld_runner_standard.py,
-    models/compressor_bptt_standard.py). Deviations: the container is stepped by the state's optimizer (there: SGD 0.1,
-    momentum 0.5), and its l2 term on coefficients is left out, because in its code it has no effect: it enters a
-    loss that is differentiated by the network's weights first.
+    models/compressor_bptt_standard.py). Deviation: its l2 term on coefficients is left out, because in its code it has
+    no effect: it enters a loss that is differentiated by the network's weights first.
 
     Raises:
         UserError: several processes.

@@ -12,8 +12,10 @@ import torch
 
 from hmn.artifact import save
 from hmn.cli import main
+from hmn.cli_against import chosen_against, comparisons
 from hmn.cli_data import SHAPING_FLAGS, DataFlags, need_artifact, read_data
-from hmn.cli_sources import Candidate, candidates
+from hmn.cli_measure import choose_training
+from hmn.cli_sources import Candidate, target_of
 from hmn.containers.hmn import Hmn
 from hmn.data import load_data
 from hmn.data.real import RealData
@@ -46,8 +48,10 @@ def container(out: Path, run: dict[str, Any], names: tuple[str, ...] = ("cat", "
 
 
 def choose(target: Path | str, *against: str, flags: DataFlags | None = None, **how: Any) -> list[Candidate]:
-    how = {"data": None, "subset": None, "codec": "webp", "codec_quality": None, **how}
-    return candidates(str(target), against=against, flags=flags or DataFlags(), **how)
+    first, splits = target_of(str(target), flags=flags or DataFlags(), **{"data": None, "subset": None, **how})
+    wanted = chosen_against(",".join(against), codec=None, quality=None, side=None, images=None, stored=None)
+    training = choose_training(first, {}, 2)
+    return [first, *comparisons(str(target), first, splits, wanted, training, how.get("on", "test"))]
 
 
 def rows(data: RealData) -> set[bytes]:

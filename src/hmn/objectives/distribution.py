@@ -6,9 +6,12 @@ Source: DM (arXiv:2110.04181), equation 5, and its code (main_DM.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from hmn.convnet_cpu import ConvNetOnCpu, prepared
 from hmn.data.source import Batch
 from hmn.device import moved
 from hmn.nets import Net
@@ -23,15 +26,33 @@ def distribution_match(net: Net, real: Batch, generated: Batch) -> Match:
     and normalised already. Every class of `generated` must be in `real`. BatchNorm sees each side's images together,
     as in DM's code.
     """
+    fast = prepared(net, generated.images)
     with torch.no_grad():
-        targets = class_means(embedding(net, real.images), real.labels)
+        seen = embedding(net, real.images) if fast is None else fast.stages(real.images).features[-1]
+        targets = class_means(seen, real.labels)
     present = moved(generated.labels.unique(), generated.images.device)
+
+    def loss_of(embedded: Tensor) -> Tensor:
+        return (class_means(embedded, generated.labels)[present] - targets[present]).square().sum()
+
+    if fast is not None:
+        return _match_on_cpu(fast, generated.images, loss_of)
     images = generated.images.detach().requires_grad_()
     with frozen(net):
-        means = class_means(embedding(net, images), generated.labels)
-        loss = (means[present] - targets[present]).square().sum()
+        loss = loss_of(embedding(net, images))
         image_grad = torch.autograd.grad(loss, images)[0]
     return Match(loss.detach(), image_grad)
+
+
+def _match_on_cpu(fast: ConvNetOnCpu, images: Tensor, loss_of: Callable[[Tensor], Tensor]) -> Match:
+    """By hmn's own passes: the output of the last block is what the classifier takes."""
+    found = fast.stages(images, keep=True)
+    *earlier, last = found.features
+    last.requires_grad_()
+    loss = loss_of(last)
+    slopes = [*map(torch.zeros_like, earlier), *torch.autograd.grad(loss, [last])]
+    assert found.kept is not None
+    return Match(loss.detach(), fast.image_gradient(images, found.kept, slopes, torch.zeros_like(found.logits)))
 
 
 def embedding(net: Net, images: Tensor) -> Tensor:

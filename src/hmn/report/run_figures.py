@@ -11,6 +11,7 @@ from hmn.report.results import TIMING, Spread, read_facts, read_history, read_re
 from hmn.report.style import Drawn, caption, error_line, new_figure, series
 
 PHASES = {
+    "experts": ("Training of experts", "Epoch of any of them", "Cross-entropy"),
     "start": ("Fitting to real images", "Reconstruction step", "Squared error per pixel"),
     "condense": ("Condensation", "Sweep over all classes", "Matching loss"),
 }

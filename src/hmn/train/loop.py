@@ -23,7 +23,11 @@ from hmn.errors import UserError
 from hmn.settings import TrainConfig
 from hmn.training_step import choose_step
 
-MULTISTEP_AT, MULTISTEP_FACTOR = (0.3, 0.6, 0.9), 0.1
+DROPS: dict[str, tuple[tuple[float, ...], float]] = {
+    "multistep": ((0.3, 0.6, 0.9), 0.1), "halfway": ((0.5,), 0.1), "thirds": ((2 / 3, 5 / 6), 0.2),
+    "constant": ((), 1.0),
+}  # fmt: skip
+"""Schedules in steps: the shares of training after which the rate drops, and the factor by which it does."""
 Margin = Literal["softmax", "logit"]
 
 
@@ -46,10 +50,12 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
     """Learning rate of step `step` (from 0) of `total_steps`; it changes at every step, not epoch by epoch.
 
     cosine goes from lr to min_lr, which the step after the last would have; multistep is lr times 0.1 for
-    each of 30, 60 and 90 % of the steps that are done. Source: supplement C.2 and D.3 of arXiv:2310.07506.
+    each of 30, 60 and 90 % of the steps that are done, the others likewise (DROPS).
+    Sources: supplement C.2 and D.3 of arXiv:2310.07506; DC's utils.py: evaluate_synset; IDC's argument.py and train.py.
     """
-    if config.schedule == "multistep":
-        return config.lr * MULTISTEP_FACTOR ** sum(step >= share * total_steps for share in MULTISTEP_AT)
+    if config.schedule != "cosine":
+        shares, factor = DROPS[config.schedule]
+        return config.lr * factor ** sum(step >= share * total_steps for share in shares)
     wave = (1 + math.cos(math.pi * step / total_steps)) / 2
     return config.min_lr + (config.lr - config.min_lr) * wave
 
@@ -219,8 +225,8 @@ def check_training(source: Source, config: TrainConfig) -> None:
     for name, rate in (("lr", config.lr), ("min_lr", config.min_lr), ("weight_decay", config.weight_decay)):
         if not 0 <= rate < math.inf:
             raise UserError(f"{name}={rate}: expected a finite number, 0 or more.")
-    if config.schedule not in ("cosine", "multistep"):
-        raise UserError(f"schedule={config.schedule!r}: expected 'cosine' or 'multistep'.")
+    if config.schedule != "cosine" and config.schedule not in DROPS:
+        raise UserError(f"schedule={config.schedule!r}: expected one of cosine, {', '.join(DROPS)}.")
     if not 0 <= config.cutmix_probability <= 1:
         raise UserError(f"cutmix_probability={config.cutmix_probability}: expected a fraction in [0, 1].")
     if config.cutmix_alpha <= 0:

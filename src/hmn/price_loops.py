@@ -1,0 +1,157 @@
+"""What an iteration of the loops of their own costs: trajectory matching and unrolled training, timed with few steps.
+
+A student's steps are alike, and an iteration is what it takes besides them and so much an image that it shows them.
+Experts are batches that are alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import median
+from typing import NamedTuple
+
+import torch
+
+from hmn.operations import BACKWARD, NetOperations, render_operations
+from hmn.rival_shapes import ContainerShape
+from hmn.settings import Recipe, TrajectoryConfig, UnrolledConfig
+from hmn.train import train
+from hmn.trajectory import (
+    TrajectoryState,
+    condense_trajectory,
+    epochs_of,
+    expert_training,
+    new_expert,
+    new_student,
+)
+from hmn.trial import MIN_ROUNDS, Trial, extended, peak_of
+from hmn.unrolled import condense_unrolled
+
+BYTES_PER_FLOAT = 4
+
+
+class LoopCost(NamedTuple):
+    """Of a run with a loop of its own."""
+
+    seconds_per_iteration: float
+    expert_seconds: float
+    """Of all experts together; 0 where there are none."""
+    operations_per_iteration: int
+    expert_operations: int
+    peak_bytes: int | None
+    """Of an iteration; None where the system does not tell."""
+
+
+def loop_cost(
+    trial: Trial, shape: ContainerShape, recipe: Recipe, net: NetOperations, budget_seconds: float
+) -> LoopCost:
+    """Time a few iterations with fewer steps than the run's, and some batches of an expert.
+
+    Args:
+        trial: the run's own state; at least three of its iterations run, of one or two steps each.
+        shape: the container's sizes.
+        recipe: with an objective in OWN_LOOPS.
+        net: operations of the network.
+        budget_seconds: for the timing, where an iteration is not longer.
+    """
+    steps = _own(recipe).student_steps
+    peak = peak_of(lambda: _iterate(trial, recipe, 1))[1]
+    seconds = timed_line(lambda few: _iterate(trial, recipe, few), steps, budget_seconds * 0.7)
+    shown = {few: images_shown(shape, recipe, few) for few in (*seconds, steps)}
+    weights = sum(values.numel() for values in new_student(trial.real, recipe.condense, seed=0).parameters())
+    is_trajectory = recipe.condense.objective == "trajectory"
+    return LoopCost(
+        seconds_per_iteration=extended({shown[few]: time for few, time in seconds.items()}, shown[steps]),
+        expert_seconds=_expert_seconds(trial, recipe, budget_seconds * 0.3) if is_trajectory else 0.0,
+        operations_per_iteration=iteration_operations(trial, shape, recipe, net),
+        expert_operations=_expert_images(trial, recipe) * net.weight_gradient if is_trajectory else 0,
+        # The weights before every step are kept until they are gone back through.
+        peak_bytes=None if peak is None else peak + (steps - 1) * weights * BYTES_PER_FLOAT,
+    )
+
+
+def images_shown(shape: ContainerShape, recipe: Recipe, steps: int) -> int:
+    """Images in all batches of a student of so many steps."""
+    if recipe.condense.objective == "unrolled":
+        return steps * sum(min(recipe.unrolled.student_per_class, count) for count in shape.images_per_class)
+    stored, batch = shape.num_images, recipe.trajectory.student_batch
+    passes, rest = divmod(steps, -(-stored // batch))
+    return passes * stored + min(rest * batch, stored)
+
+
+def iteration_operations(trial: Trial, shape: ContainerShape, recipe: Recipe, net: NetOperations) -> int:
+    """Operations of an iteration: a student there and back, what its end is judged by, and rendering.
+
+    An image in a step is a weight gradient on the way there; on the way back that gradient once more and its own
+    derivative by weights and image, which convolves as often as both together.
+    """
+    student = images_shown(shape, recipe, _own(recipe).student_steps) * (12 * net.forward - 4 * net.first)
+    judged = 0
+    if recipe.condense.objective == "unrolled":
+        real = sum(min(recipe.condense.real_per_class, len(members)) for members in trial.members)
+        judged = real * net.weight_gradient
+    return student + judged + (1 + BACKWARD) * render_operations(shape, shape.num_images)
+
+
+def timed_line(run: Callable[[int], float], most: int, budget_seconds: float) -> dict[int, float]:
+    """Median seconds of runs of size 1 and of a larger size, up to `most`, that the budget allows.
+
+    Args:
+        run: does work of a size and gives its seconds.
+        most: the largest size.
+        budget_seconds: for all of it, but that each size runs at least once after one that warms up.
+    """
+    run(1)
+    one = run(1)
+    sizes = {1, min(most, max(2, int(budget_seconds / MIN_ROUNDS / max(one, 1e-6)) - 1))}
+    taken: dict[int, list[float]] = {size: [] for size in sorted(sizes)}
+    spent = 2 * one
+    for _ in range(MIN_ROUNDS):
+        for size, times in taken.items():
+            times.append(run(size))
+            spent += times[-1]
+        if spent > budget_seconds:
+            break
+    return {size: median(times) for size, times in taken.items()}
+
+
+def _own(recipe: Recipe) -> TrajectoryConfig | UnrolledConfig:
+    return recipe.trajectory if recipe.condense.objective == "trajectory" else recipe.unrolled
+
+
+def _iterate(trial: Trial, recipe: Recipe, steps: int) -> float:
+    """Seconds of an iteration with a student of so many steps."""
+    real, config = trial.real, trial.config
+    if recipe.condense.objective == "unrolled":
+        records = condense_unrolled(trial.state, real, config, replace(recipe.unrolled, student_steps=steps))
+    else:
+        # Any two networks are as far to go for a stopwatch.
+        ways = [[new_expert(real, config, seed=seed).weights for seed in (0, 1)]]
+        own = replace(recipe.trajectory, student_steps=steps, max_start_epoch=1, expert_epochs=1)
+        records = condense_trajectory(TrajectoryState(trial.state, own), real, config, own, ways)
+    began = trial.clock()
+    next(records)
+    return trial.clock() - began
+
+
+def _expert_images(trial: Trial, recipe: Recipe) -> int:
+    """Images in all batches of all experts."""
+    return recipe.trajectory.experts * epochs_of(recipe.trajectory) * len(trial.real)
+
+
+def _expert_seconds(trial: Trial, recipe: Recipe, budget_seconds: float) -> float:
+    """Seconds of all experts, from some batches of one."""
+    net = new_student(trial.real, recipe.condense, seed=0)
+    device = trial.state.container.labels.device
+
+    def batches(count: int) -> float:
+        training = replace(expert_training(recipe.condense, recipe.trajectory), steps=count)
+        began = trial.clock()
+        for _ in train(net, trial.real, training, generator=torch.Generator().manual_seed(0), device=device):
+            pass
+        return trial.clock() - began
+
+    epoch = -(-len(trial.real) // recipe.trajectory.expert_batch)
+    seconds = timed_line(batches, epoch, budget_seconds)
+    return extended(seconds, epoch) * epochs_of(recipe.trajectory) * recipe.trajectory.experts
