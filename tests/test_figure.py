@@ -59,6 +59,23 @@ def test_iterations_keep_every_point(tmp_path: Path) -> None:
     assert rows[0]["label"] == "hmn, 1 IPC" and rows[0]["test_images"] == "2000"
 
 
+def test_iterations_of_several_methods_share_a_figure(tmp_path: Path) -> None:
+    """HMN and IDC as in the supplement's Fig. 1: a line each, named as --label says, else by container and budget."""
+    files = []
+    for name, mean in (("hmn", 40.0), ("mosaic", 30.0)):
+        points = [{"step": step, "mean": mean + step, "std": 0.0, "values": [mean + step]} for step in (1, 2)]
+        content = evaluation(method=name, curve=points, curve_images=100, against=[])
+        files.append(str(write_json(tmp_path / f"{name}.json", content)))
+    rows = drawn(["iterations", "--results", *files, "--label", "HMN", "IDC"], tmp_path / "named")
+    assert [(row["label"], float(row["mean"])) for row in rows] == [
+        ("HMN", 41.0), ("HMN", 42.0), ("IDC", 31.0), ("IDC", 32.0),
+    ]  # fmt: skip
+    text = (tmp_path / "named.svg").read_text()
+    assert "<!-- HMN -->" in text and "<!-- IDC -->" in text
+    rows = drawn(["iterations", "--results", *files], tmp_path / "unnamed")
+    assert [row["label"] for row in rows][::2] == ["hmn, 1 IPC", "mosaic, 1 IPC"]
+
+
 def test_schedules_as_figure_and_table(tmp_path: Path) -> None:
     cosine = write_json(tmp_path / "a.json", evaluation())
     other = {"mean": 48.0, "std": 0.0, "values": [48.0]}
@@ -91,6 +108,15 @@ def test_histograms_count_every_image(run: Path, tmp_path: Path) -> None:
     alone = drawn(["aum-histogram", "--run", str(run)], tmp_path / "alone")
     margins = load_profile(run, sha256=None).aum
     assert float(alone[0]["bin_left"]) == float(margins.min()) and float(alone[-1]["bin_right"]) == float(margins.max())
+
+
+def test_a_profile_of_real_images_has_its_panel_beside_containers(run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "original.npz"
+    assert main(["profile", "digits", "--subset", "3", "--epochs", "1", "--width", "4", "--out", str(file)]) == 0
+    flags = ["--run", str(file), str(run), "--label", "Original", "HMN"]
+    rows = drawn(["aum-histogram", *flags], tmp_path / "both")
+    count = {label: sum(int(row["images"]) for row in rows if row["label"] == label) for label in ("Original", "HMN")}
+    assert count == {"Original": 30, "HMN": 15}
 
 
 def test_extremes_are_the_lowest_and_the_highest(run: Path, tmp_path: Path) -> None:

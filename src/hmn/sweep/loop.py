@@ -129,7 +129,8 @@ def _work_off(
                 outcomes.update(ended)
                 behind = sum(outcome.status != "interrupted" for outcome in outcomes.values())
                 on_change(State(behind, len(runs), tuple(jobs), ended, stopping=bool(signals.count)))
-                time.sleep(POLL_SECONDS)
+                if jobs or waiting:  # a signal that came by the end is told, not slept through
+                    time.sleep(POLL_SECONDS)
     finally:  # where our own code failed, too, nothing goes on behind the caller's back
         for job in jobs.values():
             job.stop()

@@ -14,7 +14,7 @@ from hmn.runtime import leftovers, write_atomically
 from hmn.sweep.loop import alone, finished
 
 PLAN, FORMAT = "sweep.json", "hmn-sweep-1"
-TABLES = ("table.json", "table.md", "table.csv", "groups.csv", "facts.json")
+TABLES = ("table.json", "table.md", "table.csv", "groups.csv", "facts.json", "table.html")
 LOGS = "slurm"
 PARTS = {"vary": "grid", "data": "data", "tested_on": "--on", "runs": "settings"}
 """Parts of a sweep's identity, in the words of a message."""

@@ -1,0 +1,259 @@
+"""The work of `hmn compare`: first everything that is trained on, then the trainings, then the table."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hmn.cli_compare_cells import Cells, Wanted
+from hmn.cli_compare_table import Trained, table_of, trained, training_name
+from hmn.cli_compare_task import make, train_cell
+from hmn.cli_console import COMMAND, ProgressView, duration, note, print_json, results
+from hmn.cli_ledger import images_per_class
+from hmn.cli_sweep_run import Where
+from hmn.cli_sweep_task import Condensation
+from hmn.errors import UserError
+from hmn.report.compare import TEXT_COLUMNS, cells, heads, markdown, notes, protocol_words, title
+from hmn.runtime import write_atomically
+from hmn.sweep import Outcome, State, SweepInterrupted, SweepRun, run_sweep
+from hmn.sweep.loop import alone
+from hmn.sweep.plan_file import PLAN, begin, examine, run_names
+
+if TYPE_CHECKING:
+    from hmn.data.real import Splits
+    from hmn.sweep.attempt import Task
+
+PIPE_WIDTH = 220
+"""Of the table where no terminal gives its own: no row is broken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A comparison with everything settled."""
+
+    out: Path
+    wanted: Wanted
+    cells: Cells
+    splits: Splits
+    where: Where
+    sort: str
+
+    @property
+    def units(self) -> list[SweepRun]:
+        """What makes images."""
+        return [SweepRun(name=name, payload=payload) for name, payload in self.cells.units.items()]
+
+    def trainings(self, made: Mapping[str, Outcome] | None = None) -> list[SweepRun]:
+        """A training for each seed of each cell; with `made`, of those whose images are there."""
+        return [
+            SweepRun(name=training_name(cell, seed), payload=self.cells.training(cell, self.wanted, self.out, seed))
+            for cell in self.cells.cells
+            if made is None or cell.unit is None or made[cell.unit].status == "done"
+            for seed in range(self.wanted.training.seeds)
+        ]
+
+
+def plan_of(comparison: Comparison, threads: Mapping[str, int]) -> dict[str, Any]:
+    """What the folder keeps of a comparison. Its identity is what all rows share; rows may be added."""
+    from hmn.run_folder import fingerprint
+
+    training = comparison.wanted.training
+    protocol = {"net": training.net, "width": training.width, "config": asdict(training.config)}
+    return {
+        "command": list(COMMAND.get()),
+        "identity": {
+            "vary": {},
+            "data": {part: fingerprint(getattr(comparison.splits, part)) for part in ("train", "test")},
+            "tested_on": comparison.wanted.given.on, "runs": protocol,
+        },
+        "points": [{"run": run.name} for run in (*comparison.units, *comparison.trainings())],
+        "cells": comparison.cells.settings(), "threads": dict(threads),
+    }  # fmt: skip
+
+
+def take_folder(comparison: Comparison, threads: Mapping[str, int], *, resume: bool, force: bool) -> dict[str, Any]:
+    """Make the folder this comparison's, and return what it keeps; nothing is condensed or trained yet.
+
+    Raises:
+        UserError: it is in use, or another's, or holds a row of this name that was begun with other settings.
+    """
+    plan = json.loads(json.dumps(plan_of(comparison, threads)))
+    there = examine(comparison.out, plan, resume=resume, force=force)
+    if not resume or there is None:
+        begin(comparison.out, plan)
+        return plan
+    for name, settings in plan["cells"].items():
+        if name in there["cells"] and there["cells"][name] != settings:
+            raise UserError(
+                f"{comparison.out}: {name.partition(' ')[0]} was begun there with other settings: repeat the first "
+                "command with --resume, give the method another label, or start anew with --force."
+            )
+    new = [{"run": name} for name in run_names(plan) if name not in {*run_names(there)}]
+    merged = {**there, "points": [*there["points"], *new], "cells": {**there["cells"], **plan["cells"]}}
+    with alone(comparison.out):
+        write_atomically(comparison.out / PLAN, (json.dumps(merged, indent=2, ensure_ascii=False) + "\n").encode())
+    return merged
+
+
+def work(comparison: Comparison, *, resume: bool, force: bool, as_json: bool) -> int:
+    """Do what is not done, write the table and print it; returns the exit code."""
+    where, out = comparison.where, comparison.out
+    phases = {"make": len(comparison.units), "train": len(comparison.trainings())}
+    threads = {phase: where.threads_for(where.workers_for(max(1, count))) for phase, count in phases.items()}
+    plan = take_folder(comparison, threads, resume=resume, force=force)
+    if where.threads is None:
+        threads = plan["threads"]  # another number of threads may round sums otherwise
+    try:
+        made = watched("images", comparison.units, make, comparison, threads["make"])
+        trainings = comparison.trainings(made)
+        runs = watched("trainings", trainings, train_cell, comparison, threads["train"])
+    except SweepInterrupted:
+        print(
+            f"hmn: interrupted; what is done stays in {out}, and condensations have left their checkpoints there: "
+            "run the same command with --resume to go on.",
+            file=sys.stderr,
+        )
+        return 130
+    seeds = comparison.wanted.training.seeds
+    found = {cell.name: trained(cell, made, runs, seeds) for cell in comparison.cells.cells}
+    table = with_facts(comparison, found, plan, threads)
+    # First the screen: a disk that is full must not cost the result.
+    if as_json:
+        print_json({"out": str(out), **table})
+    else:
+        print_comparison(table)
+    write(out, table)
+    return 1 if any(one.reason is not None for one in found.values()) else 0
+
+
+def watched(
+    what: str, runs: Sequence[SweepRun], task: Task, comparison: Comparison, threads: int
+) -> dict[str, Outcome]:
+    """One phase through the sweep's engine, with a line for each run that ends.
+
+    Raises:
+        SweepInterrupted: a signal came.
+    """
+    if not runs:
+        return {}
+    workers = comparison.where.workers_for(len(runs))
+    note(f"{what}: {len(runs)} runs, {workers} at a time on {threads} threads each, into {comparison.out}")
+    pool = comparison.where.pool(comparison.out, workers=workers, threads=threads)
+    told = False
+    with ProgressView() as view:
+
+        def show(state: State) -> None:
+            nonlocal told
+            if state.stopping and not told:
+                told = True
+                note("stopping: condensations write their checkpoints; Ctrl-C again ends all at once.")
+            for name, outcome in state.ended:
+                if outcome.status != "interrupted":
+                    note(f"{name} {ending(outcome)}")
+            names = ", ".join(state.running[:3]) + (", ..." if len(state.running) > 3 else "")
+            view.show(what, state.done, state.total, f"running {names}" if names else "")
+
+        outcomes = run_sweep(runs, task, comparison.out, backend=pool, threads=threads, on_change=show)
+    if told:  # the signal came when all was done: the next phase is not begun
+        raise SweepInterrupted(outcomes)
+    return outcomes
+
+
+def ending(outcome: Outcome) -> str:
+    """How a run ended, in the words of a line of progress."""
+    if outcome.status == "failed":
+        return f"failed: {outcome.reason}"
+    accuracy = (outcome.value or {}).get("accuracy")
+    return f"done in {duration(outcome.seconds)}" + ("" if accuracy is None else f": {accuracy:.1f} %")
+
+
+def with_facts(
+    comparison: Comparison, found: Mapping[str, Trained], plan: Mapping[str, Any], threads: Mapping[str, int]
+) -> dict[str, Any]:
+    """The table with what it was made with; the command is the one that began it."""
+    from hmn import facts
+
+    table = table_of(
+        comparison.wanted, comparison.cells, comparison.splits, found, comparison.out, sort=comparison.sort
+    )  # fmt: skip
+    table["facts"] = {
+        "command": shlex.join(["hmn", *plan["command"]]), "commit": facts.commit(), "versions": facts.versions(),
+        "hardware": facts.hardware(), "backend": comparison.where.backend, "threads_per_run": dict(threads),
+    }  # fmt: skip
+    return table
+
+
+def write(out: Path, table: Mapping[str, Any]) -> None:
+    """table.json and table.md, and the page where jinja2 is there."""
+    text = json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(out / "table.json", text.encode())
+    write_atomically(out / "table.md", markdown(table).encode())
+    try:
+        from hmn.report.compare_page import page
+    except ImportError:
+        note(f"written: {out / 'table.json'} and table.md; the page needs jinja2: pip install 'hmn[report]', then the "
+             "same command with --resume writes it")  # fmt: skip
+        return
+    write_atomically(out / "table.html", page(table).encode())
+    note(f"written: {out / 'table.json'}, with table.md and table.html beside it")
+
+
+def print_comparison(table: Mapping[str, Any]) -> None:
+    """The table on stdout, with its notes."""
+    shown = Table(header_style="cyan")
+    columns = heads(table)
+    for column in columns:
+        shown.add_column(escape(column), justify="left" if column in TEXT_COLUMNS else "right")
+    budget = None
+    for row in table["rows"]:
+        if budget is not None and row["ipc"] != budget:
+            shown.add_section()
+        budget = row["ipc"]
+        shown.add_row(*map(escape, cells(row, table)))
+    console = results()
+    console.print(title(table), style="bold", markup=False, soft_wrap=True)
+    console.print(protocol_words(table), markup=False, soft_wrap=True)
+    wide = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    wide.print(shown)
+    for line in notes(table):
+        console.print(line, markup=False, soft_wrap=True, style="dim")
+
+
+def print_cells(comparison: Comparison, *, as_json: bool) -> None:
+    """What would be made and trained."""
+    training, rows = comparison.wanted.training, []
+    for cell in comparison.cells.cells:
+        unit = None if cell.unit is None else comparison.cells.units[cell.unit]
+        row: dict[str, Any] = {"cell": cell.name, "method": cell.method.name, "ipc": cell.ipc, "stored": cell.dtype}
+        if isinstance(unit, Condensation):
+            shape, how = unit.chosen.shape, unit.recipe.condense
+            row |= {"container": unit.recipe.container, "objective": how.objective, "recipe": unit.recipe.name,
+                    "floats": shape.ledger().num_floats, "images_per_class": images_per_class(shape),
+                    "sweeps": how.num_sweeps}  # fmt: skip
+        rows.append(row)
+    if as_json:
+        protocol = {"net": training.net, "width": training.width, "name": training.protocol, "steps": training.steps}
+        print_json({"out": str(comparison.out), "cells": rows, "protocol": protocol, "seeds": training.seeds})
+        return
+    shown = Table(header_style="cyan")
+    names = ("cell", "container", "objective", "recipe", "floats", "images_per_class", "sweeps")
+    for name in names:
+        shown.add_column(name.replace("_", " "))
+    for row in rows:
+        shown.add_row(*(escape("" if row.get(name) is None else f"{row[name]:,}" if isinstance(row[name], int)
+                               else str(row[name])) for name in names))  # fmt: skip
+    console = results()
+    console.print(
+        f"{len(comparison.units)} sets of images to make, {len(comparison.trainings())} trainings of "
+        f"{training.steps:,} steps ({training.net}, {training.protocol})", style="bold", markup=False, soft_wrap=True,
+    )  # fmt: skip
+    console.print(shown)
