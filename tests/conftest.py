@@ -3,8 +3,6 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("HMN_COMPILE", "0")  # compiling takes a minute: the tests that want it switch it on
-
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
