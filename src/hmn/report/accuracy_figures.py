@@ -107,7 +107,7 @@ def iterations(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     axis.set_xlabel("Training iterations (optimizer steps)")
     axis.set_ylabel("Test accuracy (%)")
     axis.set_xlim(left=0)
-    axis.legend(loc="lower right")
+    figure.legend(loc="outside upper center", ncols=min(2, len(curves)))
     tested = sorted({row[-1] for row in rows})
     images = f"{tested[0]:,}" if len(tested) == 1 else f"{tested[0]:,} to {tested[-1]:,}"
     caption(figure, f"Lines and bands: {means_words(spreads, 'trainings')}; tested on {images} images.")
