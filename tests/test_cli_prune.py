@@ -64,7 +64,7 @@ class Ended(NamedTuple):
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr("hmn.sweep.loop.POLL_SECONDS", 0.0)
-    monkeypatch.setattr("hmn.cli_sweep_run.Where.pool", lambda *_, **__: Here())
+    monkeypatch.setattr("hmn.cli_where.Where.pool", lambda *_, **__: Here())
 
 
 @pytest.fixture(autouse=True)
@@ -226,7 +226,7 @@ def test_processes_of_their_own_train_the_same(
     for name in ("pool", "here"):
         if name == "here":
             monkeypatch.setenv("OMP_NUM_THREADS", "1")
-            monkeypatch.setattr("hmn.cli_sweep_run.Where.pool", lambda *_, **__: Here())
+            monkeypatch.setattr("hmn.cli_where.Where.pool", lambda *_, **__: Here())
         file = tmp_path / f"{name}.json"
         called(capsys, "prune", str(over), "--study", str(file), "--rates", "0.5", *TRAININGS, "--threads-per-run", "1")
         reports.append(json.loads(file.read_text()))

@@ -28,7 +28,7 @@ from hmn.cli_sources import Candidate, read_splits
 from hmn.cli_stored import stored_dtypes
 from hmn.cli_sweep import absolute, absolute_flags
 from hmn.cli_sweep_grid import Given
-from hmn.cli_sweep_run import Where
+from hmn.cli_where import Where
 from hmn.distributed import launched
 from hmn.errors import UserError
 from hmn.protocols import protocol as find_protocol
@@ -57,25 +57,6 @@ class TrainingFlags:
     """Of the learning rate (default: the protocol's)."""
 
 
-@Parameter(name="*", group=Group("Where runs work", sort_key=16))
-@dataclass(frozen=True, kw_only=True)
-class WhereFlags:
-    """As for `hmn sweep`."""
-
-    backend: Literal["local", "ray", "slurm"] = "local"
-    """local: processes on this machine. ray: Ray. slurm: Slurm jobs, through submitit."""
-    workers: int | None = None
-    """Runs at a time (default: one a core, one in all with an accelerator; on a cluster: all)."""
-    threads_per_run: int | None = None
-    """Threads of each run (default: cores / workers; on a cluster 1)."""
-    address: str | None = None
-    """Ray cluster: auto, host:port or ray://host:port (default: start Ray on this machine)."""
-    gpus_per_run: float | None = None
-    """Ray: accelerators, or a share of one, that each run reserves and sees (default: none)."""
-    slurm: str | None = None
-    """Slurm: partition=NAME,gpus=1,timeout_min=600,mem_gb=16 and any other parameter of submitit."""
-
-
 def compare(
     data: str,
     /,
@@ -98,7 +79,7 @@ def compare(
     json: Switch = False,
     data_flags: DataFlags | None = None,
     training: TrainingFlags | None = None,
-    place: WhereFlags | None = None,
+    where: Where | None = None,
     method: MethodFlags | None = None,
     condense: Annotated[CondenseFlags, Parameter(name="condense")] = None,
 ) -> int:
@@ -151,16 +132,12 @@ def compare(
         raise UserError("--force begins anew and --resume goes on: give one of them.")
     if launched().size > 1:
         raise UserError("a comparison starts processes of its own: give the same command to hmn, without torchrun.")
-    training, place = training or TrainingFlags(), place or WhereFlags()
-    check_counts(training, place)
+    training, where = training or TrainingFlags(), where or Where()
+    check_counts(training)
     if not checkpoint_seconds >= 0:
         raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
     if recipe is not None and recipe not in (*RECIPES, *ALIASES):
         raise UserError(f"--recipe {recipe}: no recipe is called so{nearest(recipe, RECIPES)}")
-    where = Where(
-        backend=place.backend, workers=place.workers, threads=place.threads_per_run, address=place.address,
-        gpus=place.gpus_per_run, slurm=place.slurm,
-    )  # fmt: skip
     where.check()
     budgets = read_budgets(ipc)
     rows = read_methods(methods, recipe=recipe, overrides=set_ or [])
@@ -215,17 +192,16 @@ def condensing_environment() -> dict[str, Any]:
             if path not in decided and not path.startswith(("sizes.", "evaluate."))}  # fmt: skip
 
 
-def check_counts(training: TrainingFlags, place: WhereFlags) -> None:
+def check_counts(training: TrainingFlags) -> None:
     """Refuse numbers below 1.
 
     Raises:
         UserError: as it says.
     """
-    for flags, names in ((training, ("width", "steps", "seeds")), (place, ("workers", "threads_per_run"))):
-        for name in names:
-            value = getattr(flags, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name.replace('_', '-')} {value}: expected at least 1.")
+    for name in ("width", "steps", "seeds"):
+        value = getattr(training, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} {value}: expected at least 1.")
 
 
 def one_training(of_all: Candidate, flags: TrainingFlags) -> Training:

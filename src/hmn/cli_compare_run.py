@@ -19,8 +19,8 @@ from hmn.cli_compare_table import Trained, table_of, trained, training_name
 from hmn.cli_compare_task import make, train_cell
 from hmn.cli_console import COMMAND, ProgressView, duration, note, print_json, results
 from hmn.cli_ledger import images_per_class
-from hmn.cli_sweep_run import Where
 from hmn.cli_sweep_task import Condensation
+from hmn.cli_where import Where
 from hmn.errors import UserError
 from hmn.report.compare import TEXT_COLUMNS, cells, heads, markdown, notes, protocol_words, title
 from hmn.runtime import write_atomically
@@ -110,7 +110,7 @@ def work(comparison: Comparison, *, resume: bool, force: bool, as_json: bool) ->
     phases = {"make": len(comparison.units), "train": len(comparison.trainings())}
     threads = {phase: where.threads_for(where.workers_for(max(1, count))) for phase, count in phases.items()}
     plan = take_folder(comparison, threads, resume=resume, force=force)
-    if where.threads is None:
+    if where.threads_per_run is None:
         threads = plan["threads"]  # another number of threads may round sums otherwise
     try:
         made = watched("images", comparison.units, make, comparison, threads["make"])

@@ -12,8 +12,8 @@ from hmn.cli_profile import EPOCHS, Wanted, take, write
 from hmn.cli_prune_trials import TRIALS
 from hmn.cli_prune_work import Beta, Order, carry_out, tell
 from hmn.cli_sources import target_of
-from hmn.cli_sweep_run import Where
 from hmn.cli_sweep_task import is_begun
+from hmn.cli_where import Where
 from hmn.errors import UserError
 from hmn.sweep import SweepInterrupted
 
@@ -56,7 +56,7 @@ def condense_and_prune(
     profile_once(over.out)
     order = Order(
         run=over.out, out=out, beta=beta, beside=(OVER, TRIALS), resume=not force, force=force,
-        where=Where(backend="local", workers=None, threads=None, address=None, gpus=None, slurm=None),
+        where=Where(),
     )  # fmt: skip
     try:
         done = carry_out(order)

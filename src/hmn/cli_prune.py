@@ -13,32 +13,13 @@ from hmn.cli_evaluate import check_output
 from hmn.cli_prune_study import Study
 from hmn.cli_prune_task import Pruning
 from hmn.cli_prune_work import Beta, Order, carry_out, tell
-from hmn.cli_sweep_run import Where
+from hmn.cli_where import Where
 from hmn.distributed import launched
 from hmn.errors import UserError
 from hmn.runtime import keep_freed_memory
 from hmn.sweep import SweepInterrupted
 
 Method = Literal["double-end", "random", "hard", "easy"]
-
-
-@Parameter(name="*", group=Group("Where trainings run", sort_key=20))
-@dataclass(frozen=True, kw_only=True)
-class WhereFlags:
-    """As `hmn sweep` has them."""
-
-    backend: Literal["local", "ray", "slurm"] = "local"
-    """local: processes on this machine. ray: Ray. slurm: Slurm jobs, through submitit."""
-    workers: int | None = None
-    """Trainings at a time (default: one a core, one in all with an accelerator; on a cluster: all)."""
-    threads_per_run: int | None = None
-    """Threads of each (default: cores / workers; on a cluster 1)."""
-    address: str | None = None
-    """Ray cluster: auto, host:port or ray://host:port (default: start Ray on this machine)."""
-    gpus_per_run: float | None = None
-    """Ray: accelerators, or a share of one, that each training reserves and sees (default: none)."""
-    slurm: str | None = None
-    """Slurm: partition=NAME,gpus=1,timeout_min=600,mem_gb=16 and any other parameter of submitit."""
 
 
 @Parameter(name="*", group=Group("Trainings", sort_key=15))
@@ -92,7 +73,7 @@ def prune(
     json: Switch = False,
     training: TrainingFlags | None = None,
     study: StudyFlags | None = None,
-    where: WhereFlags | None = None,
+    where: Where | None = None,
     data_flags: DataFlags | None = None,
 ) -> int:
     """Write a condensed folder with fewer images, chosen by their AUM; measure what pruning costs.
@@ -144,7 +125,7 @@ def prune(
         study=study_of(compare, chosen, train.repeats, choose_on), repeats=train.repeats, choose_on=choose_on,
         data=train.data, data_flags=data_flags or DataFlags(),
         given={"net": train.net, "width": train.width, "protocol": train.protocol}, steps=train.steps,
-        where=where_of(where or WhereFlags()), resume=resume, force=force,
+        where=where or Where(), resume=resume, force=force,
     )  # fmt: skip
     check_order(order)
     keep_freed_memory()
@@ -201,23 +182,6 @@ def study_of(flags: StudyFlags, beta: Beta, repeats: int, choose_on: Literal["te
     )  # fmt: skip
 
 
-def where_of(flags: WhereFlags) -> Where:
-    """Where trainings run, checked as `hmn sweep` checks it.
-
-    Raises:
-        UserError: flags of another backend, one that is not installed, or a number below 1.
-    """
-    for flag, value in (("workers", flags.workers), ("threads-per-run", flags.threads_per_run)):
-        if value is not None and value < 1:
-            raise UserError(f"--{flag} {value}: expected at least 1.")
-    where = Where(
-        backend=flags.backend, workers=flags.workers, threads=flags.threads_per_run, address=flags.address,
-        gpus=flags.gpus_per_run, slurm=flags.slurm,
-    )  # fmt: skip
-    where.check()
-    return where
-
-
 def check_order(order: Order) -> None:
     """Refuse what makes no sense, before anything is read.
 
@@ -228,6 +192,7 @@ def check_order(order: Order) -> None:
         raise UserError("--force begins anew and --resume goes on: give one of them.")
     if launched().size > 1:
         raise UserError("pruning starts processes of its own: give the same command to hmn, without torchrun.")
+    order.where.check()
     for flag, value in (("repeats", order.repeats), ("steps", order.steps), ("width", order.given.get("width"))):
         if value is not None and value < 1:
             raise UserError(f"--{flag} {value}: expected at least 1.")

@@ -16,7 +16,7 @@ from hmn.cli_record import held_out
 from hmn.cli_settings import given_file
 from hmn.cli_sources import read_run, target_of, with_recorded
 from hmn.cli_sweep import absolute, absolute_flags
-from hmn.cli_sweep_run import Where
+from hmn.cli_where import Where
 from hmn.errors import UserError
 from hmn.settings import Recipe
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hmn.cli_console import ProgressView, command_line, note
 from hmn.cli_prune_task import PrunedTraining, Pruning, train_pruned
-from hmn.cli_sweep_run import Where
+from hmn.cli_where import Where
 from hmn.errors import UserError
 from hmn.runtime import write_atomically
 from hmn.sweep import Outcome, State, SweepInterrupted, SweepRun, run_sweep

@@ -15,7 +15,7 @@ from hmn.cli_prune_study import Study, print_study, study
 from hmn.cli_prune_target import Counts, Measured, Target, measured, read_target, shown, trials_of, wanted_counts
 from hmn.cli_prune_task import Pruning, survivors
 from hmn.cli_prune_trials import TRIALS, Trials
-from hmn.cli_sweep_run import Where
+from hmn.cli_where import Where
 from hmn.errors import UserError
 
 Beta = float | Literal["auto"] | None

@@ -21,7 +21,8 @@ from hmn.cli_settings import (
 )
 from hmn.cli_sources import read_splits
 from hmn.cli_sweep_grid import Dtype, Given, check_conflicts, read_config, read_flags, settle
-from hmn.cli_sweep_run import Sweep, Where, print_runs, work
+from hmn.cli_sweep_run import Sweep, print_runs, work
+from hmn.cli_where import Where
 from hmn.distributed import launched
 from hmn.errors import UserError
 
@@ -40,12 +41,6 @@ def sweep(
     dtype: Dtype | None = None,
     on: Literal["test", "validation"] = "validation",
     steps: int | None = None,
-    backend: Literal["local", "ray", "slurm"] = "local",
-    workers: int | None = None,
-    threads_per_run: int | None = None,
-    address: str | None = None,
-    gpus_per_run: float | None = None,
-    slurm: str | None = None,
     resume: Switch = False,
     force: Switch = False,
     dry_run: Switch = False,
@@ -53,6 +48,7 @@ def sweep(
     checkpoint_seconds: float = 30.0,
     json: Switch = False,
     data_flags: DataFlags | None = None,
+    where: Where | None = None,
     method: MethodFlags | None = None,
     condense: Annotated[CondenseFlags, Parameter(name="condense")] = None,
     evaluate: Annotated[EvaluateFlags, Parameter(name="evaluate")] = None,
@@ -75,7 +71,7 @@ def sweep(
     ipc
         Images per class whose floats are the budget.
     recipe
-        Named settings: paper, cpu (the default) or quick.
+        Named settings, as for `hmn condense` (default: cpu).
     config
         TOML file of settings; its table [vary] holds lists of values.
     seed
@@ -89,18 +85,6 @@ def sweep(
         split, for settings that have been chosen.
     steps
         Optimizer steps of the evaluation, in the place of the protocol's.
-    backend
-        local: processes on this machine. ray: Ray. slurm: Slurm jobs, through submitit.
-    workers
-        Runs at a time (default: one a core, one in all with an accelerator; on a cluster: all).
-    threads_per_run
-        Threads of each run (default: cores / workers; on a cluster 1).
-    address
-        Ray cluster: auto, host:port or ray://host:port (default: start Ray on this machine).
-    gpus_per_run
-        Ray: accelerators, or a share of one, that each run reserves and sees (default: none).
-    slurm
-        Slurm: partition=NAME,gpus=1,timeout_min=600,mem_gb=16 and any other parameter of submitit.
     resume
         Go on with the sweep in the folder: what is done is kept, what was stopped goes on, what failed is tried again.
     force
@@ -118,14 +102,11 @@ def sweep(
         raise UserError("--force begins anew and --resume goes on: give one of them.")
     if launched().size > 1:
         raise UserError("a sweep starts processes of its own: give the same command to hmn, without torchrun.")
-    for flag, value in (("workers", workers), ("threads-per-run", threads_per_run), ("steps", steps)):
-        if value is not None and value < 1:
-            raise UserError(f"--{flag} {value}: expected at least 1.")
+    if steps is not None and steps < 1:
+        raise UserError(f"--steps {steps}: expected at least 1.")
     if not checkpoint_seconds >= 0:
         raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
-    where = Where(
-        backend=backend, workers=workers, threads=threads_per_run, address=address, gpus=gpus_per_run, slurm=slurm
-    )
+    where = where or Where()
     where.check()
     from_file, grid = read_config(config)
     grid |= read_flags(vary or [])

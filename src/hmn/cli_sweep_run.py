@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -16,86 +15,15 @@ from hmn.cli_console import ProgressView, command_line, duration, note, print_js
 from hmn.cli_ledger import images_per_class
 from hmn.cli_sweep_grid import Point, plan_of
 from hmn.cli_sweep_task import MEASURED, condense_and_evaluate, row, times
-from hmn.device import choose_device
-from hmn.errors import UserError
-from hmn.facts import num_cores
-from hmn.sweep import LocalPool, Outcome, RayPool, SlurmPool, State, SweepInterrupted, SweepRun, run_sweep
+from hmn.cli_where import Where
+from hmn.sweep import Outcome, State, SweepInterrupted, SweepRun, run_sweep
 from hmn.sweep.grid import short_names, text
-from hmn.sweep.on_slurm import slurm_parameters
-from hmn.sweep.plan_file import LOGS, begin, examine
+from hmn.sweep.plan_file import begin, examine
 from hmn.sweep.table import failures, groups_of, parts_of, title, write
 
 if TYPE_CHECKING:
     from hmn.data.real import Splits
     from hmn.sweep.backend import Backend
-
-PRELOAD = ("hmn.cli_sweep_task", "hmn.run", "hmn.train", "hmn.data", "hmn.artifact_load", "torch._dynamo")
-"""What the local pool imports once for all its processes; torch's optimizers import the last, which takes seconds."""
-PACKAGES = {"ray": "ray", "slurm": "submitit"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Where:
-    """Flags that say where and how many runs work; None where not given."""
-
-    backend: Literal["local", "ray", "slurm"]
-    workers: int | None
-    threads: int | None
-    address: str | None
-    gpus: float | None
-    slurm: str | None
-
-    def check(self) -> None:
-        """Refuse flags of another backend, and one that is not installed.
-
-        Raises:
-            UserError: as it says.
-        """
-        for flag, value, needs in (
-            ("--address", self.address, "ray"),
-            ("--gpus-per-run", self.gpus, "ray"),
-            ("--slurm", self.slurm, "slurm"),
-        ):
-            if value is not None and self.backend != needs:
-                raise UserError(f"{flag} {value}: is for --backend {needs}, and this is --backend {self.backend}.")
-        if self.gpus is not None and not 0 <= self.gpus < float("inf"):
-            raise UserError(f"--gpus-per-run {self.gpus}: expected 0 or more.")
-        package = PACKAGES.get(self.backend)
-        if package is not None and find_spec(package) is None:
-            raise UserError(f"--backend {self.backend}: {package} is not installed; pip install 'hmn[distributed]'.")
-        slurm_parameters((self.slurm or "").split(",") if self.slurm is not None else ())
-
-    @property
-    def is_cluster(self) -> bool:
-        """Whether other machines do the work."""
-        return self.address is not None or self.backend == "slurm"
-
-    def workers_for(self, num_runs: int) -> int:
-        """Runs at a time."""
-        if self.workers is not None:
-            return min(self.workers, num_runs)
-        if self.is_cluster:
-            return num_runs
-        return 1 if choose_device() != "cpu" else min(num_cores(), num_runs)
-
-    def threads_for(self, workers: int) -> int:
-        """Threads of each run."""
-        if self.threads is not None:
-            return self.threads
-        return 1 if self.is_cluster else max(1, num_cores() // workers)
-
-    def pool(self, out: Path, *, workers: int, threads: int) -> Backend:
-        """The backend; a connection is made, and nothing is started.
-
-        Raises:
-            UserError: it cannot be reached, or a parameter is wrong.
-        """
-        if self.backend == "ray":
-            return RayPool(address=self.address, slots=workers, threads=threads, gpus=self.gpus or 0.0)
-        if self.backend == "slurm":
-            parameters = slurm_parameters(self.slurm.split(",") if self.slurm is not None else ())
-            return SlurmPool(out / LOGS, workers=workers, threads=threads, parameters=parameters)
-        return LocalPool(workers, preload=PRELOAD if choose_device() == "cpu" else ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +69,7 @@ def work(wanted: Sweep, *, resume: bool, force: bool, each: bool, as_json: bool)
     there = examine(wanted.out, plan, resume=resume, force=force)
     workers = wanted.where.workers_for(len(wanted.runs))
     threads = wanted.where.threads_for(workers)
-    if resume and there is not None and wanted.where.threads is None:
+    if resume and there is not None and wanted.where.threads_per_run is None:
         threads = int(there["threads_per_run"])  # another number of threads may round sums otherwise
     pool = wanted.where.pool(wanted.out, workers=workers, threads=threads)
     try:
