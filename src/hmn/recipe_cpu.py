@@ -73,8 +73,9 @@ def idc_cpu(fitted: Fitted) -> Recipe:
 
 
 def haba_cpu(fitted: Fitted) -> Recipe:
-    """HaBa's container under gradient matching, not its trajectories."""
-    return _matched(fitted, "haba-cpu", container="factorized", lr=0.1)
+    """HaBa's container under gradient matching, not its trajectories, and fitted to real images like other decoders."""
+    made = _matched(fitted, "haba-cpu", container="factorized", lr=0.03)
+    return replace(made, condense=replace(made.condense, start=replace(made.condense.start, kind="fitted")))
 
 
 def linba_cpu(fitted: Fitted) -> Recipe:
@@ -89,7 +90,7 @@ def ddif_cpu(fitted: Fitted) -> Recipe:
 
 def hmn_cpu(fitted: Fitted) -> Recipe:
     """The paper's container and matching, cut short."""
-    return _matched(fitted, "hmn-cpu", container="hmn", lr=0.01)
+    return _matched(fitted, "hmn-cpu", container="hmn", lr=0.03)
 
 
 SWEEPS = {
