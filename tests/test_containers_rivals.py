@@ -277,9 +277,9 @@ def test_first_values_are_those_of_the_methods_code() -> None:
             assert float(found.detach().abs().max()) == pytest.approx(1 / math.sqrt(9 * found.shape[2]), rel=0.02)
     inr_shape = InrShape(image_shape=(3, 32, 32), images_per_class=(200,) * 3, budget=10**6, width=6, hidden_layers=2)
     inr = Inr(inr_shape, class_names=names, normalisation=NORM, generator=generator)
-    bounds = [float(weight.abs().max()) for weight in inr.weights]
+    bounds = [float(weight.detach().abs().max()) for weight in inr.weights]
     assert bounds == pytest.approx([1 / 2, math.sqrt(6 / 6) / 10, math.sqrt(6 / 6) / 10], rel=0.01)
     linear = LinearShape(image_shape=(3, 32, 32), images_per_class=(200,) * 3, budget=10**6, num_bases=16, downsample=2)
     linba = Linear(linear, class_names=names, normalisation=NORM, generator=generator)
-    assert float(linba.bases.abs().max()) == pytest.approx(math.sqrt(6 / (16 + 768)), rel=0.01)
-    assert float(linba.coefficients.abs().max()) == pytest.approx(math.sqrt(6 / (600 + 16)), rel=0.01)
+    assert float(linba.bases.detach().abs().max()) == pytest.approx(math.sqrt(6 / (16 + 768)), rel=0.01)
+    assert float(linba.coefficients.detach().abs().max()) == pytest.approx(math.sqrt(6 / (600 + 16)), rel=0.01)
