@@ -25,7 +25,7 @@ COUNTS_FROM_1 = (
     "evaluate.width",
     "evaluate.seeds",
     *(f"trajectory.{name}" for name in ("student_steps", "student_batch", "expert_epochs", "max_start_epoch")),
-    *(f"trajectory.{name}" for name in ("experts", "expert_batch")),
+    *(f"trajectory.{name}" for name in ("experts", "expert_batch", "expert_steps")),
     *(f"unrolled.{name}" for name in ("student_steps", "student_per_class")),
 )
 """Whole numbers that must be at least 1; the others may be 0."""

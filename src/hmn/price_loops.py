@@ -84,9 +84,13 @@ def iteration_operations(trial: Trial, shape: ContainerShape, recipe: Recipe, ne
     """Operations of an iteration: a student there and back, what its end is judged by, and rendering.
 
     An image in a step is a weight gradient on the way there; on the way back that gradient once more and its own
-    derivative by weights and image, which convolves as often as both together.
+    derivative by weights and image, which convolves as often as both together. Differentiated step by step it is what
+    gradient matching does with an image.
     """
-    student = images_shown(shape, recipe, _own(recipe).student_steps) * (12 * net.forward - 4 * net.first)
+    image = 12 * net.forward - 4 * net.first
+    if recipe.condense.objective == "trajectory" and recipe.trajectory.derivative == "direct":
+        image = net.weight_gradient + 2 * net.image_gradient
+    student = images_shown(shape, recipe, _own(recipe).student_steps) * image
     judged = 0
     if recipe.condense.objective == "unrolled":
         real = sum(min(recipe.condense.real_per_class, len(members)) for members in trial.members)
@@ -137,7 +141,14 @@ def _iterate(trial: Trial, recipe: Recipe, steps: int) -> float:
 
 def _expert_images(trial: Trial, recipe: Recipe) -> int:
     """Images in all batches of all experts."""
-    return recipe.trajectory.experts * epochs_of(recipe.trajectory) * len(trial.real)
+    own, count = recipe.trajectory, len(trial.real)
+    whole, rest = divmod(_epoch_steps(trial, own), -(-count // own.expert_batch))
+    return own.experts * epochs_of(own) * (whole * count + min(rest * own.expert_batch, count))
+
+
+def _epoch_steps(trial: Trial, own: TrajectoryConfig) -> int:
+    """SGD steps of what an expert counts as an epoch."""
+    return own.expert_steps or -(-len(trial.real) // own.expert_batch)
 
 
 def _expert_seconds(trial: Trial, recipe: Recipe, budget_seconds: float) -> float:
@@ -152,6 +163,6 @@ def _expert_seconds(trial: Trial, recipe: Recipe, budget_seconds: float) -> floa
             pass
         return trial.clock() - began
 
-    epoch = -(-len(trial.real) // recipe.trajectory.expert_batch)
+    epoch = _epoch_steps(trial, recipe.trajectory)
     seconds = timed_line(batches, epoch, budget_seconds)
     return extended(seconds, epoch) * epochs_of(recipe.trajectory) * recipe.trajectory.experts

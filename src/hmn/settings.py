@@ -153,8 +153,16 @@ class TrajectoryConfig:
     """Generated images a step (all, where there are fewer)."""
     student_lr: float = 0.01
     """Learning rate of the student to begin with: it is learned too."""
+    student_lr_rule: Literal["gradient", "nearest"] = "gradient"
+    """gradient: by its derivative, with momentum 0.5 (MTT); nearest: towards the rate that, on the same steps, would
+    have ended nearest to the expert."""
     student_lr_lr: float = 1e-5
-    """Learning rate of that learning rate, with momentum 0.5; 0 keeps it."""
+    """Learning rate of that learning rate, or the share of that way, in logarithms, an iteration; 0 keeps it."""
+    derivative: Literal["exact", "direct"] = "exact"
+    """exact: through all of the student's steps; direct: of every step by itself, later weights held still (TESLA),
+    and of kernels and the linear layer's weight alone. A fraction of the time, where a ConvNet runs on a CPU."""
+    expert_steps: int | None = None
+    """SGD steps of the expert that count as an epoch below, its weights kept after each; None is an epoch."""
     expert_epochs: int = 3
     """Epochs of the expert between the student's start and its target."""
     max_start_epoch: int = 25

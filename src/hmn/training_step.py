@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hmn import native
 from hmn.compiled import Guarded, compile_step, compiler_problem
-from hmn.convnet_cpu import prepared, problem
+from hmn.convnet_cpu import Gradients, prepared, problem
 from hmn.nets.convnet import ConvNet
 
 NATIVE, COMPILED = "hmn's own passes", "compiled by torch"
@@ -103,22 +103,32 @@ def _native(net: nn.Module, images: Tensor, labels: Tensor, others: Tensor, shar
     assert passes is not None and isinstance(net, ConvNet)
     targets = share * F.one_hot(labels, passes.classes) + (1 - share) * F.one_hot(others, passes.classes)
     found = passes.gradients(images, targets.float() * (weight / len(images)), everything=True)
-    assert found.norms is not None and found.head is not None
-    _add(net.classifier.weight, found.head[0])
-    _add(net.classifier.bias, found.head[1])
-    for layer, kernel, norm in zip(_layers(net), found.kernels, found.norms, strict=True):
-        _add(layer.kernel, kernel)
-        _add(layer.scale, norm[0])
-        _add(layer.shift, norm[1])
-    _no_bias_gradients(net)
+    gradients = by_parameter(net, found)
+    for name, parameter in net.named_parameters():
+        _add(parameter, gradients[name])
     return StepResult(found.loss / weight, (found.logits.argmax(dim=1) == labels).sum(), found.logits)
+
+
+def by_parameter(net: ConvNet, found: Gradients) -> dict[str, Tensor]:
+    """Gradients of everything that the passes on the CPU gave, by the parameter's name and shaped as it.
+
+    Instance norm takes a convolution's bias away: its gradient is zero, and weight decay applies to it as to all.
+    """
+    assert found.norms is not None and found.head is not None
+    of = {id(net.classifier.weight): found.head[0], id(net.classifier.bias): found.head[1]}
+    for layer, kernel, norm in zip(_layers(net), found.kernels, found.norms, strict=True):
+        of |= {id(layer.kernel): kernel, id(layer.scale): norm[0], id(layer.shift): norm[1]}
+    return {
+        name: of[id(parameter)].view_as(parameter) if id(parameter) in of else torch.zeros_like(parameter)
+        for name, parameter in net.named_parameters()
+    }
 
 
 def _add(parameter: Tensor, gradient: Tensor) -> None:
     if parameter.grad is None:
-        parameter.grad = gradient.view_as(parameter)
+        parameter.grad = gradient
     else:
-        parameter.grad += gradient.view_as(parameter)
+        parameter.grad += gradient
 
 
 def _no_bias_gradients(net: ConvNet) -> None:

@@ -18,6 +18,7 @@ from hmn.data.source import Normalisation
 from hmn.distributed import place
 from hmn.errors import UserError
 from hmn.nets import Net, build_net
+from hmn.objectives.direct import differentiate_directly
 from hmn.objectives.unroll import StudentStep, Weights, augmented, differentiate_training
 from hmn.settings import CondenseConfig, TrainConfig, TrajectoryConfig
 from hmn.train import train
@@ -26,6 +27,8 @@ Expert = Sequence[Weights]
 """Weights before training and after each epoch."""
 MIN_STUDENT_LR = 1e-3
 """The learned rate stays above it (HaBa's code: distill_fac.py)."""
+MAX_LR_FACTOR = 5.0
+"""Between a student's rate and the one that would have been nearest, as far as that is believed."""
 
 
 class Grown(NamedTuple):
@@ -56,15 +59,15 @@ def next_epoch(
     generator.set_state(before.generator)
     net = new_student(real, config, seed=0)
     net.load_state_dict(before.weights, strict=False)
-    (record,) = train(net, real, expert_training(config, own), generator=generator, device=device)
+    *_, record = train(net, real, expert_training(config, own), generator=generator, device=device)
     return Grown(_weights_of(net), generator.get_state(), record.loss)
 
 
 def expert_training(config: CondenseConfig, own: TrajectoryConfig) -> TrainConfig:
-    """An epoch of an expert."""
+    """An epoch of an expert, or the steps that count as one."""
     return TrainConfig(
-        epochs=1, batch_size=own.expert_batch, lr=own.expert_lr, min_lr=own.expert_lr, momentum=0.0,
-        weight_decay=0.0, augment=config.augment, cutmix_probability=0.0,
+        steps=own.expert_steps, epochs=1, batch_size=own.expert_batch, lr=own.expert_lr, min_lr=own.expert_lr,
+        momentum=0.0, weight_decay=0.0, augment=config.augment, cutmix_probability=0.0,
     )  # fmt: skip
 
 
@@ -142,10 +145,24 @@ def condense_trajectory(
 
 
 def trajectory_loss(weights: Weights, start: Weights, target: Weights) -> Tensor:
-    """|weights - target|^2 / |start - target|^2 over all parameters. Source: MTT, equation 3."""
-    missed = torch.stack([(weights[name] - target[name]).square().sum() for name in target]).sum()
-    way = torch.stack([(start[name] - target[name]).square().sum() for name in target]).sum()
+    """|weights - target|^2 / |start - target|^2 over all of `weights`. Source: MTT, equation 3."""
+    missed = torch.stack([(weights[name] - target[name]).square().sum() for name in weights]).sum()
+    way = torch.stack([(start[name] - target[name]).square().sum() for name in weights]).sum()
     return missed / way
+
+
+def nearest_lr(lr: float, end: Weights, start: Weights, target: Weights) -> float:
+    """The learning rate at which a student's steps, their gradients as they were, would have ended nearest to `target`.
+
+    Args:
+        lr: what the student took.
+        end: where it came.
+        start: where it began.
+        target: where it should have come.
+    """
+    moved = {name: start[name] - end[name] for name in end}
+    along = torch.stack([(moved[name] * (start[name] - target[name])).sum() for name in end]).sum()
+    return lr * float(along / torch.stack([value.square().sum() for value in moved.values()]).sum())
 
 
 def student_batches(
@@ -175,15 +192,24 @@ def _iterate(
     steps = student_batches(
         labels, own.student_batch, own.student_steps, real.image_shape, config, real.normalisation, base.generator
     )
-    found = differentiate_training(
-        net, rendered, steps, start, lr=state.student_lr.item(), momentum=0.0,
-        loss_after=lambda weights: trajectory_loss(weights, start, target),
-    )  # fmt: skip
+    lr = state.student_lr.item()
+
+    def loss_after(weights: Weights) -> Tensor:
+        return trajectory_loss(weights, start, target)
+
+    if own.derivative == "direct":
+        found = differentiate_directly(net, rendered, steps, start, lr=lr, loss_after=loss_after)
+    else:
+        found = differentiate_training(net, rendered, steps, start, lr=lr, momentum=0.0, loss_after=loss_after)
     base.optimizer.zero_grad()
     rendered.backward(found.image_grad)
     base.optimizer.step()
-    state.student_lr.grad = found.lr_grad.cpu()
-    state.lr_optimizer.step()
+    if own.student_lr_rule == "nearest":
+        factor = min(max(nearest_lr(lr, found.end, start, target) / lr, 1 / MAX_LR_FACTOR), MAX_LR_FACTOR)
+        state.student_lr.data *= factor**own.student_lr_lr
+    else:
+        state.student_lr.grad = found.lr_grad.cpu()
+        state.lr_optimizer.step()
     state.student_lr.data.clamp_(min=min(MIN_STUDENT_LR, own.student_lr))
     return found.loss
 

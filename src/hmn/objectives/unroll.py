@@ -41,6 +41,8 @@ class TrainingGradient(NamedTuple):
     """Shaped as the images."""
     lr_grad: Tensor
     """By the learning rate, a scalar."""
+    end: Weights
+    """After the last step: those that the loss is of."""
 
 
 def augmented(normalisation: Normalisation, params: AugmentParams, images: Tensor) -> Tensor:
@@ -92,7 +94,7 @@ def differentiate_training(
         by_weights = tuple(a + t for a, t in zip(by_weights, through, strict=True))
         image_grad[steps[number].rows] += by_images
         by_velocity = [momentum * b for b in by_velocity]
-    return TrainingGradient(loss.detach(), image_grad, lr_grad)
+    return TrainingGradient(loss.detach(), image_grad, lr_grad, history[-1])
 
 
 def _step_loss(net: nn.Module, weights: Weights, images: Tensor, step: StudentStep) -> Tensor:

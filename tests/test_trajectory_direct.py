@@ -1,0 +1,163 @@
+"""Trajectories whose steps are differentiated one by one: against the obvious form in float64, and as a loop."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import hmn.objectives.direct
+from hmn import native
+from hmn.augment import apply, draw
+from hmn.nets import Net, build_net
+from hmn.objectives.direct import differentiate_directly
+from hmn.objectives.unroll import StudentStep, Weights
+from hmn.settings import AugmentConfig, TrajectoryConfig
+from hmn.trajectory import TrajectoryState, condense_trajectory, nearest_lr, train_expert, trajectory_loss
+from tests.test_unrolled import BASE, TRAJECTORY, data, fresh
+
+LR = 0.05
+DIRECT = replace(TRAJECTORY, derivative="direct", student_lr_rule="nearest", student_lr_lr=0.5)
+
+
+def problem(
+    shape: tuple[int, int, int], width: int, dtype: torch.dtype
+) -> tuple[Net, Tensor, list[StudentStep], Weights]:
+    """A network, eleven images, six batches of them, augmented, and weights to reach."""
+    nets = [
+        build_net("convnet2", num_classes=3, image_shape=shape, width=width, generator=torch.Generator().manual_seed(s))
+        for s in (0, 5)
+    ]
+    generator, steps = torch.Generator().manual_seed(2), []
+    for number in range(6):
+        index = torch.randperm(11, generator=generator)[: 5 + number % 3]
+        params = draw(AugmentConfig(strategy="color_crop_flip"), len(index), shape, generator, one_choice=True)
+        steps.append(StudentStep(index, index % 3, lambda x, params=params: apply(x, params)))
+    images = torch.randn(11, *shape, generator=generator).to(dtype)
+    target = {name: value.detach().to(dtype) for name, value in nets[1].named_parameters()}
+    return nets[0].to(dtype), images, steps, target
+
+
+def weights_of(net: Net) -> Weights:
+    return {name: value.detach() for name, value in net.named_parameters()}
+
+
+def obvious(net: Net, images: Tensor, steps: list[StudentStep], target: Weights) -> tuple[Tensor, Tensor, float]:
+    """Loss of the last weights, and its derivatives: one graph, that knows each step's weights as numbers only."""
+    start = weights_of(net)
+    leaf, lr = images.clone().requires_grad_(), torch.tensor(LR, dtype=images.dtype, requires_grad=True)
+    end, numbers = dict(start), dict(start)
+    for step in steps:
+        weights = {name: value.clone().requires_grad_() for name, value in numbers.items()}
+        logits = torch.func.functional_call(net, weights, (step.show(leaf[step.rows]),))
+        gradients = torch.autograd.grad(F.cross_entropy(logits, step.labels), list(weights.values()), create_graph=True)
+        end = {name: value - lr * g for (name, value), g in zip(end.items(), gradients, strict=True)}
+        numbers = {name: value.detach() for name, value in end.items()}
+    kernels = [name for name, value in start.items() if value.dim() > 1]
+    missed = sum(((end[name] - target[name]) ** 2).sum() for name in kernels)
+    loss = missed / sum(((start[name] - target[name]) ** 2).sum() for name in kernels)
+    by_images, by_lr = torch.autograd.grad(loss, [leaf, lr])
+    return loss.detach(), by_images, float(by_lr)
+
+
+def test_derivatives_are_those_of_the_obvious_form() -> None:
+    net, images, steps, target = problem((1, 8, 8), 4, torch.float64)
+    wanted, by_images, by_lr = obvious(net, images, steps, target)
+    start = weights_of(net)
+    before = copy.deepcopy(net.state_dict())
+    found = differentiate_directly(
+        net, images, steps, start, lr=LR, loss_after=lambda weights: trajectory_loss(weights, start, target)
+    )
+    assert float(found.loss) == pytest.approx(float(wanted), rel=1e-10)
+    assert float((found.image_grad - by_images).norm() / by_images.norm()) < 1e-9
+    assert float(found.lr_grad) == pytest.approx(by_lr, rel=1e-9)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.skipif(native.problem() is not None, reason="hmn's own passes cannot be built here")
+def test_own_passes_find_the_same_and_keep_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, images, steps, target = problem((3, 16, 16), 16, torch.float32)
+    in_double = problem((3, 16, 16), 16, torch.float64)
+    wanted, by_images, by_lr = obvious(*in_double)
+    start = weights_of(net)
+    found = []
+    for kept_bytes in (2**30, 2**20, 0):
+        monkeypatch.setattr(hmn.objectives.direct, "KEPT_BYTES", kept_bytes)
+        found.append(
+            differentiate_directly(
+                net, images, steps, start, lr=LR, loss_after=lambda weights: trajectory_loss(weights, start, target)
+            )
+        )
+    assert hmn.objectives.direct.prepared(net, images) is not None
+    assert float(found[0].loss) == pytest.approx(float(wanted), rel=1e-5)
+    assert float((found[0].image_grad - by_images).norm() / by_images.norm()) < 1e-4
+    assert float(found[0].lr_grad) == pytest.approx(by_lr, rel=1e-3)
+    assert all(torch.equal(one.image_grad, found[0].image_grad) for one in found)
+
+
+def test_the_nearest_rate_is_the_best_of_all() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start, target, gradient = (
+        {name: torch.randn(4, 3, generator=generator, dtype=torch.float64) for name in "ab"} for _ in range(3)
+    )
+
+    def missed(lr: float) -> float:
+        return sum(float(((start[name] - lr * gradient[name] - target[name]) ** 2).sum()) for name in "ab")
+
+    end = {name: start[name] - 0.3 * gradient[name] for name in "ab"}
+    best = nearest_lr(0.3, end, start, target)
+    tried = [best + 1e-3 * step for step in range(-5, 6)]
+    assert min(tried, key=missed) == best
+
+
+@pytest.mark.parametrize("kind", ["pixels", "frequency", "hmn"])
+def test_the_loop_learns_images_and_learning_rate(kind: str) -> None:
+    config = replace(BASE, inner_steps=20, augment=AugmentConfig(strategy="none"))
+    own = replace(DIRECT, max_start_epoch=1)
+    state = TrajectoryState(fresh(kind, config), own)
+    expert = [train_expert(data(), config, own, seed=0)]  # one way, one start: the losses can be compared
+    losses = [r.loss for r in condense_trajectory(state, data(), config, own, expert)]
+    assert sum(losses[-3:]) < 0.95 * sum(losses[:3]), losses
+    assert float(state.student_lr.detach()) != pytest.approx(0.05, rel=1e-3)
+
+
+def test_it_goes_on_to_the_same_bits() -> None:
+    told, ways = data(), [train_expert(data(), BASE, DIRECT, seed=seed) for seed in range(2)]
+    unbroken = TrajectoryState(fresh("frequency"), DIRECT)
+    records = list(condense_trajectory(unbroken, told, BASE, DIRECT, ways))
+    broken = TrajectoryState(fresh("frequency"), DIRECT)
+    for record in condense_trajectory(broken, told, BASE, DIRECT, ways):
+        if record.done == 2:
+            break
+    resumed = TrajectoryState(fresh("frequency"), DIRECT)
+    resumed.load_state_dict(copy.deepcopy(broken.state_dict()), BASE, told)
+    rest = list(condense_trajectory(resumed, told, BASE, DIRECT, ways))
+    assert [r.loss for r in rest] == [r.loss for r in records[2:]]
+    assert torch.equal(resumed.student_lr, unbroken.student_lr)
+    assert torch.equal(resumed.base.container.render_all(), unbroken.base.container.render_all())
+
+
+def test_an_experts_epoch_may_be_some_steps() -> None:
+    """One step of all images is plain SGD by hand; more than an epoch's steps go through the data again."""
+    plain = replace(BASE, augment=AugmentConfig(strategy="none"))
+    own = TrajectoryConfig(
+        expert_batch=60, expert_lr=0.05, expert_steps=1, expert_epochs=1, max_start_epoch=3, experts=1
+    )
+    expert = train_expert(data(), plain, own, seed=7)
+    assert len(expert) == 4
+    net = build_net("convnet2", num_classes=3, image_shape=(1, 8, 8), width=4, generator=torch.Generator())
+    images = data().normalisation.apply(data().images(torch.arange(60)))
+    for start, after in pairwise(expert):
+        net.load_state_dict(start)
+        net.zero_grad()
+        F.cross_entropy(net(images), data().labels).backward()
+        for name, value in net.named_parameters():
+            assert value.grad is not None
+            assert torch.allclose(after[name], start[name] - 0.05 * value.grad, atol=1e-6), name
+    twice = train_expert(data(), plain, replace(own, expert_steps=2, max_start_epoch=1), seed=7)
+    assert all(torch.allclose(twice[1][name], expert[2][name], atol=1e-6) for name in expert[2])
