@@ -26,6 +26,7 @@ from hmn.train.loop import learning_rate
 
 METHODS = ("dc", "dsa", "dm", "idc-i", "idc", "mtt", "haba", "linba", "hmn", "ddif")
 SHORT = ("dsa-cpu", "dm-cpu", "idc-i-cpu", "idc-cpu", "haba-cpu", "linba-cpu", "hmn-cpu", "ddif-cpu")
+FAST = ("fast", "fast-1h", "fast-3h")
 SIZES = {**{name: size[:2] for name, size in PUBLISHED.items()}, "digits": ((1, 8, 8), 10)}
 TABLES = Path(__file__).parents[1] / "docs" / "methods.md"
 
@@ -41,7 +42,7 @@ def three(name: str, dataset: str = "cifar10") -> list[Recipe]:
 
 
 def test_every_method_has_its_name() -> None:
-    assert set(RECIPES) == {"cpu", "quick", *METHODS, *SHORT}
+    assert set(RECIPES) == {"cpu", "quick", *FAST, *METHODS, *SHORT}
     assert set(SHORT) == set(SWEEPS) and all(name.removesuffix("-cpu") in METHODS for name in SHORT)
     for name in RECIPES:
         assert made(name).name == name and made(name).cost
@@ -275,7 +276,7 @@ def test_another_container_leaves_the_recipes_sizes_behind(
 
 def test_recipes_vary_in_a_sweep() -> None:
     assert read_flags(["recipe=idc-cpu,haba-cpu,paper"]) == {"recipe": ["idc-cpu", "haba-cpu", "paper"]}
-    with pytest.raises(UserError, match="expected one of cpu, quick, dc"):
+    with pytest.raises(UserError, match="expected one of cpu, quick, fast"):
         read_flags(["recipe=idc-gpu"])
 
 
