@@ -26,7 +26,6 @@ from hmn.train.loop import learning_rate
 
 METHODS = ("dc", "dsa", "dm", "idc-i", "idc", "mtt", "haba", "linba", "hmn", "ddif")
 SHORT = ("dsa-cpu", "dm-cpu", "idc-i-cpu", "idc-cpu", "haba-cpu", "linba-cpu", "hmn-cpu", "ddif-cpu")
-FAST = ("fast", "fast-1h", "fast-3h")
 SIZES = {**{name: size[:2] for name, size in PUBLISHED.items()}, "digits": ((1, 8, 8), 10)}
 TABLES = Path(__file__).parents[1] / "docs" / "methods.md"
 
@@ -42,7 +41,7 @@ def three(name: str, dataset: str = "cifar10") -> list[Recipe]:
 
 
 def test_every_method_has_its_name() -> None:
-    assert set(RECIPES) == {"cpu", "quick", *FAST, *METHODS, *SHORT}
+    assert set(RECIPES) == {"cpu", "quick", "fast", *METHODS, *SHORT}
     assert set(SHORT) == set(SWEEPS) and all(name.removesuffix("-cpu") in METHODS for name in SHORT)
     for name in RECIPES:
         assert made(name).name == name and made(name).cost
@@ -202,6 +201,17 @@ def test_a_short_version_stores_what_the_method_does(name: str, images: int, flo
     assert made(name + "-cpu").condense.network.width == 32
 
 
+def test_fast_fills_its_budget_with_sixteen_images_for_each() -> None:
+    for dataset, coefficients in (("cifar10", 192), ("cifar100", 192), ("tiny-imagenet", 768), ("digits", 12)):
+        found = made("fast", dataset, 10)
+        assert (found.sizes.coefficients, found.container) == (coefficients, "frequency")
+        assert found.trajectory.derivative == "direct" and found.condense.network.width == 32
+    shape = choose_shape(
+        "cifar10", 1, image_shape=(3, 32, 32), num_classes=10, container="frequency", sizes=made("fast").sizes
+    ).shape
+    assert shape.images_per_class == (16,) * 10 and shape.ledger().num_floats == 30_720
+
+
 def test_the_former_name_of_a_recipe_still_works() -> None:
     assert ALIASES == {"paper": "hmn"}
     assert content(made("paper")) == content(made("hmn")) and made("paper").name == "hmn"
@@ -232,7 +242,7 @@ def row_of(name: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-@pytest.mark.parametrize("name", (*METHODS, *SHORT))
+@pytest.mark.parametrize("name", ("fast", *METHODS, *SHORT))
 def test_the_tables_of_the_methods_are_the_recipes(name: str) -> None:
     assert row_of(name) in TABLES.read_text().splitlines()
 
