@@ -83,7 +83,7 @@ def differentiate_training(
         history.append({name: (value - lr * velocity[name]).detach() for name, value in before.items()})
     last = {name: value.requires_grad_() for name, value in history[-1].items()}
     loss = loss_after(last)
-    by_weights = torch.autograd.grad(loss, list(last.values()))
+    by_weights = torch.autograd.grad(loss, list(last.values()), materialize_grads=True)
     image_grad, lr_grad = torch.zeros_like(images), torch.zeros((), device=images.device, dtype=images.dtype)
     by_velocity = [torch.zeros_like(g) for g in by_weights]
     for number in reversed(range(len(steps))):
