@@ -77,6 +77,7 @@ def test_derivatives_are_those_of_the_obvious_form() -> None:
     assert float((found.image_grad - by_images).norm() / by_images.norm()) < 1e-9
     assert float(found.lr_grad) == pytest.approx(by_lr, rel=1e-9)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert not any(value.requires_grad for value in found.end.values())
 
 
 @pytest.mark.skipif(native.problem() is not None, reason="hmn's own passes cannot be built here")

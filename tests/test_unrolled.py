@@ -95,6 +95,7 @@ def test_derivatives_are_those_of_the_whole_graph(momentum: float) -> None:
     assert float((found.image_grad - by_images).norm() / by_images.norm()) < 1e-9
     assert float(found.lr_grad) == pytest.approx(float(by_lr), rel=1e-9)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert not any(value.requires_grad for value in found.end.values())
 
 
 def container_of(kind: str) -> Container:

@@ -94,7 +94,8 @@ def differentiate_training(
         by_weights = tuple(a + t for a, t in zip(by_weights, through, strict=True))
         image_grad[steps[number].rows] += by_images
         by_velocity = [momentum * b for b in by_velocity]
-    return TrainingGradient(loss.detach(), image_grad, lr_grad, history[-1])
+    end = {name: value.detach() for name, value in history[-1].items()}
+    return TrainingGradient(loss.detach(), image_grad, lr_grad, end)
 
 
 def _step_loss(net: nn.Module, weights: Weights, images: Tensor, step: StudentStep) -> Tensor:
