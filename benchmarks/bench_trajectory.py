@@ -14,7 +14,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import cast
@@ -28,13 +27,14 @@ from hmn.containers import Frequency
 from hmn.data import load_data
 from hmn.data.statistics import KNOWN
 from hmn.errors import UserError
+from hmn.nets import build_net
 from hmn.objectives.direct import differentiate_directly
 from hmn.objectives.unroll import TrainingGradient, Weights, differentiate_training
 from hmn.plan_rivals import plan_rival
 from hmn.recipe import recipe
 from hmn.rival_shapes import FrequencyShape
 from hmn.runtime import keep_freed_memory
-from hmn.trajectory import new_student, student_batches, trajectory_loss
+from hmn.trajectory import student_batches, trajectory_loss
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SHAPE = (3, 32, 32)
@@ -64,12 +64,11 @@ def generated(data_dir: Path) -> Tensor:
         "frequency", num_classes=10, image_shape=SHAPE, budget=30_720, coefficients=cast(int, made.sizes.coefficients)
     )
     container = Frequency(cast(FrequencyShape, shape), class_names=tuple("0123456789"), normalisation=norm)
-    generator = torch.Generator().manual_seed(0)
     try:
         real = load_data("cifar10", data_dir=data_dir).train
         images = torch.cat([real.images((real.labels == label).nonzero()[:16, 0]) for label in range(10)])
     except UserError:
-        images = torch.rand(160, *SHAPE, generator=generator)
+        images = torch.rand(160, *SHAPE, generator=torch.Generator().manual_seed(0))
     container.start_from(images)
     return container.images(torch.arange(160)).detach()
 
@@ -78,17 +77,16 @@ def measure(width: int, repeats: int, clock: Callable[[], float], images: Tensor
     """Time the three forms in turn; print medians and ratios."""
     made = recipe("fast", dataset="cifar10", ipc=1, image_shape=SHAPE)
     own, norm = made.trajectory, KNOWN["cifar10"][1]
-    config = replace(made.condense, network=replace(made.condense.network, width=width))
-
-    class Real:
-        image_shape, num_classes = SHAPE, 10
-
-    net, towards = (new_student(cast("hmn.trajectory.RealData", Real), config, seed=seed) for seed in (0, 1))
+    net, towards = (
+        build_net("convnet3", num_classes=10, image_shape=SHAPE, width=width,
+                  generator=torch.Generator().manual_seed(seed))
+        for seed in (0, 1)
+    )  # fmt: skip
     start: Weights = {name: value.detach() for name, value in net.named_parameters()}
     target: Weights = {name: value.detach() for name, value in towards.named_parameters()}
     labels = torch.arange(10).repeat_interleave(16)
     steps = student_batches(
-        labels, own.student_batch, own.student_steps, SHAPE, config, norm, torch.Generator().manual_seed(0)
+        labels, own.student_batch, own.student_steps, SHAPE, made.condense, norm, torch.Generator().manual_seed(0)
     )
 
     def loss_after(weights: Weights) -> Tensor:
@@ -115,11 +113,12 @@ def measure(width: int, repeats: int, clock: Callable[[], float], images: Tensor
                 times[name].append(clock() - began)
     for name, seconds in times.items():
         print(f"width {width}, {name}: {median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})", flush=True)
+    others = ("direct_by_torch", "exact")
     cosines = {
         f"cosine_{name}": round(float(torch.cosine_similarity(grads[name].flatten(), grads["direct"].flatten(), 0)), 4)
-        for name in ("direct_by_torch", "exact")
+        for name in others
     }
-    ratios = {f"ratio_{name}": round(median(times[name]) / median(times["direct"]), 2) for name in forms}
+    ratios = {f"ratio_{name}": round(median(times[name]) / median(times["direct"]), 2) for name in others}
     print(json.dumps({"width": width, "repeats": repeats, "threads": torch.get_num_threads(), **ratios, **cosines}))
 
 

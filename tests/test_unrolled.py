@@ -115,6 +115,7 @@ TRAJECTORY = TrajectoryConfig(
     student_steps=4, student_batch=16, student_lr=0.05, student_lr_lr=1e-4, expert_epochs=2, max_start_epoch=2,
     experts=2, expert_batch=16, expert_lr=0.05,
 )  # fmt: skip
+DIRECT = replace(TRAJECTORY, derivative="direct", student_lr_rule="nearest", student_lr_lr=0.5)
 
 
 def fresh(kind: str, config: CondenseConfig = BASE) -> CondenseState:
@@ -173,28 +174,32 @@ def test_experts_are_networks_on_their_way() -> None:
         assert torch.allclose(after[name], start[name] - 0.05 * value.grad, atol=1e-6), name
 
 
-@pytest.mark.parametrize("kind", ["pixels", "factorized", "hmn"])
-def test_trajectory_matching_learns_images_and_learning_rate(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "own", "least"), [
+    *((kind, TRAJECTORY, 1e-6) for kind in ("pixels", "factorized", "hmn")),
+    *((kind, DIRECT, 5e-5) for kind in ("pixels", "frequency", "hmn")),
+])  # fmt: skip
+def test_trajectory_matching_learns_images_and_learning_rate(kind: str, own: TrajectoryConfig, least: float) -> None:
     config = replace(BASE, inner_steps=20, augment=AugmentConfig(strategy="none"))
-    own = replace(TRAJECTORY, max_start_epoch=1)
+    own = replace(own, max_start_epoch=1)
     state = TrajectoryState(fresh(kind, config), own)
     expert = [train_expert(data(), config, own, seed=0)]  # one way, one start: the losses can be compared
     losses = [r.loss for r in condense_trajectory(state, data(), config, own, expert)]
     assert sum(losses[-3:]) < 0.95 * sum(losses[:3]), losses
-    assert float(state.student_lr.detach()) != pytest.approx(0.05, abs=1e-6)
+    assert float(state.student_lr.detach()) != pytest.approx(0.05, abs=least)
 
 
-def test_trajectory_matching_goes_on_to_the_same_bits() -> None:
+@pytest.mark.parametrize(("kind", "own"), [("pixels", TRAJECTORY), ("frequency", DIRECT)])
+def test_trajectory_matching_goes_on_to_the_same_bits(kind: str, own: TrajectoryConfig) -> None:
     told, ways = data(), experts()
-    unbroken = TrajectoryState(fresh("pixels"), TRAJECTORY)
-    records = list(condense_trajectory(unbroken, told, BASE, TRAJECTORY, ways))
-    broken = TrajectoryState(fresh("pixels"), TRAJECTORY)
-    for record in condense_trajectory(broken, told, BASE, TRAJECTORY, ways):
+    unbroken = TrajectoryState(fresh(kind), own)
+    records = list(condense_trajectory(unbroken, told, BASE, own, ways))
+    broken = TrajectoryState(fresh(kind), own)
+    for record in condense_trajectory(broken, told, BASE, own, ways):
         if record.done == 2:
             break
-    resumed = TrajectoryState(fresh("pixels"), TRAJECTORY)
+    resumed = TrajectoryState(fresh(kind), own)
     resumed.load_state_dict(copy.deepcopy(broken.state_dict()), BASE, told)
-    rest = list(condense_trajectory(resumed, told, BASE, TRAJECTORY, ways))
+    rest = list(condense_trajectory(resumed, told, BASE, own, ways))
     assert [r.loss for r in rest] == [r.loss for r in records[2:]]
     assert torch.equal(resumed.student_lr, unbroken.student_lr)
     assert torch.equal(resumed.base.container.render_all(), unbroken.base.container.render_all())

@@ -17,6 +17,7 @@ from hmn.operations import BACKWARD, NetOperations, render_operations
 from hmn.rival_shapes import ContainerShape
 from hmn.settings import Recipe, TrajectoryConfig, UnrolledConfig
 from hmn.train import train
+from hmn.train.loop import total_steps
 from hmn.trajectory import (
     TrajectoryState,
     condense_trajectory,
@@ -142,13 +143,9 @@ def _iterate(trial: Trial, recipe: Recipe, steps: int) -> float:
 def _expert_images(trial: Trial, recipe: Recipe) -> int:
     """Images in all batches of all experts."""
     own, count = recipe.trajectory, len(trial.real)
-    whole, rest = divmod(_epoch_steps(trial, own), -(-count // own.expert_batch))
+    training = expert_training(recipe.condense, own)
+    whole, rest = divmod(total_steps(training, count), total_steps(replace(training, steps=None), count))
     return own.experts * epochs_of(own) * (whole * count + min(rest * own.expert_batch, count))
-
-
-def _epoch_steps(trial: Trial, own: TrajectoryConfig) -> int:
-    """SGD steps of what an expert counts as an epoch."""
-    return own.expert_steps or -(-len(trial.real) // own.expert_batch)
 
 
 def _expert_seconds(trial: Trial, recipe: Recipe, budget_seconds: float) -> float:
@@ -163,6 +160,6 @@ def _expert_seconds(trial: Trial, recipe: Recipe, budget_seconds: float) -> floa
             pass
         return trial.clock() - began
 
-    epoch = _epoch_steps(trial, recipe.trajectory)
+    epoch = total_steps(expert_training(recipe.condense, recipe.trajectory), len(trial.real))
     seconds = timed_line(batches, epoch, budget_seconds)
     return extended(seconds, epoch) * epochs_of(recipe.trajectory) * recipe.trajectory.experts

@@ -36,5 +36,5 @@ def fast(fitted: Fitted) -> Recipe:
         name="fast", ipc=fitted.ipc, container="frequency", condense=condense, trajectory=trajectory,
         sizes=SizesConfig(coefficients=min(max(values // IMAGES, MIN_FREQUENCIES), values)),
         evaluate=evaluated(fitted, "short"),
-        cost="under 40 minutes of one thread for CIFAR-10 at 1 IPC; more with pixels, not with classes",
+        cost="under 40 minutes of one thread for CIFAR-10 at 1 IPC; more with classes and pixels",
     )  # fmt: skip

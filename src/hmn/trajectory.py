@@ -151,18 +151,17 @@ def trajectory_loss(weights: Weights, start: Weights, target: Weights) -> Tensor
     return missed / way
 
 
-def nearest_lr(lr: float, end: Weights, start: Weights, target: Weights) -> float:
-    """The learning rate at which a student's steps, their gradients as they were, would have ended nearest to `target`.
+def nearest_factor(end: Weights, start: Weights, target: Weights) -> float:
+    """What a student's rate times would have ended nearest to `target`, the gradients of its steps as they were.
 
     Args:
-        lr: what the student took.
         end: where it came.
         start: where it began.
         target: where it should have come.
     """
     moved = {name: start[name] - end[name] for name in end}
     along = torch.stack([(moved[name] * (start[name] - target[name])).sum() for name in end]).sum()
-    return lr * float(along / torch.stack([value.square().sum() for value in moved.values()]).sum())
+    return float(along / torch.stack([value.square().sum() for value in moved.values()]).sum())
 
 
 def student_batches(
@@ -205,7 +204,7 @@ def _iterate(
     rendered.backward(found.image_grad)
     base.optimizer.step()
     if own.student_lr_rule == "nearest":
-        factor = min(max(nearest_lr(lr, found.end, start, target) / lr, 1 / MAX_LR_FACTOR), MAX_LR_FACTOR)
+        factor = min(max(nearest_factor(found.end, start, target), 1 / MAX_LR_FACTOR), MAX_LR_FACTOR)
         state.student_lr.data *= factor**own.student_lr_lr
     else:
         state.student_lr.grad = found.lr_grad.cpu()

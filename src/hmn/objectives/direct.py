@@ -15,11 +15,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from hmn.convnet_cpu import ConvNetOnCpu, prepared
 from hmn.nets.convnet import ConvNet
-from hmn.objectives.unroll import StudentStep, TrainingGradient, Weights
+from hmn.objectives.unroll import StudentStep, TrainingGradient, Weights, gradient_along, step_loss
 from hmn.training_step import by_parameter
 
 KEPT_BYTES = 2**30
@@ -47,11 +46,11 @@ def differentiate_directly(
             are given to it (kernels and the linear layer's weight, as in gradient matching).
     """
     images, scratch = images.detach(), copy.deepcopy(net)
-    weights, taken, kept_bytes = dict(start), [], 0
+    weights, taken, kept_bytes = {name: value.detach() for name, value in start.items()}, [], 0
     for step in steps:
-        one = _take(scratch, weights, images, step, keep=kept_bytes < KEPT_BYTES)
+        one, gradients = _take(scratch, weights, images, step, keep=kept_bytes < KEPT_BYTES)
         kept_bytes += 0 if one.kept is None else one.kept.nbytes
-        weights = {name: value.detach() - lr * one.gradients[name] for name, value in weights.items()}
+        weights = {name: value - lr * gradients[name] for name, value in weights.items()}
         taken.append(one)
     last = {name: value.requires_grad_() for name, value in weights.items() if value.dim() > 1}
     loss = loss_after(last)
@@ -59,9 +58,9 @@ def differentiate_directly(
     image_grad = torch.zeros_like(images)
     for one in taken:
         image_grad[one.step.rows] -= lr * _derivative(scratch, one, by_weights)
-    moved = {name: start[name].detach() - value.detach() for name, value in last.items()}
-    lr_grad = -torch.stack([(by_weights[name] * moved[name]).sum() for name in last]).sum() / lr
-    return TrainingGradient(loss.detach(), image_grad, lr_grad, {n: value.detach() for n, value in last.items()})
+    end = {name: value.detach() for name, value in last.items()}
+    moved = [(by_weights[name] * (start[name].detach() - value)).sum() for name, value in end.items()]
+    return TrainingGradient(loss.detach(), image_grad, -torch.stack(moved).sum() / lr, end)
 
 
 class _Taken(NamedTuple):
@@ -73,27 +72,26 @@ class _Taken(NamedTuple):
     """The step's images, a leaf."""
     shown: Tensor
     """As the network saw them, in the graph of `rows`."""
-    gradients: Weights
     fast: ConvNetOnCpu | None
     kept: Tensor | None
 
 
-def _take(net: nn.Module, weights: Weights, images: Tensor, step: StudentStep, *, keep: bool) -> _Taken:
+def _take(
+    net: nn.Module, weights: Weights, images: Tensor, step: StudentStep, *, keep: bool
+) -> tuple[_Taken, dict[str, Tensor]]:
+    """A step and its gradients. The network is given these weights, which its own passes read."""
     rows = images[step.rows].requires_grad_()
     shown = step.show(rows)
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            parameter.data = weights[name].detach()
+    for name, parameter in net.named_parameters():
+        parameter.data = weights[name]
     fast = prepared(net, shown.detach())
     if fast is None:
-        loss = F.cross_entropy(net(shown.detach()), step.labels)
-        found = torch.autograd.grad(loss, list(net.parameters()))
-        gradients = {name: g for (name, _), g in zip(net.named_parameters(), found, strict=True)}
-        return _Taken(step, weights, rows, shown, gradients, None, None)
+        leaves = {name: value.detach().requires_grad_() for name, value in weights.items()}
+        found = torch.autograd.grad(step_loss(net, leaves, rows.detach(), step), list(leaves.values()))
+        return _Taken(step, weights, rows, shown, None, None), dict(zip(leaves, found, strict=True))
     assert isinstance(net, ConvNet)
     passed = fast.gradients(shown, _targets(step, fast.classes), keep=keep, everything=True)
-    gradients = by_parameter(net, passed)
-    return _Taken(step, weights, rows, shown, gradients, fast, passed.kept)
+    return _Taken(step, weights, rows, shown, fast, passed.kept), by_parameter(net, passed)
 
 
 def _targets(step: StudentStep, classes: int) -> Tensor:
@@ -104,7 +102,8 @@ def _targets(step: StudentStep, classes: int) -> Tensor:
 def _derivative(net: nn.Module, one: _Taken, along: Weights) -> Tensor:
     """Of <gradient of the step's loss, `along`> by the step's images."""
     if one.fast is None:
-        return _derivative_by_torch(net, one, along)
+        leaves = {name: value.detach().requires_grad_() for name, value in one.weights.items()}
+        return torch.autograd.grad(gradient_along(net, leaves, one.rows, one.step, along), one.rows)[0]
     targets, kept = _targets(one.step, one.fast.classes), one.kept
     if kept is None:
         kept = one.fast.gradients(one.shown, targets, keep=True, everything=True).kept
@@ -112,11 +111,3 @@ def _derivative(net: nn.Module, one: _Taken, along: Weights) -> Tensor:
     *kernels, head = along.values()
     by_shown = one.fast.directional(one.shown, targets, kept, kernels, head)
     return torch.autograd.grad(one.shown, one.rows, by_shown)[0]
-
-
-def _derivative_by_torch(net: nn.Module, one: _Taken, along: Weights) -> Tensor:
-    leaves = {name: value.detach().requires_grad_() for name, value in one.weights.items()}
-    loss = F.cross_entropy(functional_call(net, leaves, (one.shown,)), one.step.labels)
-    gradients = torch.autograd.grad(loss, [leaves[name] for name in along], create_graph=True)
-    inner = torch.stack([(g * a).sum() for g, a in zip(gradients, along.values(), strict=True)]).sum()
-    return torch.autograd.grad(inner, one.rows)[0]

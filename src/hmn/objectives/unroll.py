@@ -78,7 +78,7 @@ def differentiate_training(
     velocity = {name: torch.zeros_like(value) for name, value in start.items()}
     for step in steps:
         before = {name: value.detach().requires_grad_() for name, value in history[-1].items()}
-        gradients = torch.autograd.grad(_step_loss(net, before, images[step.rows], step), list(before.values()))
+        gradients = torch.autograd.grad(step_loss(net, before, images[step.rows], step), list(before.values()))
         velocity = {name: momentum * velocity[name] + g for name, g in zip(before, gradients, strict=True)}
         history.append({name: (value - lr * velocity[name]).detach() for name, value in before.items()})
     last = {name: value.requires_grad_() for name, value in history[-1].items()}
@@ -98,8 +98,16 @@ def differentiate_training(
     return TrainingGradient(loss.detach(), image_grad, lr_grad, end)
 
 
-def _step_loss(net: nn.Module, weights: Weights, images: Tensor, step: StudentStep) -> Tensor:
+def step_loss(net: nn.Module, weights: Weights, images: Tensor, step: StudentStep) -> Tensor:
+    """Mean cross-entropy of the step's images [b, c, h, w], before they are shown, with these weights."""
     return F.cross_entropy(functional_call(net, weights, (step.show(images),)), step.labels)
+
+
+def gradient_along(net: nn.Module, leaves: Weights, images: Tensor, step: StudentStep, along: Weights) -> Tensor:
+    """<gradient of the step's loss, `along`> over the weights named there, in the graph of `leaves` and `images`."""
+    of = [leaves[name] for name in along]
+    gradients = torch.autograd.grad(step_loss(net, leaves, images, step), of, create_graph=True)
+    return torch.stack([(g * a).sum() for g, a in zip(gradients, along.values(), strict=True)]).sum()
 
 
 def _through_gradient(
@@ -108,7 +116,6 @@ def _through_gradient(
     """Derivatives of <gradient of the step's loss, `along`> by the weights and by the step's images."""
     leaves = {name: value.detach().requires_grad_() for name, value in weights.items()}
     shown = images[step.rows].requires_grad_()
-    gradients = torch.autograd.grad(_step_loss(net, leaves, shown, step), list(leaves.values()), create_graph=True)
-    inner = torch.stack([(g * a).sum() for g, a in zip(gradients, along, strict=True)]).sum()
+    inner = gradient_along(net, leaves, shown, step, dict(zip(leaves, along, strict=True)))
     *by_weights, by_images = torch.autograd.grad(inner, [*leaves.values(), shown], materialize_grads=True)
     return by_weights, by_images
