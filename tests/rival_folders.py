@@ -35,7 +35,7 @@ def digits_container(kind: str, ipc: int = 10) -> AnyContainer:
 
 
 def digits_folder(
-    out: Path, kind: str = "hmn", ipc: int = 10, *, dtype: Literal["float32", "float16", "int8"] = "float32"
+    out: Path, kind: str = "hmn", ipc: int = 10, *, dtype: Literal["float32", "float16", "int8", "int4"] = "float32"
 ) -> Path:
     """A folder as `hmn condense digits --container KIND` writes it."""
     out.mkdir(parents=True)

@@ -95,7 +95,7 @@ def test_foreign_safetensors(tmp_path: Path) -> None:
 
 
 def test_newer_version(copy: Path) -> None:
-    refused(describe_as(copy, version=3), says="format 3, newer than format 2 .* upgrade")
+    refused(describe_as(copy, version=4), says="format 4, newer than format 3 .* upgrade")
 
 
 @pytest.mark.parametrize("version", [None, "1", 0, True, 1.5, ...])
@@ -113,7 +113,7 @@ def test_unreadable_version(version: Any, copy: Path) -> None:
         {"shape__images_per_class": [3, 1, 0]}, {"shape__images_per_class": 8},
         {"shape__image_shape": [2, 16, 16]}, {"class_names": ["a", "b"]}, {"class_names": "abc"},
         {"class_names": [1, 2, 3]}, {"normalisation": {"mean": [0, 0, 0]}}, {"normalisation__mean": [0.5]},
-        {"normalisation__std": [1, 1, 0]}, {"normalisation__std": [1, 1, float("nan")]}, {"dtype": "int4"},
+        {"normalisation__std": [1, 1, 0]}, {"normalisation__std": [1, 1, float("nan")]}, {"dtype": "int2"},
         {"dtype": ["float32"]},
         {"data_name": None}, {"quantisation_error": {"mean": 1}}, {"quantisation_error": "x"},
         {"quantisation_error": {"mean": 1, "max": float("inf")}}, {"normalisation__mean": [10**400] * 3},
@@ -181,10 +181,36 @@ def test_finite_values_that_render_nothing_finite(copy: Path) -> None:
         hmn.load(copy)
 
 
-def test_scales_that_overflow(tmp_path: Path) -> None:
-    write(tmp_path, dtype="int8")
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+def test_scales_that_overflow(dtype: str, tmp_path: Path) -> None:
+    write(tmp_path, dtype=dtype)
     rewrite(tmp_path, lambda tensors, _: (tensors["instance_memory.scale"].fill_(3e38), None)[1])
     refused(tmp_path, says="'instance_memory' holds values that are not finite")
+
+
+def test_from_format_2_on_a_description_names_its_container(tmp_path: Path) -> None:
+    write(tmp_path, dtype="int4")
+    for container in (..., "pixels", "wardrobe", 3):
+        shutil.copytree(tmp_path, tmp_path / "copy", ignore=shutil.ignore_patterns("copy"))
+        refused(describe_as(tmp_path / "copy", container=container), says="damaged")
+        shutil.rmtree(tmp_path / "copy")
+    assert hmn.load_container(describe_as(tmp_path, container="hmn")).shape.kind == "hmn"
+
+
+def test_halves_of_a_byte_that_are_not_as_many_as_the_values(tmp_path: Path) -> None:
+    write(tmp_path, dtype="int4")
+    whole = (tmp_path / CONTAINER_FILE).read_bytes()
+    for change, says in (
+        (lambda packed: packed[:, 1:].clone(), r"'instance_memory' has shape \[8, 39\], expected \[8, 40\]"),
+        (lambda packed: packed.flatten(), r"'instance_memory' has shape \[320\]"),
+        (lambda packed: packed.char(), "'instance_memory' has dtype 'I8', expected U8"),
+    ):
+        (tmp_path / CONTAINER_FILE).write_bytes(whole)
+        rewrite(tmp_path, lambda t, _, change=change: t.update(instance_memory=change(t["instance_memory"])))
+        refused(tmp_path, says=says)
+    (tmp_path / CONTAINER_FILE).write_bytes(whole)
+    rewrite(tmp_path, lambda tensors, _: (tensors["instance_memory"].zero_(), None)[1])  # a level that is never written
+    assert bool(hmn.load(tmp_path).pixels.isfinite().all())
 
 
 def test_cut_short_or_longer(copy: Path) -> None:

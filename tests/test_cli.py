@@ -108,7 +108,7 @@ def test_help_is_fast() -> None:
         (["ledger", "cifar10", "--ipc", "one"], "--ipc"),
         (["ledger"], "TARGET"),
         (["condense", "digits", "--ipc", "1"], "--out"),
-        (["condense", "digits", "--ipc", "1", "--out", "x", "--dtype", "int4"], "int8"),
+        (["condense", "digits", "--ipc", "1", "--out", "x", "--dtype", "int2"], "int4"),
         (["condense", "digits", "--ipc", "1", "--out", "x", "--condense.lrr", "1"], "--condense.lr"),
         (["condense", "digits", "--ipc", "1", "--out", "x", "--force", "--resume"], "one of them"),
         (["condense", "digits", "--out", "x"], "--ipc"),

@@ -189,17 +189,19 @@ def test_the_mean_of_the_finalists_decides(unseen: Splits, monkeypatch: pytest.M
 def test_every_codec_at_the_bytes_of_every_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = digits_folder(tmp_path / "run", ipc=2)
     flags = ["--against", "codec", "--codec", "avif,jpeg", "--codec-quality", "40", "--codec-side", "7"]
-    found = evaluated(capsys, str(run), *flags, "--stored", "int8,float32,float16")
+    found = evaluated(capsys, str(run), *flags, "--stored", "int4,int8,float32,float16")
     assert found["stored"] == "float32"
     names = [row["method"] for row in found["against"]]
     assert names == ["real as avif", "real as jpeg", "hmn as float16", "real as avif, float16 bytes",
                      "real as jpeg, float16 bytes", "hmn as int8", "real as avif, int8 bytes",
-                     "real as jpeg, int8 bytes"]  # fmt: skip
+                     "real as jpeg, int8 bytes", "hmn as int4", "real as avif, int4 bytes",
+                     "real as jpeg, int4 bytes"]  # fmt: skip
     by_name = {row["method"]: row for row in found["against"]}
     floats = info(run).ledger.stored_floats
-    forms = {"": found, ", float16 bytes": by_name["hmn as float16"], ", int8 bytes": by_name["hmn as int8"]}
+    forms = {"": found, **{f", {dtype} bytes": by_name[f"hmn as {dtype}"] for dtype in ("float16", "int8", "int4")}}
     assert [row["bytes"] for row in forms.values()][:2] == [4 * floats, 2 * floats]
     assert floats < forms[", int8 bytes"]["bytes"] < 1.1 * floats + 400
+    assert floats / 2 < forms[", int4 bytes"]["bytes"] < 0.6 * floats + 400
     for form, row in forms.items():
         for codec in ("avif", "jpeg"):
             line = by_name[f"real as {codec}{form}"]
@@ -213,7 +215,7 @@ def test_every_codec_at_the_bytes_of_every_form(tmp_path: Path, capsys: pytest.C
     assert f"chosen by the accuracy of convnet2, width 4, 2 steps, on {images} validation images" in text
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int8"])
+@pytest.mark.parametrize("dtype", ["float16", "int8", "int4"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stored_form_is_what_an_artifact_of_that_dtype_loads(kind: str, dtype: Any, tmp_path: Path) -> None:
     run, other = digits_folder(tmp_path / "a", kind), digits_folder(tmp_path / "b", kind, dtype=dtype)
@@ -244,7 +246,7 @@ MISTAKES = [
     (["--against", "codec", "--codec-quality", "0"], "--codec-quality 0", "1 to 100"),
     (["--against", "codec", "--codec-quality", "20,best"], "--codec-quality 20,best", "auto"),
     (["--against", "codec", "--codec-side", "9"], "--codec-side 9", "1 to 8"),
-    (["--stored", "int4"], "--stored int4", "float32, float16, int8"),
+    (["--stored", "int2"], "--stored int2", "float32, float16, int8, int4"),
     (["--stored", ","], "--stored ','", "float32, float16, int8"),
 ]
 

@@ -223,7 +223,7 @@ def test_mistakes_in_methods_name_themselves(
         (["--methods", "webp", "--codec-side", "64"], ["--codec-side 64"]),
         (["--methods", "random", "--protocol", "paper"], ["--protocol paper", "--steps"]),
         (["--methods", "random", "--steps", "0"], ["--steps 0"]),
-        (["--methods", "random", "--stored", "int4"], ["int4"]),
+        (["--methods", "random", "--stored", "int2"], ["int2", "int4"]),
         (["--methods", "random", "--slurm", "partition=x"], ["--backend slurm"]),
         (["--methods", "random", "--force", "--resume"], ["one of them"]),
         (["--methods", "random", "--container", "hmn"], ["--container hmn", "--methods"]),
@@ -246,15 +246,16 @@ def test_mistakes_are_one_line_before_anything_runs(
 
 def test_a_dry_run_tells_every_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["compare", "digits", "--methods", "avif,pixels,hmn", "--recipe", "quick", "--ipc", "1,2", "--out"]
-    command += [str(tmp_path / "x"), "--stored", "float32,int8", "--protocol", "dsa", "--steps", "50", "--dry-run"]
+    command += [str(tmp_path / "x"), "--stored", "float32,int8,int4", "--protocol", "dsa", "--steps", "50", "--dry-run"]
     assert main([*command, "--set", "pixels:condense.inner_steps=7", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     cells_ = {cell["cell"]: cell for cell in found["cells"]}
-    kinds = ("avif", "avif-int8", "pixels", "pixels-int8", "hmn", "hmn-int8", "random")
+    stored = ("avif", "pixels", "hmn")
+    kinds = ("random", *(f"{kind}{form}" for kind in stored for form in ("", "-int8", "-int4")))
     assert {*cells_} == {f"000{ipc}-{kind}" for ipc in (1, 2) for kind in kinds} | {"0000-whole"}
     assert cells_["0002-pixels"]["sweeps"] * 50 == cells_["0002-hmn"]["sweeps"] * 7
     assert cells_["0001-pixels"]["floats"] == 640 and cells_["0001-hmn"]["container"] == "hmn"
     assert found["protocol"]["steps"] == 50
     assert main(command) == 0
-    assert "10 sets of images to make, 45 trainings of 50 steps" in capsys.readouterr().out
+    assert "12 sets of images to make, 63 trainings of 50 steps" in capsys.readouterr().out
     assert not (tmp_path / "x").exists()

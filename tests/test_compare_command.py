@@ -209,15 +209,16 @@ def test_rows_are_added_and_other_settings_refused(
     refused([*flags, "--resume", "--on", "validation"], "data")
     refused([*flags, "--resume", "--schedule", "multistep"], "another settings")
     refused([flags[0], f"old={before}", "--ipc", "2", *FLAGS[4:], "--resume"], "budget of 1 IPC", "--ipc")
-    added = ["--methods", "pixels", *FLAGS, "--stored", "int8", "--resume", "--json"]
+    added = ["--methods", "pixels", *FLAGS, "--stored", "int8,int4", "--resume", "--json"]
     compared(out, *added, "--set", "pixels:condense.inner_steps=2")
     found = json.loads(capsys.readouterr().out)
     assert {row["method"] for row in found["rows"]} == {"pixels", "random", "whole"}
     pixels = next(row for row in found["rows"] if row["method"] == "pixels")
     assert 640 < pixels["stored"]["int8"]["bytes"] < pixels["bytes"] == 2560
-    assert len(pixels["stored"]["int8"]["accuracy_percent"]["values"]) == 2
+    assert 320 < pixels["stored"]["int4"]["bytes"] < pixels["stored"]["int8"]["bytes"]
+    assert all(len(pixels["stored"][dtype]["accuracy_percent"]["values"]) == 2 for dtype in ("int8", "int4"))
     assert {name: when for name, when in done(out).items() if name in kept} == kept
-    assert len(done(out)) == len(kept) + 1 + 2 + 2
+    assert len(done(out)) == len(kept) + 1 + 2 + 2 + 2
 
 
 def test_a_method_that_fails_has_a_row_that_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

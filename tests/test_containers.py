@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -119,6 +121,7 @@ def test_parameters_are_what_the_ledger_counts(extractor: bool) -> None:
     final = net.finalised()
     assert sum(v.numel() for v in final.state_dict().values()) == ledger.stored_floats
     assert ledger.num_bytes("float16") == 2 * ledger.stored_floats
+    assert ledger.num_bytes("int4") == math.ceil(ledger.stored_floats / 2)
 
 
 def test_same_seed_same_bits() -> None:

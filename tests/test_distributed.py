@@ -240,6 +240,7 @@ def test_what_cannot_be_divided_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     for size, config, words in (
         (4, BASE, "4 processes for 3 classes"),
         (2, replace(BASE, step_per="class"), "choose sweep"),
+        (2, replace(BASE, learned_as="int4"), "learned_as int4: .* without torchrun"),
         (2, batch_norm, "resnet18 has BatchNorm"),
     ):
         monkeypatch.setattr(distributed, "_joined", Place(0, size))

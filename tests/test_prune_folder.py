@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def pruned(run: Path, out: Path, *, profile: Profile | None = None) -> dict[str,
     return write_pruned(run, out, kept=kept(), recipe=RECIPE, how=how, profile=profile, command="hmn prune")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "int4"])
 @pytest.mark.parametrize(("memory_size", "channels"), [(4, 2), (4, 6)], ids=["one scale", "a scale an image"])
 def test_survivors_are_the_same_to_the_bit(tmp_path: Path, dtype: str, memory_size: int, channels: int) -> None:
     run = artifact(tmp_path / "run", dtype, memory_size=memory_size, instance_channels=channels)
@@ -78,11 +79,12 @@ def test_survivors_are_the_same_to_the_bit(tmp_path: Path, dtype: str, memory_si
     assert smaller.value_bytes < whole.value_bytes
 
 
-def test_scales_taken_anew_would_change_pixels(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+def test_scales_taken_anew_would_change_pixels(tmp_path: Path, dtype: Any) -> None:
     # What the test above would not see if the file's scales were not kept.
-    run = artifact(tmp_path / "run", "int8")
+    run = artifact(tmp_path / "run", dtype)
     (tmp_path / "naive").mkdir()
-    save(load_container(run).keep(kept()), tmp_path / "naive", recipe=RECIPE, data_name="x", dtype="int8", facts={})
+    save(load_container(run).keep(kept()), tmp_path / "naive", recipe=RECIPE, data_name="x", dtype=dtype, facts={})
     assert not torch.equal(load(tmp_path / "naive").pixels, load(run).pixels[kept()])
 
 

@@ -213,7 +213,7 @@ def test_another_sweep_in_the_folder_is_refused(
         (["--vary", "seed=1,two"], ["--vary seed", "'two'", "a whole number"]),
         (["--vary", "condense.lr=small"], ["'small'", "a number"]),
         (["--vary", "condense.schedule=linear"], ["'linear'", "cosine"]),
-        (["--vary", "dtype=int4"], ["int8"]),
+        (["--vary", "dtype=int2"], ["int4"]),
         (["--vary", "recipe=quik"], ["quick"]),
         (["--vary", "seed=1,1"], ["1 is given twice"]),
         (["--vary", "seed=1", "--vary", "seed=2"], ["--vary seed is given twice"]),

@@ -57,7 +57,7 @@ class Rounded(NamedTuple):
     """How an artifact's values were rounded, to store a part of them once more without a second rounding."""
 
     scales: Mapping[str, Tensor]
-    """As in the file; none but for int8."""
+    """As in the file; none but for int8 and int4."""
     error: dict[str, float] | None
     """What it cost in pixels when it was measured."""
 
@@ -68,7 +68,7 @@ def save(
     *,
     recipe: Recipe,
     data_name: str,
-    dtype: Literal["float32", "float16", "int8"] = "float32",
+    dtype: Literal["float32", "float16", "int8", "int4"] = "float32",
     facts: Mapping[str, Any],
     rounded: Rounded | None = None,
 ) -> None:
@@ -79,7 +79,7 @@ def save(
         out: an existing folder; files of these names are replaced.
         recipe: what it was made with.
         data_name: the real data's name, for people.
-        dtype: how values are stored. What float16 and int8 cost in pixels is measured and written down.
+        dtype: how values are stored. What all but float32 cost in pixels is measured and written down.
         facts: further lines of the card, such as commit and versions. Times in here change the card's bytes.
         rounded: how the values were rounded already, where they come out of an artifact of the same dtype.
 
@@ -121,7 +121,7 @@ def as_stored(container: AnyContainer, dtype: str) -> tuple[AnyContainer, int]:
     """
     final = copy.deepcopy(container.finalised()).cpu()
     stored = _encoded({name: value.detach() for name, value in final.state_dict().items()}, dtype, None)
-    final.load_state_dict(decode(stored))
+    final.load_state_dict(decode(stored, expected_shapes(final.shape)))
     return final, sum(value.nbytes for value in stored.values())
 
 
@@ -145,7 +145,7 @@ def _what_is_kept(
     if dtype == "float32":
         return exact, None
     rounded = copy.deepcopy(final)
-    rounded.load_state_dict(decode(stored))
+    rounded.load_state_dict(decode(stored, expected_shapes(final.shape)))
     kept = rounded.render_all()
     difference = (kept - exact).abs()
     return kept, {"mean": float(difference.double().mean()), "max": float(difference.max())}
@@ -165,7 +165,7 @@ def _ledger(
     scales = sum(value.nbytes for name, value in stored.items() if name.endswith(SCALE_SUFFIX))
     return {
         "format": FORMAT_NAME,
-        "format_version": version_of(shape),
+        "format_version": version_of(shape, dtype),
         "container": shape.kind,
         "data": data_name,
         "dtype": dtype,

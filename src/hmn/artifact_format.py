@@ -20,8 +20,10 @@ from hmn.quantise import STORED_AS
 from hmn.rival_shapes import RIVAL_SHAPES, ContainerShape, InrShape
 
 FORMAT_NAME = "hmn"
-FORMAT_VERSION = 2
-"""1: a hierarchical memory network, which is still written as 1. 2: any other container, named in the description."""
+FORMAT_VERSION = 3
+"""1: a hierarchical memory network, which is still written as 1. 2: any other container. 3: int4.
+
+From 2 on the description names the container."""
 MAX_FLOATS = 2**31
 """Stored values, and values of all pixels that `hmn.load` renders."""
 MAX_IMAGES = 2**24
@@ -36,7 +38,7 @@ class ArtifactInfo:
     path: Path
     format_version: int
     dtype: str
-    """How the values are stored: "float32", "float16" or "int8"."""
+    """How the values are stored: "float32", "float16", "int8" or "int4"."""
     shape: ContainerShape
     class_names: tuple[str, ...]
     normalisation: Normalisation
@@ -61,8 +63,8 @@ def describe(
     quantisation_error: dict[str, float] | None,
 ) -> dict[str, str]:
     """Metadata of the header: one entry, because safetensors writes several in no fixed order."""
-    description = {
-        "version": version_of(shape),
+    description: dict[str, Any] = {
+        "version": version_of(shape, dtype),
         "dtype": dtype,
         "shape": asdict(shape),
         "class_names": list(class_names),
@@ -70,13 +72,15 @@ def describe(
         "data_name": data_name,
         "quantisation_error": quantisation_error,
     }
-    if not isinstance(shape, HmnShape):
+    if description["version"] > 1:
         description["container"] = shape.kind
     return {FORMAT_NAME: json.dumps(description, sort_keys=True)}
 
 
-def version_of(shape: ContainerShape) -> int:
-    """The oldest version of the format that holds such a container."""
+def version_of(shape: ContainerShape, dtype: str) -> int:
+    """The oldest version of the format that holds such a container with values of `dtype`."""
+    if dtype == "int4":
+        return 3
     return 1 if isinstance(shape, HmnShape) else 2
 
 
@@ -171,9 +175,10 @@ def _kind(found: dict[str, Any]) -> type[ContainerShape]:
     """The class of the container's shape."""
     if found["version"] == 1:
         return HmnShape
+    kinds: dict[str, type[ContainerShape]] = {HmnShape.kind: HmnShape, **RIVAL_SHAPES}
     kind = found["container"]
-    _demand(isinstance(kind, str) and kind in RIVAL_SHAPES, "container")
-    return RIVAL_SHAPES[kind]
+    _demand(isinstance(kind, str) and kind in kinds, "container")
+    return kinds[kind]
 
 
 def _size(name: str, value: Any) -> Any:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from hmn.artifact_format import MAX_FLOATS, ArtifactInfo
+from hmn.artifact_format import MAX_FLOATS, ArtifactInfo, expected_shapes
 from hmn.artifact_read import read
 from hmn.containers import AnyContainer, build_container
 from hmn.errors import UserError
@@ -104,7 +104,7 @@ def _container(found: ArtifactInfo, content: bytes) -> AnyContainer:
     except safetensors.SafetensorError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{found.path}: the file is damaged ({reason}): fetch it again.") from None
-    state = decode(stored)
+    state = decode(stored, expected_shapes(found.shape))
     for name in sorted(state):
         if not bool(torch.isfinite(state[name]).all()):
             raise UserError(f"{found.path}: tensor {name!r} holds values that are not finite: fetch the file again.")

@@ -23,7 +23,7 @@ CONTAINER_FILE = "container.safetensors"
 LEDGER_FILE = "ledger.json"
 MAX_FILE_BYTES = 2 * 2**30
 MAX_HEADER_BYTES = 16 * 2**20
-_TYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.int8: "I8"}
+_TYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.int8: "I8", torch.uint8: "U8"}
 
 
 def locate(path: str | os.PathLike[str]) -> Path:

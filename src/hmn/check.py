@@ -67,6 +67,11 @@ def check_recipe(recipe: Recipe, *, image_shape: tuple[int, int, int], num_class
         _check_choice(path, kind, value)
         _check_number(path, value)
     _check_work(recipe.condense)
+    if recipe.condense.learned_as != "float32" and recipe.container == "hmn":
+        raise UserError(
+            f"condense.learned_as {recipe.condense.learned_as}: an hmn container is stored with its BatchNorm folded "
+            "away, so what it learns is not what it stores; expected float32, or another --container."
+        )
     if recipe.evaluate.protocol not in PROTOCOLS:
         raise UserError(
             f"evaluate.protocol {recipe.evaluate.protocol!r}: unknown training protocol; "

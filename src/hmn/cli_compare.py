@@ -108,7 +108,8 @@ def compare(
     seed
         Seed of everything random in condensing.
     stored
-        float16, int8 or both: what containers reach and take when they are stored so, and codecs in those bytes.
+        float16, int8, int4, joined by commas: what containers reach and take when they are stored so, and codecs in
+        those bytes.
     codec_quality
         Of webp, jpeg and avif: one, or several joined by commas or auto, to be chosen from on validation images
         (default: 20, or more where bytes are left).

@@ -17,7 +17,7 @@ from hmn.cli_sources import check_classes
 from hmn.cli_sweep_grid import Given, condensation
 from hmn.cli_sweep_task import Condensation
 from hmn.errors import UserError
-from hmn.plan import BYTES_PER_VALUE
+from hmn.plan import bytes_of
 
 if TYPE_CHECKING:
     from hmn.data.real import Splits
@@ -143,7 +143,7 @@ def _cell(found: Cells, method: Method, ipc: int, wanted: Wanted, splits: Splits
         for dtype in (FULL, *wanted.stored):  # so that each stored form has the codec's line at its own bytes
             named = name if dtype == FULL else f"{name}-{dtype}"
             found.units[named] = replace(
-                choice, codec=wanted.codecs[method.name], num_bytes=values * BYTES_PER_VALUE[dtype],
+                choice, codec=wanted.codecs[method.name], num_bytes=bytes_of(values, dtype),
                 bytes_of=None if dtype == FULL else dtype, training=wanted.training,
             )  # fmt: skip
             found.cells.append(Cell(name=named, method=method, ipc=ipc, dtype=dtype, source="chosen", unit=named))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from hmn.cli_condense_job import Job, print_plan, resolve, run, told_about_skipped
+from hmn.cli_condense_job import Job, learned_as_stored, print_plan, resolve, run, told_about_skipped
 from hmn.cli_condense_prune import condense_and_prune
 from hmn.cli_container import checked_ipc, choose_shape
 from hmn.cli_data import DataFlags, Switch
@@ -43,7 +43,7 @@ def condense(
     over_budget: str | None = None,
     prune: str | None = None,
     hold_out: Switch = False,
-    dtype: Literal["float32", "float16", "int8"] = "float32",
+    dtype: Literal["float32", "float16", "int8", "int4"] = "float32",
     dry_run: Switch = False,
     force: Switch = False,
     resume: Switch = False,
@@ -87,7 +87,7 @@ def condense(
     hold_out
         Condense nine tenths of the training images. The tenth that `--on validation` tests on stays unseen.
     dtype
-        How values are stored.
+        How values are stored. int4 is also learned so (--condense.learned-as), but in an hmn container.
     dry_run
         Print the resolved settings, floats, and an estimate of time, memory and operations; condense nothing.
     force
@@ -125,6 +125,7 @@ def condense(
         told_about_skipped(splits)
     train = splits.train
     settings = resolve(recipe, from_file, own, splits, ipc)
+    settings = learned_as_stored(settings, dtype, {**from_file, **own})
     chosen = choose_shape(
         splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
         real_per_class=int(train.labels.bincount(minlength=train.num_classes).min()), images=images,

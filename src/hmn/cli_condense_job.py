@@ -41,7 +41,7 @@ class Job:
     chosen: Chosen
     recipe: Recipe
     out: Path
-    dtype: Literal["float32", "float16", "int8"]
+    dtype: Literal["float32", "float16", "int8", "int4"]
     over_budget: OverBudget | None = None
     hold_out: bool = False
     """Whether `splits` lacks the validation tenth of the training images."""
@@ -88,6 +88,13 @@ def _resolved(
     # Settings may have been edited in the file: it keeps a recipe's name only where it holds that recipe's settings.
     edited = title in (*RECIPES, *ALIASES) and content(named(title)) != content(whole)
     return changed(replace(whole, name=f"{title}-changed" if edited else title), own)
+
+
+def learned_as_stored(recipe: Recipe, dtype: str, given: Mapping[str, Any]) -> Recipe:
+    """The recipe for values that are stored as `dtype`: int4 is also learned so, where `given` does not say how."""
+    if dtype != "int4" or recipe.container == "hmn" or "condense.learned_as" in given:
+        return recipe
+    return changed(recipe, {"condense.learned_as": dtype})
 
 
 def whole_recipe(values: Mapping[str, Any]) -> Recipe:

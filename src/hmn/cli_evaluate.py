@@ -91,8 +91,8 @@ def evaluate(
     codec_images
         Which real images are compressed (default: random).
     stored
-        Also train on what comes back when the container is stored as float32, float16, int8, joined by commas. With
-        --against codec, each is also compared with a codec at its own bytes.
+        Also train on what comes back when the container is stored as float32, float16, int8, int4, joined by commas.
+        With --against codec, each is also compared with a codec at its own bytes.
     json
         Print JSON.
     out

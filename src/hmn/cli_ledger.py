@@ -14,7 +14,7 @@ from hmn.cli_container import NO_SIZES, Chosen, checked_ipc, choose_shape, sized
 from hmn.cli_data import DataFlags, Switch, is_artifact, read_data
 from hmn.cli_settings import SizesFlags, given_flags
 from hmn.errors import UserError
-from hmn.plan import BYTES_PER_VALUE, HmnShape, over_budget_images, preset
+from hmn.plan import BITS_PER_VALUE, HmnShape, bytes_of, over_budget_images, preset
 from hmn.rival_shapes import ContainerShape, RivalShape
 from hmn.settings import ContainerName, SizesConfig
 
@@ -159,7 +159,7 @@ def shape_facts(shape: ContainerShape) -> dict[str, Any]:
         "budget": account.budget,
         "floats": account.num_floats,
         "stored_floats": account.stored_floats,
-        "bytes": {dtype: account.num_bytes(dtype) for dtype in BYTES_PER_VALUE},
+        "bytes": {dtype: account.num_bytes(dtype) for dtype in BITS_PER_VALUE},
     }
 
 
@@ -191,13 +191,13 @@ def print_ledger(title: str, shape: ContainerShape) -> None:
     account = shape.ledger()
     table = Table(header_style="cyan")
     table.add_column("part")
-    for column in ("floats", "share", *(f"bytes {dtype}" for dtype in BYTES_PER_VALUE)):
+    for column in ("floats", "share", *(f"bytes {dtype}" for dtype in BITS_PER_VALUE)):
         table.add_column(column, justify="right")
     for part in account.parts:
-        stored = (f"{part.stored_floats * width:,}" for width in BYTES_PER_VALUE.values())
+        stored = (f"{bytes_of(part.stored_floats, dtype):,}" for dtype in BITS_PER_VALUE)
         table.add_row(part.name, f"{part.num_floats:,}", f"{part.num_floats / account.budget:.1%}", *stored)
     table.add_section()
-    totals = (f"{account.num_bytes(dtype):,}" for dtype in BYTES_PER_VALUE)
+    totals = (f"{account.num_bytes(dtype):,}" for dtype in BITS_PER_VALUE)
     table.add_row(
         "total",
         f"{account.num_floats:,}",
@@ -210,7 +210,7 @@ def print_ledger(title: str, shape: ContainerShape) -> None:
         "budget",
         f"{account.budget:,}",
         "",
-        *(f"{account.budget * width:,}" for width in BYTES_PER_VALUE.values()),
+        *(f"{bytes_of(account.budget, dtype):,}" for dtype in BITS_PER_VALUE),
     )
     table.add_row("left", f"{left:,}", f"{left / account.budget:.1%}")
     print_table(title, table)

@@ -13,7 +13,7 @@ from hmn.errors import UserError
 if TYPE_CHECKING:
     from hmn.cli_sources import Candidate
 
-DTYPES = ("float32", "float16", "int8")
+DTYPES = ("float32", "float16", "int8", "int4")
 
 
 def stored_dtypes(text: str | None) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ def sweep(
     images
         Generated images per class, in the place of as many as fit.
     dtype
-        How values are stored: float32 (the default), float16 or int8.
+        How values are stored: float32 (the default), float16, int8, or int4, which is also learned so.
     on
         validation: a tenth of the training images, kept from condensing too; choose settings by it. test: the test
         split, for settings that have been chosen.

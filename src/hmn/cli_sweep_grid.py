@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hmn.cli_condense_job import resolve
+from hmn.cli_condense_job import learned_as_stored, resolve
 from hmn.cli_container import checked_ipc, choose_shape
 from hmn.cli_data import DataFlags
 from hmn.cli_settings import Setting, convert, flatten, given_table, nearest, read_toml, settings_of
@@ -21,7 +21,7 @@ from hmn.sweep.outcome import SweepRun
 if TYPE_CHECKING:
     from hmn.data.real import Splits
 
-Dtype = Literal["float32", "float16", "int8"]
+Dtype = Literal["float32", "float16", "int8", "int4"]
 FLAGS = (Setting("recipe", Literal[(*RECIPES, *ALIASES)], ""), Setting("images", int, ""), Setting("dtype", Dtype, ""))
 """What may vary besides the settings of a recipe."""
 VARIED = {setting.path: setting for setting in (*FLAGS, *settings_of(Recipe)) if setting.path not in ("name", "cost")}
@@ -162,7 +162,9 @@ def condensation(values: Mapping[str, Any], given: Given, splits: Splits) -> Con
         raise UserError(f"recipe {name}, and --config with a whole recipe: give one of them.")
     ipc = checked_ipc(given.data, settings.pop("ipc", given.from_file.get("ipc")))
     train = splits.train
+    dtype = values.get("dtype", given.dtype)
     recipe = resolve(name, given.from_file, settings, splits, ipc)
+    recipe = learned_as_stored(recipe, dtype, {**given.from_file, **settings})
     check_recipe(recipe, image_shape=train.image_shape, num_classes=train.num_classes)
     chosen = choose_shape(
         splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
@@ -171,8 +173,8 @@ def condensation(values: Mapping[str, Any], given: Given, splits: Splits) -> Con
     )  # fmt: skip
     return Condensation(
         data=given.data, data_flags=given.data_flags, on=given.on, chosen=chosen, recipe=recipe,
-        dtype=values.get("dtype", given.dtype), checkpoint_seconds=given.checkpoint_seconds,
-        evaluations={}, steps=given.steps, command=given.command,
+        dtype=dtype, checkpoint_seconds=given.checkpoint_seconds, evaluations={}, steps=given.steps,
+        command=given.command,
     )  # fmt: skip
 
 

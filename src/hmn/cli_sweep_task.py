@@ -30,7 +30,7 @@ class Condensation:
     on: Literal["test", "validation"]
     chosen: Chosen
     recipe: Recipe
-    dtype: Literal["float32", "float16", "int8"]
+    dtype: Literal["float32", "float16", "int8", "int4"]
     checkpoint_seconds: float
     evaluations: dict[str, EvaluateConfig]
     """By the name of the file that each writes into the run's folder."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hmn.augment import AugmentParams, apply, draw, without_cutout
-from hmn.condense_state import CondenseState, has_batch_norm
+from hmn.condense_state import CondenseState, has_batch_norm, shown_as_stored
 from hmn.cutmix import Mix, draw_mix
 from hmn.data.real import RealData
 from hmn.data.source import Batch
@@ -96,10 +96,12 @@ def _sweep(state: CondenseState, real: RealData, config: CondenseConfig) -> Tens
     total = torch.zeros((), device=state.container.labels.device)
     if config.step_per == "class":
         for group in groups:
-            total = total + _match_groups(state, real, config, [group])
+            with shown_as_stored(state.container, config.learned_as):
+                total = total + _match_groups(state, real, config, [group])
             state.optimizer.step()
     else:
-        total = _match_groups(state, real, config, list(groups))
+        with shown_as_stored(state.container, config.learned_as):
+            total = _match_groups(state, real, config, list(groups))
         state.optimizer.step()
     return total
 
@@ -211,7 +213,7 @@ def _update_network(state: CondenseState, real: RealData, config: CondenseConfig
     undivided = has_batch_norm(net)
     augment = without_cutout(config.augment) if settings.cutmix_probability > 0 else config.augment
     height, width = real.image_shape[1:]
-    source = real if settings.trained_on == "real" else _Generated(state)
+    source = real if settings.trained_on == "real" else _Generated(state, config.learned_as)
     together = min(settings.update_batch_size, len(source)) if source is not real else settings.update_batch_size
     wanted = batches * together
     rounds = -(-wanted // len(source))  # small data are gone through more than once
@@ -263,8 +265,8 @@ def _network_gradients(
 class _Generated:
     """The container's images as they are now, in the place of real ones; labels are on the CPU."""
 
-    def __init__(self, state: CondenseState) -> None:
-        self._container, self.labels = state.container, state.labels
+    def __init__(self, state: CondenseState, learned_as: str) -> None:
+        self._container, self._learned_as, self.labels = state.container, learned_as, state.labels
         self.normalisation, self.image_shape = state.container.normalisation, state.container.image_shape
 
     def __len__(self) -> int:
@@ -273,4 +275,5 @@ class _Generated:
     @torch.no_grad()
     def images_on(self, index: Tensor, device: torch.device) -> Tensor:
         """Images at `index` [b], float32 [b, c, h, w] in [0, 1], without gradients, on the container's device."""
-        return self._container.images(index.to(device))
+        with shown_as_stored(self._container, self._learned_as):
+            return self._container.images(index.to(device))

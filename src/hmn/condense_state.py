@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from hmn.data.real import RealData
 from hmn.distributed import agreed, gather, is_first, own_range, place
 from hmn.errors import UserError
 from hmn.nets import Net, build_net
+from hmn.quantise import rounded
 from hmn.settings import OWN_LOOPS, CondenseConfig, NetworkConfig
 from hmn.start import choose_targets
 
@@ -152,8 +155,9 @@ def check_split(config: CondenseConfig, real: RealData) -> None:
     """Refuse what cannot be divided between the processes there are; nothing in one process.
 
     Raises:
-        UserError: an objective whose loop is not divided, more processes than classes, a step after each class, or a
-            network whose BatchNorm would see only a part of the images that it is matched on.
+        UserError: an objective whose loop is not divided, more processes than classes, a step after each class,
+            values that are learned as stored, or a network whose BatchNorm would see only a part of the images that
+            it is matched on.
     """
     size, classes = place().size, real.num_classes
     if size == 1:
@@ -171,6 +175,11 @@ def check_split(config: CondenseConfig, real: RealData) -> None:
         raise UserError(
             "condense.step_per class takes the classes one after another, which cannot be divided between "
             f"{size} processes: choose sweep, or run without torchrun."
+        )
+    if config.learned_as != "float32":
+        raise UserError(
+            f"condense.learned_as {config.learned_as}: a scale may be that of a whole tensor, which is divided between "
+            f"{size} processes: choose float32, or run without torchrun."
         )
     if config.network.trained_on == "generated":
         raise UserError(
@@ -193,6 +202,26 @@ def check_split(config: CondenseConfig, real: RealData) -> None:
 def has_batch_norm(net: torch.nn.Module) -> bool:
     """Whether what the network makes of an image depends on the others of its batch."""
     return any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in net.modules())
+
+
+@contextmanager
+def shown_as_stored(container: Container, dtype: str) -> Iterator[None]:
+    """Within, parameters hold what a file of `dtype` would give back; after it, their own values again.
+
+    A gradient that is taken within is that of the rounded values and goes straight through to their own.
+    Source: the straight-through estimator (arXiv:1308.3432).
+    """
+    if dtype == "float32":
+        yield
+        return
+    own = {name: parameter.data for name, parameter in container.named_parameters()}
+    try:
+        for name, parameter in container.named_parameters():
+            parameter.data = rounded(name, parameter, dtype)
+        yield
+    finally:
+        for name, parameter in container.named_parameters():
+            parameter.data = own[name]
 
 
 def check_alike(told: dict[str, str]) -> None:

@@ -11,9 +11,14 @@ from typing import ClassVar, NamedTuple
 
 from hmn.errors import UserError
 
-BYTES_PER_VALUE = {"float32": 4, "float16": 2, "int8": 1}
+BITS_PER_VALUE = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
 EXTRACTOR_CHANNELS = 40
 """Output channels of a class's feature extractor (supplement C.1 of arXiv:2310.07506)."""
+
+
+def bytes_of(values: int, dtype: str) -> int:
+    """Bytes of so many values, whole ones, without scales."""
+    return (values * BITS_PER_VALUE[dtype] + 7) // 8
 
 
 class LedgerPart(NamedTuple):
@@ -41,8 +46,8 @@ class Ledger(NamedTuple):
         return sum(part.stored_floats for part in self.parts)
 
     def num_bytes(self, dtype: str = "float32") -> int:
-        """Bytes of the stored values at `dtype`: "float32", "float16" or "int8" (scales come on top)."""
-        return self.stored_floats * BYTES_PER_VALUE[dtype]
+        """Bytes of the stored values at `dtype`, a key of `BITS_PER_VALUE` (scales come on top)."""
+        return bytes_of(self.stored_floats, dtype)
 
     def check(self) -> None:
         """Refuse a container over its budget.

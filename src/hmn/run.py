@@ -86,7 +86,7 @@ def condense_run(
     *,
     resume: bool,
     force: bool,
-    dtype: Literal["float32", "float16", "int8"] = "float32",
+    dtype: Literal["float32", "float16", "int8", "int4"] = "float32",
     command: str,
     on_progress: Callable[[Progress], None],
     checkpoint_seconds: float | None = None,

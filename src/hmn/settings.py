@@ -131,6 +131,8 @@ class CondenseConfig:
     """step: times 0.1 at 60 and 80 % of the epochs; cosine: to zero, sweep by sweep; constant."""
     step_per: Literal["sweep", "class"] = "sweep"
     """An Adam step after all classes, or after each (as IDC's code does with its unshared pixels)."""
+    learned_as: Literal["float32", "float16", "int8", "int4"] = "float32"
+    """While matched, images are those of a container stored so, and gradients go straight through the rounding."""
     augment: AugmentConfig = AugmentConfig()
     start: StartConfig = StartConfig(kind="noise")
     network: NetworkConfig = NetworkConfig()

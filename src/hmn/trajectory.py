@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from hmn.augment import draw
 from hmn.condense import CondenseRecord, condense, lr_factor
-from hmn.condense_state import CondenseState
+from hmn.condense_state import CondenseState, shown_as_stored
 from hmn.data.real import RealData
 from hmn.data.source import Normalisation
 from hmn.distributed import place
 from hmn.errors import UserError
 from hmn.nets import Net, build_net
 from hmn.objectives.direct import differentiate_directly
-from hmn.objectives.unroll import StudentStep, Weights, augmented, differentiate_training
+from hmn.objectives.unroll import StudentStep, TrainingGradient, Weights, augmented, differentiate_training
 from hmn.settings import CondenseConfig, TrainConfig, TrajectoryConfig
 from hmn.train import train
 
@@ -184,6 +184,25 @@ def _iterate(
 ) -> Tensor:  # fmt: skip
     """One student, and a step of the container and of the student's learning rate; the loss."""
     base = state.base
+    with shown_as_stored(base.container, config.learned_as):
+        found = _gradients(state, net, real, config, own, start, target)
+    base.optimizer.step()
+    if own.student_lr_rule == "nearest":
+        factor = min(max(nearest_factor(found.end, start, target), 1 / MAX_LR_FACTOR), MAX_LR_FACTOR)
+        state.student_lr.data *= factor**own.student_lr_lr
+    else:
+        state.student_lr.grad = found.lr_grad.cpu()
+        state.lr_optimizer.step()
+    state.student_lr.data.clamp_(min=min(MIN_STUDENT_LR, own.student_lr))
+    return found.loss
+
+
+def _gradients(
+    state: TrajectoryState, net: Net, real: RealData, config: CondenseConfig, own: TrajectoryConfig, start: Weights,
+    target: Weights,
+) -> TrainingGradient:  # fmt: skip
+    """One student, and the gradient of its loss in the container."""
+    base = state.base
     device = base.container.labels.device
     start, target = ({name: value.to(device) for name, value in side.items()} for side in (start, target))
     labels = base.container.labels
@@ -202,15 +221,7 @@ def _iterate(
         found = differentiate_training(net, rendered, steps, start, lr=lr, momentum=0.0, loss_after=loss_after)
     base.optimizer.zero_grad()
     rendered.backward(found.image_grad)
-    base.optimizer.step()
-    if own.student_lr_rule == "nearest":
-        factor = min(max(nearest_factor(found.end, start, target), 1 / MAX_LR_FACTOR), MAX_LR_FACTOR)
-        state.student_lr.data *= factor**own.student_lr_lr
-    else:
-        state.student_lr.grad = found.lr_grad.cpu()
-        state.lr_optimizer.step()
-    state.student_lr.data.clamp_(min=min(MIN_STUDENT_LR, own.student_lr))
-    return found.loss
+    return found
 
 
 def new_student(real: RealData, config: CondenseConfig, *, seed: int) -> Net:

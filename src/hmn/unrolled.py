@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from hmn.augment import draw
 from hmn.condense import CondenseRecord, condense, lr_factor
-from hmn.condense_state import CondenseState
+from hmn.condense_state import CondenseState, shown_as_stored
 from hmn.data.real import RealData
 from hmn.data.source import Batch
 from hmn.distributed import place
@@ -47,13 +47,16 @@ def condense_unrolled(
             state.begin_matching(config)
         for group in state.optimizer.param_groups:
             group["lr"] = config.lr * lr_factor(config, state.sweeps_done)
-        loss = _iterate(state, real, config, own)
+        with shown_as_stored(state.container, config.learned_as):
+            loss = _gradients(state, real, config, own)
+        torch.nn.utils.clip_grad_norm_(state.container.parameters(), own.max_norm)
+        state.optimizer.step()
         state.sweeps_done += 1
         yield CondenseRecord("condense", state.sweeps_done, config.num_sweeps, float(loss))
 
 
-def _iterate(state: CondenseState, real: RealData, config: CondenseConfig, own: UnrolledConfig) -> Tensor:
-    """One student, and a step of the container; the loss."""
+def _gradients(state: CondenseState, real: RealData, config: CondenseConfig, own: UnrolledConfig) -> Tensor:
+    """One student, and the gradient of its loss in the container; the loss."""
     container, device = state.container, state.container.labels.device
     net = build_net(
         config.network.name, num_classes=real.num_classes, image_shape=real.image_shape, width=config.network.width,
@@ -72,8 +75,6 @@ def _iterate(state: CondenseState, real: RealData, config: CondenseConfig, own: 
     )  # fmt: skip
     state.optimizer.zero_grad()
     rendered.backward(found.image_grad)
-    torch.nn.utils.clip_grad_norm_(container.parameters(), own.max_norm)
-    state.optimizer.step()
     return found.loss
 
 

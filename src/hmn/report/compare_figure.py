@@ -39,7 +39,7 @@ def points_of(row: dict[str, Any]) -> list[Point]:
 
 
 def accuracy_by_bytes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
-    """Test accuracy against bytes stored: a line a method and budget, from float32 on the right to int8.
+    """Test accuracy against bytes stored: a line a method and budget, from float32 on the right to the fewest bits.
 
     The whole training set is left out. Labels name the comparisons, where there are several.
 

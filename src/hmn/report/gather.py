@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hmn.errors import UserError
-from hmn.plan import BYTES_PER_VALUE
+from hmn.plan import bytes_of
 from hmn.report.results import (
     HISTORY_FILE,
     STUDY,
@@ -137,8 +137,7 @@ def _add(run: RunFacts, file: Path, *, keyed: bool) -> None:
 
 def byte_parts(stored: ArtifactInfo) -> list[tuple[str, int]]:
     """Where a file's bytes go: the parts of the container, the scales of small numbers, and the header."""
-    each = BYTES_PER_VALUE[stored.dtype]
-    parts = [(part.name, part.stored_floats * each) for part in stored.ledger.parts]
+    parts = [(part.name, bytes_of(part.stored_floats, stored.dtype)) for part in stored.ledger.parts]
     scales = stored.value_bytes - sum(size for _, size in parts)
     header = stored.file_bytes - stored.value_bytes
     return [(name, size) for name, size in [*parts, ("scales", scales), ("header", header)] if size > 0]
