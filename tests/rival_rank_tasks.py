@@ -15,7 +15,7 @@ from torch import Tensor
 from hmn.condense import CondenseState, condense
 from hmn.containers import RIVALS
 from hmn.distributed import is_first, joined
-from hmn.plan_rivals import plan_mosaic, plan_rival
+from hmn.plan_rivals import plan_rival
 from hmn.settings import CondenseConfig, NetworkConfig, StartConfig
 from tests.rank_tasks import NAMES, toy
 
@@ -25,13 +25,14 @@ CONFIG = CondenseConfig(
     start=StartConfig(kind="real", steps=5, batch=12),
     network=NetworkConfig(name="convnet2", width=8, update_batches=1, update_batch_size=9),
 )  # fmt: skip
-KINDS = (*RIVALS, "mosaic, bounded")
+KINDS = (*RIVALS, "mosaic, bounded", "frequency, mirrored")
 
 
 def condensed(kind: str) -> tuple[list[float], Tensor]:
     """Losses and, on the first process, all images after a few steps."""
     sizes = {"num_classes": 3, "image_shape": (1, 8, 8), "budget": BUDGET}
-    shape = plan_mosaic(**sizes, bound=16) if "bounded" in kind else plan_rival(kind, **sizes)  # type: ignore[arg-type]
+    own = {"mosaic, bounded": {"bound": 16}, "frequency, mirrored": {"views": 2}}.get(kind, {})
+    shape = plan_rival(kind.split(",")[0], **sizes, **own)  # type: ignore[arg-type]
     real = toy()
     container = RIVALS[shape.kind](shape, class_names=NAMES, normalisation=real.normalisation)
     state = CondenseState(container, real, CONFIG, seed=0)

@@ -102,6 +102,13 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("frequency", {"shape__coefficients": 0}, "expected 1 to all"),
     ("frequency", {"shape__coefficients": 69}, r"tensor 'coefficients' has shape"),
     ("frequency", {"shape__coefficients": 70.0}, "coefficients is not as expected"),
+    ("frequency", {"shape__views": 3}, "3 views of an image: expected 1, or 2"),
+    ("frequency", {"shape__views": 0}, "0 views of an image: expected 1, or 2"),
+    ("frequency", {"shape__views": True}, "views is not as expected"),
+    ("frequency", {"shape__views": 2}, "3 images of a class: with 2 views they come in pairs"),
+    ("frequency, mirrored", {"shape__images_per_class": [6, 1, 5]}, "1 images of a class: with 2 views"),
+    ("frequency, mirrored", {"shape__images_per_class": [6, 2, 6]}, r"tensor 'coefficients' has shape"),
+    ("frequency, mirrored", {"shape__views": ...}, r"tensor 'coefficients' has shape"),
     ("mosaic", {"shape__tiles": [3, 1, 2]}, "tiles is not as expected"),
     ("mosaic", {"shape__tiles": [[3, 1, 1]]}, "must add up"),
     ("mosaic", {"shape__factors": [2, 1]}, "must add up"),
@@ -113,6 +120,13 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("name", "changes", "says"), MISTAKES, ids=[f"{n}, {c}" for n, c, _ in MISTAKES])
 def test_other_descriptions_are_refused(name: str, changes: dict[str, Any], says: str, tmp_path: Path) -> None:
     refused(describe_as(write(tmp_path, name), **changes), says=says)
+
+
+def test_a_description_from_before_there_were_views_is_of_one(tmp_path: Path) -> None:
+    wanted = hmn.load(write(tmp_path, "frequency"))
+    describe_as(tmp_path, shape__views=...)
+    assert info(tmp_path).shape == SHAPES["frequency"] and info(tmp_path).shape.copies == 1
+    assert torch.equal(hmn.load(tmp_path).pixels, wanted.pixels)
 
 
 def test_exact_start_and_pruning_are_what_the_shapes_say() -> None:

@@ -14,16 +14,9 @@ from hmn.containers.pixel_range import clamped, shown
 from hmn.data.real import RealData
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
+from hmn.plain_shape import RivalShape
 from hmn.plan import plan
-from hmn.rival_shapes import (
-    FactorizedShape,
-    FrequencyShape,
-    InrShape,
-    LinearShape,
-    MosaicShape,
-    PixelsShape,
-    RivalShape,
-)
+from hmn.rival_shapes import FactorizedShape, FrequencyShape, InrShape, LinearShape, MosaicShape, PixelsShape
 from hmn.start import reconstruction_step
 from tests.reference import rival_images
 
@@ -49,6 +42,9 @@ SHAPES: dict[str, RivalShape] = {
         image_shape=SIZE, images_per_class=COUNTS, budget=10**5, width=4, hidden_layers=3, frequency=40.0
     ),
     "frequency": FrequencyShape(image_shape=SIZE, images_per_class=COUNTS, budget=10**5, coefficients=70),
+    "frequency, mirrored": FrequencyShape(
+        image_shape=SIZE, images_per_class=(6, 2, 4), budget=10**5, coefficients=70, views=2
+    ),
 }  # fmt: skip
 PRUNABLE = [name for name in SHAPES if not name.startswith("factorized")]
 
@@ -143,7 +139,8 @@ def test_kept_images_do_not_change_and_the_others_are_gone(name: str) -> None:
     assert container.not_prunable is None
     together = container.render_all()
     one_a_class = [int((container.labels == label).nonzero()[0]) for label in range(3)]
-    index = sorted({*one_a_class, len(container) - 1})
+    views, chosen = range(container.copies), {*one_a_class, len(container) - 1}
+    index = sorted({image - image % len(views) + view for image in chosen for view in views})
     kept = container.keep(torch.tensor(index).flip(0))
     assert torch.equal(kept.render_all(), together[index])
     assert kept.labels.tolist() == container.labels[index].tolist()
@@ -152,7 +149,7 @@ def test_kept_images_do_not_change_and_the_others_are_gone(name: str) -> None:
     with pytest.raises(ValueError, match="cannot keep"):
         container.keep(torch.tensor([0, 0]))
     with pytest.raises(ValueError, match="'class 1' without any"):
-        container.keep(torch.tensor([0, len(container) - 1]))
+        container.keep(torch.tensor([*views, *(len(container) - 1 - view for view in views)]))
 
 
 @pytest.mark.parametrize("name", ["factorized", "factorized, grey bases"])
@@ -217,8 +214,9 @@ def test_start_from_real_images(name: str) -> None:
         flat = torch.full_like(targets, 0.3)
         assert container.start_from(flat) and torch.allclose(container.render_all(), flat, atol=1e-6)
     elif isinstance(container, Frequency):
-        _, wanted = rival_images.low_frequencies(targets.double().numpy(), container.shape.coefficients)
-        assert torch.allclose(seen.double(), torch.tensor(wanted), atol=1e-5)
+        first = targets[:: container.copies].double().numpy()
+        _, wanted = rival_images.low_frequencies(first, container.shape.coefficients)
+        assert torch.allclose(seen[:: container.copies].double(), torch.tensor(wanted), atol=1e-5)
     else:
         assert isinstance(container, Factorized)
         count = container.shape.num_hallucinators
@@ -230,7 +228,8 @@ def test_start_from_real_images(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("linear", 0.3), ("inr", 0.3), ("factorized", 0.3), ("frequency", 0.3), ("hmn", 0.1)]
+    ("name", "least"),
+    [*((name, 0.3) for name in ("linear", "inr", "factorized", "frequency", "frequency, mirrored")), ("hmn", 0.1)],
 )
 def test_reconstruction_learns(name: str, least: float) -> None:
     """Those without a start of their own are fitted; the error falls by this share at least, on smooth images."""

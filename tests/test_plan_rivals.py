@@ -127,6 +127,8 @@ def test_coefficients_leave_images_by_the_rule() -> None:
     assert whole.coefficients == 9
     chosen = plan_frequency(num_classes=10, image_shape=CIFAR, budget=30_720, coefficients=3_072)
     assert (chosen.coefficients, chosen.images_per_class[0]) == (3_072, 1)
+    mirrored = plan_frequency(num_classes=10, image_shape=CIFAR, budget=30_720, views=2)
+    assert (mirrored.coefficients, mirrored.images_per_class[0], mirrored.ledger().num_floats) == (81, 74, 29_970)
 
 
 def test_hallucinators_that_count_leave_fewer_bases() -> None:
@@ -157,6 +159,7 @@ def test_factors_that_do_not_divide_the_side_cost_floats() -> None:
         (lambda: plan_linear(num_classes=10, image_shape=CIFAR, budget=30_720, num_bases=40), "at most 39"),
         (lambda: plan_rival("frequency", num_classes=10, image_shape=CIFAR, budget=79), "needs at least 80"),
         (lambda: plan_frequency(num_classes=10, image_shape=CIFAR, budget=79, coefficients=8), "at most 7"),
+        (lambda: plan_frequency(num_classes=10, image_shape=CIFAR, budget=30_720, views=3), "3 views of an image"),
     ],
 )
 def test_mistakes_are_told(call, words: str) -> None:  # type: ignore[no-untyped-def]

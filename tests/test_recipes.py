@@ -201,15 +201,18 @@ def test_a_short_version_stores_what_the_method_does(name: str, images: int, flo
     assert made(name + "-cpu").condense.network.width == 32
 
 
-def test_fast_fills_its_budget_with_sixteen_images_for_each() -> None:
-    for dataset, coefficients in (("cifar10", 192), ("cifar100", 192), ("tiny-imagenet", 768), ("digits", 12)):
+def test_fast_fills_its_budget_with_sixteen_images_for_each_and_shows_them_mirrored() -> None:
+    for dataset, coefficients, views in (
+        ("cifar10", 192, 2), ("cifar100", 192, 2), ("tiny-imagenet", 768, 2), ("digits", 12, 1), ("svhn", 192, 1)
+    ):  # fmt: skip
         found = made("fast", dataset, 10)
-        assert (found.sizes.coefficients, found.container) == (coefficients, "frequency")
+        assert (found.sizes.coefficients, found.sizes.views, found.container) == (coefficients, views, "frequency")
         assert found.trajectory.derivative == "direct" and found.condense.network.width == 32
     shape = choose_shape(
         "cifar10", 1, image_shape=(3, 32, 32), num_classes=10, container="frequency", sizes=made("fast").sizes
     ).shape
-    assert shape.images_per_class == (16,) * 10 and shape.ledger().num_floats == 30_720
+    assert shape.images_per_class == (32,) * 10 and shape.ledger().num_floats == 30_720
+    assert shape.ledger() == replace(shape, images_per_class=(16,) * 10, views=1).ledger()
 
 
 def test_the_former_name_of_a_recipe_still_works() -> None:

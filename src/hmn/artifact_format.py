@@ -29,6 +29,8 @@ MAX_FLOATS = 2**31
 MAX_IMAGES = 2**24
 MAX_IMAGE_SIDE = 8192
 MAX_LAYERS = 64
+ADDED = ("views",)
+"""Sizes that older files lack: their defaults are what those hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +143,8 @@ def _checked(found: dict[str, Any]) -> dict[str, Any]:
     """The description with every field of the right type and a sane size; raises what Python does."""
     sizes = found["shape"]
     kind = _kind(found)
-    shape = kind(**{field.name: _size(field.name, sizes[field.name]) for field in fields(kind)})
+    given = [field.name for field in fields(kind) if field.name in sizes or field.name not in ADDED]
+    shape = kind(**{name: _size(name, sizes[name]) for name in given})
     if isinstance(shape, InrShape) and shape.hidden_layers > MAX_LAYERS:
         raise ValueError(f"{shape.hidden_layers:,} layers, more than the limit of {MAX_LAYERS}")
     if shape.num_images > MAX_IMAGES:

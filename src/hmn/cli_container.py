@@ -19,6 +19,7 @@ NO_SIZES = SizesConfig()
 OWN_SIZES = {
     "factor": ("mosaic", "factor"), "bound": ("mosaic", "bound"), "bases": ("linear", "num_bases"),
     "width": ("inr", "width"), "coefficients": ("frequency", "coefficients"),
+    "views": ("frequency", "views"),
 }  # fmt: skip
 """Of each size: the container that has it, and its planner's name for it."""
 

@@ -14,8 +14,9 @@ from hmn.cli_container import NO_SIZES, Chosen, checked_ipc, choose_shape, sized
 from hmn.cli_data import DataFlags, Switch, is_artifact, read_data
 from hmn.cli_settings import SizesFlags, given_flags
 from hmn.errors import UserError
+from hmn.plain_shape import RivalShape
 from hmn.plan import BITS_PER_VALUE, HmnShape, bytes_of, over_budget_images, preset
-from hmn.rival_shapes import ContainerShape, RivalShape
+from hmn.rival_shapes import ContainerShape
 from hmn.settings import ContainerName, SizesConfig
 
 

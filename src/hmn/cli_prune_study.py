@@ -77,7 +77,8 @@ def points_of(target: Target, rates: Sequence[float]) -> list[Counts]:
     """Survivors of each class at every rate and at the budget, most images first; the whole container is not one."""
     from hmn.prune import counts_at_rate
 
-    found = {counts_at_rate(target.labels, len(target.counts), rate) for rate in rates} | {target.in_budget}
+    found = {counts_at_rate(target.labels, len(target.counts), rate, target.copies) for rate in rates}
+    found.add(target.in_budget)
     return sorted(found - {target.counts}, key=sum, reverse=True)
 
 

@@ -52,6 +52,11 @@ class Target:
         """Images of each class."""
         return self.stored.shape.images_per_class
 
+    @property
+    def copies(self) -> int:
+        """Of each stored image."""
+        return self.stored.shape.copies
+
 
 def read_target(run: Path, *, aum: Path | None, needs_aum: bool) -> Target:
     """The artifact, its budget, and its AUM where it is there.
@@ -94,9 +99,9 @@ def wanted_counts(target: Target, *, to: int | None, rate: float | None) -> Coun
         raise UserError("--to is a number of images per class and --rate a share to remove: give one of them.")
     classes = len(target.counts)
     if to is not None:
-        counts = counts_to(target.labels, classes, to)
+        counts = counts_to(target.labels, classes, to, target.copies)
     elif rate is not None:
-        counts = counts_at_rate(target.labels, classes, rate)
+        counts = counts_at_rate(target.labels, classes, rate, target.copies)
     else:
         counts = target.in_budget
     if counts == target.counts:

@@ -58,13 +58,15 @@ def train_pruned(wanted: PrunedTraining, folder: Path) -> dict[str, Any]:
     from hmn.device import choose_device
     from hmn.train import Rendered, evaluate
 
-    if info(wanted.run).checksum != wanted.sha256:
+    stored = info(wanted.run)
+    if stored.checksum != wanted.sha256:
         raise UserError(f"{wanted.run}: another container than when this was begun: start anew with --force.")
     images = load(wanted.run)
     profile = None if wanted.aum is None else load_profile(Path(wanted.aum), sha256=wanted.sha256)
     kept = survivors(
-        profile, images.labels, method=wanted.method, counts=wanted.counts, beta=wanted.beta, seed=wanted.seed
-    )
+        profile, images.labels, method=wanted.method, counts=wanted.counts, beta=wanted.beta, seed=wanted.seed,
+        copies=stored.shape.copies,
+    )  # fmt: skip
     source = Rendered(images.pixels[kept], images.labels[kept], images.class_names, images.normalisation)
     splits = read_splits(wanted.data, wanted.data_flags, wanted.on)
     result = evaluate(
@@ -78,8 +80,9 @@ def train_pruned(wanted: PrunedTraining, folder: Path) -> dict[str, Any]:
 
 
 def survivors(
-    profile: Profile | None, labels: Tensor, *, method: Pruning, counts: tuple[int, ...], beta: float | None, seed: int
-) -> Tensor:
+    profile: Profile | None, labels: Tensor, *, method: Pruning, counts: tuple[int, ...], beta: float | None, seed: int,
+    copies: int,
+) -> Tensor:  # fmt: skip
     """Indices of the images that stay, in storage order; the same for the same seed."""
     import torch
 
@@ -89,5 +92,5 @@ def survivors(
         return torch.arange(len(labels))
     return keep_indices(
         None if profile is None else profile.aum, labels, counts=counts, method=method, hard_share=beta or 0.0,
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator().manual_seed(seed), copies=copies,
     )  # fmt: skip

@@ -144,7 +144,10 @@ def write_folder(order: Order, target: Target, counts: Counts, trials: Trials | 
     if order.searches and trials is not None:
         search = search_beta(target, trials, [counts], repeats=order.repeats, on=order.choose_on)[0]
         beta = float(search["best"])
-    kept = survivors(target.profile, target.labels, method=order.method, counts=counts, beta=beta, seed=order.seed)
+    kept = survivors(
+        target.profile, target.labels, method=order.method, counts=counts, beta=beta, seed=order.seed,
+        copies=target.copies,
+    )  # fmt: skip
     drawn = order.method == "random"
     how = {"method": order.method, "beta": beta, "seed": order.seed if drawn else None, "chosen_by": search}
     return write_pruned(

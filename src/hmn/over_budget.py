@@ -77,4 +77,5 @@ def _images(asked: str, fits: int, shape: ContainerShape, data: str, ipc: int) -
         percent = -1.0
     if not 0 < percent < math.inf:
         raise UserError(f"--over-budget {asked}: expected images per class (93), a per cent (10%) or preset.")
-    return fits + max(1, math.floor(fits * percent / 100 + _ROUNDING))
+    stored = fits // shape.copies
+    return fits + shape.copies * max(1, math.floor(stored * percent / 100 + _ROUNDING))

@@ -107,6 +107,11 @@ class HmnShape:
         return sum(self.images_per_class)
 
     @property
+    def copies(self) -> int:
+        """Images that share all that is stored of them."""
+        return 1
+
+    @property
     def decoder_channels(self) -> int:
         """Channels that enter the decoder for one image: dataset features, class memory, instance memory."""
         return self.dataset_features + self.class_channels + self.instance_channels

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hmn.errors import UserError
+from hmn.plain_shape import RivalShape
 from hmn.rival_shapes import (
     FactorizedShape,
     FrequencyShape,
@@ -17,7 +18,6 @@ from hmn.rival_shapes import (
     LinearShape,
     MosaicShape,
     PixelsShape,
-    RivalShape,
 )
 
 HALLUCINATORS = 5
@@ -209,15 +209,16 @@ def plan_inr(*, num_classes: int, image_shape: tuple[int, int, int], budget: int
 
 
 def plan_frequency(
-    *, num_classes: int, image_shape: tuple[int, int, int], budget: int, coefficients: int | None = None
+    *, num_classes: int, image_shape: tuple[int, int, int], budget: int, coefficients: int | None = None, views: int = 1
 ) -> FrequencyShape:
     """81 coefficients an image and 37 images a class at 1 IPC of CIFAR-10; elsewhere as many as a rule says.
 
     The rule leaves about 37 * ipc^0.6 images a class, as the one for DDiF's widths, with 8 coefficients at least and no
-    more than an image has values.
+    more than an image has values. With two views an image is also shown mirrored.
 
     Raises:
-        UserError: not one image of so many coefficients for each class fits, or they are more than an image's values.
+        UserError: not one image of so many coefficients for each class fits, they are more than an image's values, or
+            views are not 1 or 2.
     """
     values, of_class = math.prod(image_shape), budget // num_classes
     least = min(MIN_COEFFICIENTS, values)
@@ -230,9 +231,10 @@ def plan_frequency(
         raise UserError(f"frequency: {coefficients} coefficients an image do not fit {budget:,} floats and images of "
                         f"{values:,} values: choose at most {most}.")  # fmt: skip
     lean = FrequencyShape(
-        image_shape=image_shape, images_per_class=(1,) * num_classes, budget=budget, coefficients=coefficients
-    )
-    return lean.with_images(of_class // coefficients)
+        image_shape=image_shape, images_per_class=(views,) * num_classes, budget=budget, coefficients=coefficients,
+        views=views,
+    )  # fmt: skip
+    return lean.with_images(of_class // coefficients * views)
 
 
 PLANNERS: dict[str, Callable[..., RivalShape]] = {

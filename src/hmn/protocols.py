@@ -37,7 +37,7 @@ _OTHERS = {
     ),
 }  # fmt: skip
 """How other methods' results were taken; docs/methods.md has the sources. DM, MTT, HaBa and DDiF train as DSA does."""
-_NO_FLIP = ("svhn", "mnist", "digits")
+NO_FLIP = ("svhn", "mnist", "digits")
 """Digits, which IDC does not mirror."""
 
 
@@ -63,7 +63,7 @@ def protocol(name: str, dataset: str, ipc: int) -> TrainConfig:
         config = _OTHERS[name]
         if name == "idc":
             config = replace(config, cutmix_probability=cutmix)
-            if dataset in _NO_FLIP:
+            if dataset in NO_FLIP:
                 config = replace(config, augment=AugmentConfig(strategy="color_crop_cutout_scale_rotate"))
         return config
     lr, epochs = _PAPER.get(dataset, _PAPER["cifar10"])

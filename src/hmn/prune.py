@@ -56,8 +56,11 @@ def keep_indices(
     method: Method,
     hard_share: float = 0.0,
     generator: torch.Generator | None = None,
+    copies: int = 1,
 ) -> Tensor:
     """Indices of the images that survive pruning, class by class, int64 [m] in storage order.
+
+    Copies of what is stored once stay or go together, by the mean of their AUM.
 
     Args:
         aum: [n]; not needed by "random".
@@ -67,6 +70,7 @@ def keep_indices(
             none; "random" draws the survivors.
         hard_share: for "double-end".
         generator: for "random".
+        copies: of each stored image, one after the other; `counts` are multiples of it.
 
     Raises:
         UserError: an unknown method, no AUM for a method that needs it, or a count that a class cannot keep.
@@ -78,6 +82,14 @@ def keep_indices(
         raise UserError(f"{method} pruning needs an AUM for each of {len(labels):,} images, got {got}.")
     if method == "random" and generator is None:
         raise UserError("random pruning needs a generator.")
+    if copies > 1:
+        if odd := [count for count in counts if count % copies]:
+            raise UserError(f"keep={odd[0]}: every image is shown {copies} times; choose a multiple of {copies}.")
+        of_stored = keep_indices(
+            None if aum is None else aum.reshape(-1, copies).mean(dim=1), labels[::copies],
+            counts=[count // copies for count in counts], method=method, hard_share=hard_share, generator=generator,
+        )  # fmt: skip
+        return (of_stored[:, None] * copies + torch.arange(copies)).flatten()
     share = {"hard": 1.0, "easy": 0.0}.get(method, hard_share)
     kept = []
     for label, count in enumerate(counts):
@@ -99,23 +111,28 @@ def share_of(count: int, share: float) -> int:
     return math.floor(share * count + _ROUNDING)
 
 
-def counts_at_rate(labels: Tensor, num_classes: int, rate: float) -> tuple[int, ...]:
-    """Survivors of each class where it loses floor(rate * images) of them, but never the last one.
+def counts_at_rate(labels: Tensor, num_classes: int, rate: float, copies: int = 1) -> tuple[int, ...]:
+    """Survivors of each class where it loses floor(rate * images) of them, but never the last one, and whole copies.
 
     Raises:
         UserError: rate is outside [0, 1).
     """
     if not 0 <= rate < 1:
         raise UserError(f"pruning rate {rate}: expected a fraction from 0 to below 1, such as 0.3.")
-    return tuple(max(min(count, 1), count - share_of(count, rate)) for count in _stored(labels, num_classes))
+    stored = [count // copies for count in _stored(labels, num_classes)]
+    return tuple(copies * max(min(count, 1), count - share_of(count, rate)) for count in stored)
 
 
-def counts_to(labels: Tensor, num_classes: int, count: int) -> tuple[int, ...]:
+def counts_to(labels: Tensor, num_classes: int, count: int, copies: int = 1) -> tuple[int, ...]:
     """Survivors of each class: `count`, or all where it stores fewer.
 
     Raises:
-        UserError: count is below 1, or above what every class stores.
+        UserError: count is below 1, or above what every class stores, or no multiple of the copies.
     """
+    if count % copies:
+        raise UserError(
+            f"{count} images per class: every image is shown {copies} times; choose a multiple of {copies}."
+        )
     stored = _stored(labels, num_classes)
     if not 1 <= count <= max(stored):
         raise UserError(f"{count} images per class: expected 1..{max(stored)}, what is stored.")
@@ -132,16 +149,19 @@ def counts_in_budget(container: Container) -> tuple[int, ...]:
     labels, classes = container.labels.cpu(), len(container.class_names)
     budget = container.ledger().budget
 
-    def floats(count: int) -> int:
-        return container.keep(first_images(labels, counts_to(labels, classes, count))).ledger().num_floats
+    def counts(stored: int) -> tuple[int, ...]:
+        return counts_to(labels, classes, stored * container.copies, container.copies)
 
-    low, high = 0, max(_stored(labels, classes))
+    def floats(stored: int) -> int:
+        return container.keep(first_images(labels, counts(stored))).ledger().num_floats
+
+    low, high = 0, max(_stored(labels, classes)) // container.copies
     while low < high:  # the largest count that fits lies in low..high
         middle = (low + high + 1) // 2
         low, high = (middle, high) if floats(middle) <= budget else (low, middle - 1)
     if not low:
         raise UserError(f"one image a class takes {floats(1):,} floats, the budget is {budget:,}: it cannot be kept.")
-    return counts_to(labels, classes, low)
+    return counts(low)
 
 
 def first_images(labels: Tensor, counts: Sequence[int]) -> Tensor:

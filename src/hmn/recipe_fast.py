@@ -1,6 +1,7 @@
 """The recipe that buys the most accuracy a minute on a CPU of those that were tried; docs/log.md has the trials.
 
 Trajectories of narrow networks, matched step by step, into few images of many frequencies that start as real ones.
+Where a mirror image is of the same class, each is also shown mirrored: twice the images for the same floats.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from hmn.protocols import NO_FLIP
 from hmn.recipe_parts import Fitted, evaluated, untrained
 from hmn.settings import CondenseConfig, Recipe, SizesConfig, StartConfig, TrajectoryConfig
 
@@ -34,7 +36,10 @@ def fast(fitted: Fitted) -> Recipe:
     values = math.prod(fitted.image_shape)
     return Recipe(
         name="fast", ipc=fitted.ipc, container="frequency", condense=condense, trajectory=trajectory,
-        sizes=SizesConfig(coefficients=min(max(values // IMAGES, MIN_FREQUENCIES), values)),
+        sizes=SizesConfig(
+            coefficients=min(max(values // IMAGES, MIN_FREQUENCIES), values),
+            views=1 if fitted.dataset in NO_FLIP else 2,
+        ),
         evaluate=evaluated(fitted, "short"),
         cost="under 40 minutes of one thread for CIFAR-10 at 1 IPC; more with classes and pixels",
     )  # fmt: skip

@@ -7,75 +7,17 @@ budget), and `tensors()`: the names and shapes of everything that is stored, fro
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self, final
+from typing import ClassVar, final
 
 from hmn.errors import UserError
 from hmn.frequencies import extent
-from hmn.plan import HmnShape, Ledger, LedgerPart
+from hmn.plain_shape import RivalShape
+from hmn.plan import HmnShape
 
 KERNEL = 3
 """Side of the kernels in a hallucinator (HaBa's code: distill_fac.py)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RivalShape(ABC):
-    """The sizes of a container whose every stored value is a plain tensor."""
-
-    kind: ClassVar[str]
-    """Name of the container."""
-    parts: ClassVar[Mapping[str, str]]
-    """For a tensor's name (up to its first dot) the words of the ledger's line that it is counted in."""
-    exact_start: ClassVar[bool] = False
-    """Whether real images are taken over at the start: as they are, as bases, or their low frequencies."""
-    not_prunable: ClassVar[str | None] = None
-    """Why single images cannot be taken out, as a whole sentence for people; None where they can."""
-
-    image_shape: tuple[int, int, int]
-    """Channels, height, width of a generated image."""
-    images_per_class: tuple[int, ...]
-    """Generated images of each class; its length is the number of classes."""
-    budget: int
-    """Floats that may be used."""
-
-    def __post_init__(self) -> None:
-        sizes = (*self.images_per_class, *self.image_shape, *self._more_sizes())
-        if not self.images_per_class or min(sizes) < 1 or self.image_shape[0] not in (1, 3):
-            raise UserError(f"every size of a container must be at least 1, with 1 or 3 image channels; got {self}.")
-
-    def _more_sizes(self) -> tuple[int, ...]:
-        """Further sizes that must be at least 1."""
-        return ()
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.images_per_class)
-
-    @property
-    def num_images(self) -> int:
-        return sum(self.images_per_class)
-
-    @abstractmethod
-    def tensors(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every tensor that generating the images needs, in the order of the parameters."""
-
-    def with_images(self, images_per_class: int) -> Self:
-        """The same sizes with another number of images in every class."""
-        return replace(self, images_per_class=(images_per_class,) * self.num_classes)
-
-    @abstractmethod
-    def products_per_image(self) -> int:
-        """Multiply-adds of rendering one image, in convolutions and matrix products."""
-
-    def ledger(self) -> Ledger:
-        """Floats by part; all of them are stored."""
-        floats: dict[str, int] = {}
-        for name, size in self.tensors().items():
-            part = self.parts[name.split(".")[0]]
-            floats[part] = floats.get(part, 0) + math.prod(size)
-        return Ledger(tuple(LedgerPart(part, count, count) for part, count in floats.items()), self.budget)
 
 
 @final
@@ -276,14 +218,24 @@ class FrequencyShape(RivalShape):
 
     coefficients: int
     """Values of an image."""
+    views: int = 1
+    """2 where every image is also shown mirrored, at no further floats."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.views not in (1, 2):
+            raise UserError(f"{self.views} views of an image: expected 1, or 2 with its mirror image.")
+        if odd := [count for count in self.images_per_class if count % self.views]:
+            raise UserError(f"{odd[0]:,} images of a class: with 2 views they come in pairs; choose an even number.")
         if not 1 <= self.coefficients <= math.prod(self.image_shape):
             raise UserError(f"{self.coefficients} coefficients: expected 1 to all of an image {self.image_shape}.")
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
-        return {"coefficients": (self.num_images, self.coefficients)}
+        return {"coefficients": (self.num_images // self.views, self.coefficients)}
+
+    @property
+    def copies(self) -> int:
+        return self.views
 
     def products_per_image(self) -> int:
         (channels, height, width), (down, across) = self.image_shape, extent(self.image_shape, self.coefficients)

@@ -218,6 +218,8 @@ class SizesConfig:
     """inr only: values between the layers of each image's network."""
     coefficients: int | None = None
     """frequency only: cosine coefficients of each image."""
+    views: int | None = None
+    """frequency only: 1, or 2, which also shows every image mirrored, at no further floats."""
 
 
 @dataclass(frozen=True, kw_only=True)

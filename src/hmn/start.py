@@ -44,8 +44,8 @@ def reconstruction_step(
 ) -> Tensor:
     """Squared error between rendered images and their real targets, backpropagated into the container.
 
-    Renders `batch` images of all classes (all, where there are fewer). The loss is the sum over an image's values,
-    averaged over images, in pixels of [0, 1].
+    Renders `batch` images of all classes (all, where there are fewer), of several views of one the first. The loss is
+    the sum over an image's values, averaged over images, in pixels of [0, 1].
 
     Args:
         container: the container, or one process's part of it.
@@ -58,8 +58,9 @@ def reconstruction_step(
     Returns:
         the mean squared error per value, over all processes, without a graph.
     """
-    everything = len(targets) <= batch
-    index = torch.arange(len(targets)) if everything else torch.randperm(len(targets), generator=generator)[:batch]
+    stored = len(targets) // container.copies
+    index = torch.arange(stored) if stored <= batch else torch.randperm(stored, generator=generator)[:batch]
+    index = index * container.copies  # the first view of each: the others follow from it
     num_images, device = len(index), container.labels.device
     own = range(len(targets)) if own is None else own
     index = index[(index >= own.start) & (index < own.stop)]

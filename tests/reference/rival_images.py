@@ -94,7 +94,8 @@ def frequency(container: Frequency) -> Tensor:
         image = np.full(shape.image_shape, 0.5)
         for value, (scale, picture) in zip(row, waves, strict=True):
             image += value * scale * picture
-        found.append(np.clip(image, 0, 1))
+        shown = np.clip(image, 0, 1)
+        found += [shown, shown[:, :, ::-1]][: shape.views]
     return torch.tensor(np.stack(found))
 
 

@@ -16,8 +16,9 @@ from hmn.containers.mosaic import Mosaic
 from hmn.containers.pixels import Pixels
 from hmn.containers.rival import Rival
 from hmn.data.source import Normalisation
+from hmn.plain_shape import RivalShape
 from hmn.plan import HmnShape
-from hmn.rival_shapes import ContainerShape, RivalShape
+from hmn.rival_shapes import ContainerShape
 
 RIVALS: dict[str, type[Rival]] = {
     "pixels": Pixels, "mosaic": Mosaic, "factorized": Factorized, "linear": Linear, "inr": Inr, "frequency": Frequency

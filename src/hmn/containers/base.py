@@ -41,6 +41,11 @@ class Container(nn.Module, ABC):
         """Why single images cannot be taken out, as a whole sentence for people; None where `keep` does it."""
         return None
 
+    @property
+    def copies(self) -> int:
+        """Images that share all that is stored of them: they lie one after the other and are pruned together."""
+        return 1
+
     @abstractmethod
     def images(self, index: Tensor) -> Tensor:
         """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
@@ -108,9 +113,12 @@ def kept_counts(labels: Tensor, index: Tensor, class_names: tuple[str, ...]) -> 
     return tuple(counts)
 
 
-def check_keep(index: Tensor, num_images: int) -> Tensor:
-    """The index in ascending order, or an error for an index that is empty, repeated or out of range."""
+def check_keep(index: Tensor, num_images: int, copies: int = 1) -> Tensor:
+    """The index in ascending order, or an error for one that is empty, repeats, leaves the range or parts copies."""
     ordered = index.sort().values
     if not len(index) or ordered[0] < 0 or ordered[-1] >= num_images or len(ordered.unique()) != len(index):
         raise ValueError(f"cannot keep {index.tolist()[:8]}...: expected distinct images in 0..{num_images - 1}.")
+    whole = (ordered[::copies] // copies * copies)[:, None] + torch.arange(copies, device=ordered.device)
+    if not torch.equal(ordered, whole.flatten()):
+        raise ValueError(f"cannot keep {index.tolist()[:8]}...: expected all {copies} views of each image.")
     return ordered

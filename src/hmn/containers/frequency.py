@@ -27,6 +27,9 @@ are [.56 .58 .60], [.70 .05 -.71] and [-.44 .81 -.38]."""
 class Frequency(Rival[FrequencyShape]):
     """Image i is the inverse cosine transform of coefficients[i], each times its scale, plus 0.5, shown in [0, 1].
 
+    With two views, images 2 i and 2 i + 1 are that of coefficients[i] and its mirror image. Mirroring turns the sign of
+    every frequency with an odd number of half waves over the width.
+
     Frequencies and scales are a rule's (hmn.frequencies); a stored value has about unit size, which suits Adam.
 
     Source: the idea is FreD's (arXiv:2311.08819; its code, TM/main_TM_FreD.py: SynSet). Deviations: FreD chooses the
@@ -44,6 +47,8 @@ class Frequency(Rival[FrequencyShape]):
     """[h, u], the cosines of each frequency at each row."""
     across: Tensor
     """[v, w], and at each column."""
+    signs: Tensor
+    """[views, k], what a coefficient is multiplied with in each view."""
 
     def __init__(
         self,
@@ -61,6 +66,9 @@ class Frequency(Rival[FrequencyShape]):
             "scales": torch.tensor([math.sqrt(variance(wave, shape.image_shape)) for wave in waves]),
             "down": cosines(shape.image_shape[1], u).T.contiguous(),
             "across": cosines(shape.image_shape[2], v),
+            "signs": torch.tensor(
+                [[float((-1) ** (view * wave.across)) for wave in waves] for view in range(shape.views)]
+            ),
         }
         for name, values in fixed.items():
             self.register_buffer(name, values, persistent=False)
@@ -69,7 +77,7 @@ class Frequency(Rival[FrequencyShape]):
         return torch.randn(size, generator=generator)
 
     def _rows_of(self, name: str, images: Tensor) -> Tensor | None:
-        return images
+        return images[:: self.copies] // self.copies
 
     def images(self, index: Tensor) -> Tensor:
         """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
@@ -79,7 +87,9 @@ class Frequency(Rival[FrequencyShape]):
         # differently: two keep every image's bits the same.
         rows = index.repeat(2) if len(index) == 1 else index
         count = len(rows)
-        values = self.coefficients[rows] * self.scales
+        values = self.coefficients[rows // self.copies] * self.scales
+        if self.copies > 1:
+            values = values * self.signs[rows % self.copies]
         grid = values.new_zeros(count, channels * u * v).index_copy(1, self.places, values)
         colours = turned(grid.view(count, channels, u, v), back=True)
         wide = torch.bmm(colours.view(count, channels * u, v), self.across.expand(count, -1, -1))
@@ -87,8 +97,11 @@ class Frequency(Rival[FrequencyShape]):
         return clamped(found.view(count, channels, height, width)[: len(index)] + 0.5)
 
     def start_from(self, targets: Tensor) -> bool:
-        """Take over what these images [n, c, h, w] in [0, 1], one for each of its own, have at its frequencies."""
-        grid = self.down.T @ ((targets - 0.5) @ self.across.T)
+        """Take over what these images [n, c, h, w] in [0, 1], one for each of its own, have at its frequencies.
+
+        Of several for the views of one, the first is taken.
+        """
+        grid = self.down.T @ ((targets[:: self.copies] - 0.5) @ self.across.T)
         self.coefficients.data.copy_(turned(grid, back=False).flatten(1)[:, self.places] / self.scales)
         return True
 

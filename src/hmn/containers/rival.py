@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from hmn.containers.base import Container, check_keep, class_labels, images_of, kept_counts
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
+from hmn.plain_shape import RivalShape
 from hmn.plan import Ledger
-from hmn.rival_shapes import RivalShape
 
 Shape = TypeVar("Shape", bound=RivalShape)
 
@@ -79,6 +79,10 @@ class Rival(Container, Generic[Shape]):
     def not_prunable(self) -> str | None:
         return self.shape.not_prunable
 
+    @property
+    def copies(self) -> int:
+        return self.shape.copies
+
     def ledger(self) -> Ledger:
         return self.shape.ledger()
 
@@ -105,7 +109,7 @@ class Rival(Container, Generic[Shape]):
         """
         if self.not_prunable is not None:
             raise UserError(self.not_prunable)
-        index = check_keep(index.cpu(), len(self))
+        index = check_keep(index.cpu(), len(self), self.copies)
         kept_counts(self.labels.cpu(), index, self.class_names)
         return self._with(index, range(self.shape.num_classes))
 

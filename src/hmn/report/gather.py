@@ -152,12 +152,13 @@ def _price_of_an_image(path: Path) -> tuple[float, str]:
 
     container = load_container(path)
     counts = container.labels.bincount()
-    if int(counts.max()) < 2:
+    if int(counts.max()) <= container.copies:
         return 0.0, "no class stores more than one image"
     try:
         check_prunable(container)
     except UserError as error:
         return 0.0, str(error)
     everything = torch.arange(len(container))
-    fewer = container.keep(everything[everything != int((container.labels == counts.argmax()).nonzero()[0])])
-    return float(container.ledger().num_floats - fewer.ledger().num_floats), ""
+    first = int((container.labels == counts.argmax()).nonzero()[0])
+    fewer = container.keep(everything[(everything < first) | (everything >= first + container.copies)])
+    return (container.ledger().num_floats - fewer.ledger().num_floats) / container.copies, ""
