@@ -69,6 +69,8 @@ MISTAKES = [
     ("--evaluate.protocol zzz", "evaluate.protocol 'zzz'", "quick"),
     ("--evaluate.net zzz", "evaluate.net", "unknown network 'zzz'"),
     ("--evaluate.seeds 0", "evaluate.seeds 0", "from 1"),
+    ("--objective trajectory --trajectory.differentiate-every 0", "differentiate_every 0", "from 1"),
+    ("--objective trajectory --trajectory.differentiate-every 2", "differentiate_every 2", "derivative direct"),
 ]
 
 

@@ -16,9 +16,9 @@ from hmn import native
 from hmn.augment import apply, draw
 from hmn.nets import Net, build_net
 from hmn.objectives.direct import differentiate_directly
-from hmn.objectives.unroll import StudentStep, Weights
+from hmn.objectives.unroll import StudentStep, TrainingGradient, Weights
 from hmn.settings import AugmentConfig, TrajectoryConfig
-from hmn.trajectory import nearest_factor, train_expert, trajectory_loss
+from hmn.trajectory import drawn_steps, nearest_factor, train_expert, trajectory_loss
 from tests.test_unrolled import BASE, data
 
 LR = 0.05
@@ -98,6 +98,30 @@ def test_own_passes_find_the_same_and_keep_what_fits(monkeypatch: pytest.MonkeyP
     assert float((found[0].image_grad - by_images).norm() / by_images.norm()) < 1e-4
     assert float(found[0].lr_grad) == pytest.approx(by_lr, rel=1e-3)
     assert all(torch.equal(one.image_grad, found[0].image_grad) for one in found)
+
+
+def test_drawn_steps_stand_for_their_neighbours() -> None:
+    """Over all draws, the derivative of some steps is on average that of all; the student's way is the same."""
+    net, images, steps, target = problem((3, 8, 8), 4, torch.float64)
+    start = weights_of(net)
+
+    def found(chosen: dict[int, float] | None) -> TrainingGradient:
+        return differentiate_directly(
+            net, images, steps, start, lr=LR, chosen=chosen,
+            loss_after=lambda weights: trajectory_loss(weights, start, {name: target[name] for name in weights}),
+        )  # fmt: skip
+
+    whole = found(None)
+    every = [found({number: 1.0}) for number in range(len(steps))]
+    assert torch.allclose(sum(one.image_grad for one in every), whole.image_grad, rtol=1e-12, atol=1e-15)
+    assert all(torch.equal(one.lr_grad, whole.lr_grad) for one in every)
+    assert torch.allclose(found({2: 3.0}).image_grad, 3 * every[2].image_grad, rtol=1e-12, atol=1e-15)
+    generator = torch.Generator().manual_seed(0)
+    drawn = [drawn_steps(7, 3, generator) for _ in range(300)]
+    assert all(one is not None and sum(one.values()) == 7 and sorted(one) == list(one) for one in drawn)
+    assert {number for one in drawn if one for number in one} == {*range(7)}
+    assert all(one and [number // 3 for number in one] == [0, 1, 2] and one[6] == 1.0 for one in drawn)
+    assert drawn_steps(7, 1, generator) is None
 
 
 def test_the_nearest_rate_is_the_best_of_all() -> None:

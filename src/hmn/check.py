@@ -25,7 +25,7 @@ COUNTS_FROM_1 = (
     "evaluate.width",
     "evaluate.seeds",
     *(f"trajectory.{name}" for name in ("student_steps", "student_batch", "expert_epochs", "max_start_epoch")),
-    *(f"trajectory.{name}" for name in ("experts", "expert_batch", "expert_steps")),
+    *(f"trajectory.{name}" for name in ("experts", "expert_batch", "expert_steps", "differentiate_every")),
     *(f"unrolled.{name}" for name in ("student_steps", "student_per_class")),
 )
 """Whole numbers that must be at least 1; the others may be 0."""
@@ -67,6 +67,12 @@ def check_recipe(recipe: Recipe, *, image_shape: tuple[int, int, int], num_class
         _check_choice(path, kind, value)
         _check_number(path, value)
     _check_work(recipe.condense)
+    own = recipe.trajectory
+    if own.derivative == "exact" and own.differentiate_every > 1:
+        raise UserError(
+            f"trajectory.differentiate_every {own.differentiate_every}: an exact derivative goes through every step; "
+            "expected 1, or trajectory.derivative direct."
+        )
     if recipe.condense.learned_as != "float32" and recipe.container == "hmn":
         raise UserError(
             f"condense.learned_as {recipe.condense.learned_as}: an hmn container is stored with its BatchNorm folded "

@@ -58,12 +58,16 @@ def loop_cost(
     """
     steps = _own(recipe).student_steps
     peak = peak_of(lambda: _iterate(trial, recipe, 1))[1]
-    seconds = timed_line(lambda few: _iterate(trial, recipe, few), steps, budget_seconds * 0.7)
-    shown = {few: images_shown(shape, recipe, few) for few in (*seconds, steps)}
+    # Steps of which one is differentiated are timed together.
+    every = recipe.trajectory.differentiate_every if recipe.condense.objective == "trajectory" else 1
+    seconds = timed_line(lambda few: _iterate(trial, recipe, few * every), -(-steps // every), budget_seconds * 0.7)
+    shown = {few: images_shown(shape, recipe, few * every) for few in seconds}
     weights = sum(values.numel() for values in new_student(trial.real, recipe.condense, seed=0).parameters())
     is_trajectory = recipe.condense.objective == "trajectory"
     return LoopCost(
-        seconds_per_iteration=extended({shown[few]: time for few, time in seconds.items()}, shown[steps]),
+        seconds_per_iteration=extended(
+            {shown[few]: time for few, time in seconds.items()}, images_shown(shape, recipe, steps)
+        ),
         expert_seconds=_expert_seconds(trial, recipe, budget_seconds * 0.3) if is_trajectory else 0.0,
         operations_per_iteration=iteration_operations(trial, shape, recipe, net),
         expert_operations=_expert_images(trial, recipe) * net.weight_gradient if is_trajectory else 0,
@@ -86,11 +90,11 @@ def iteration_operations(trial: Trial, shape: ContainerShape, recipe: Recipe, ne
 
     An image in a step is a weight gradient on the way there; on the way back that gradient once more and its own
     derivative by weights and image, which convolves as often as both together. Differentiated step by step it is what
-    gradient matching does with an image.
+    gradient matching does with an image, on the way back for the steps alone that are differentiated.
     """
     image = 12 * net.forward - 4 * net.first
     if recipe.condense.objective == "trajectory" and recipe.trajectory.derivative == "direct":
-        image = net.weight_gradient + 2 * net.image_gradient
+        image = net.weight_gradient + 2 * net.image_gradient // recipe.trajectory.differentiate_every
     student = images_shown(shape, recipe, _own(recipe).student_steps) * image
     judged = 0
     if recipe.condense.objective == "unrolled":

@@ -25,13 +25,13 @@ MIN_FREQUENCIES = 12
 def fast(fitted: Fitted) -> Recipe:
     """TESLA's derivative of MTT's loss, into FreD's kind of container at FreD's size."""
     condense = CondenseConfig(
-        objective="trajectory", epochs=600, inner_steps=1, lr=0.05, schedule="cosine",
+        objective="trajectory", epochs=400, inner_steps=1, lr=0.05, schedule="cosine",
         start=StartConfig(kind="real"), network=replace(untrained(fitted), width=WIDTH),
     )  # fmt: skip
     trajectory = TrajectoryConfig(
-        derivative="direct", student_steps=20, student_batch=64, student_lr=0.1, student_lr_rule="nearest",
-        student_lr_lr=0.05, experts=8, expert_steps=25, expert_epochs=5, max_start_epoch=24, expert_lr=0.2,
-        expert_batch=128,
+        derivative="direct", differentiate_every=2, student_steps=40, student_batch=64, student_lr=0.1,
+        student_lr_rule="nearest", student_lr_lr=0.05, experts=8, expert_steps=25, expert_epochs=8, max_start_epoch=26,
+        expert_lr=0.2, expert_batch=128,
     )  # fmt: skip
     values = math.prod(fitted.image_shape)
     return Recipe(

@@ -163,6 +163,8 @@ class TrajectoryConfig:
     derivative: Literal["exact", "direct"] = "exact"
     """exact: through all of the student's steps; direct: of every step by itself, later weights held still (TESLA),
     and of kernels and the linear layer's weight alone. A fraction of the time, where a ConvNet runs on a CPU."""
+    differentiate_every: int = 1
+    """direct only: one at random of so many successive steps is differentiated, and stands for them."""
     expert_steps: int | None = None
     """SGD steps of the expert that count as an epoch below, its weights kept after each; None is an epoch."""
     expert_epochs: int = 3

@@ -178,6 +178,14 @@ def student_batches(
     return found
 
 
+def drawn_steps(count: int, every: int, generator: torch.Generator) -> dict[int, float] | None:
+    """One step at random of each `every` successive ones of `count`, counted as all of them; None where it is all."""
+    if every == 1:
+        return None
+    runs = [range(first, min(first + every, count)) for first in range(0, count, every)]
+    return {run[int(torch.randint(len(run), (), generator=generator))]: float(len(run)) for run in runs}
+
+
 def _iterate(
     state: TrajectoryState, net: Net, real: RealData, config: CondenseConfig, own: TrajectoryConfig, start: Weights,
     target: Weights,
@@ -216,7 +224,8 @@ def _gradients(
         return trajectory_loss(weights, start, target)
 
     if own.derivative == "direct":
-        found = differentiate_directly(net, rendered, steps, start, lr=lr, loss_after=loss_after)
+        chosen = drawn_steps(len(steps), own.differentiate_every, base.generator)
+        found = differentiate_directly(net, rendered, steps, start, lr=lr, loss_after=loss_after, chosen=chosen)
     else:
         found = differentiate_training(net, rendered, steps, start, lr=lr, momentum=0.0, loss_after=loss_after)
     base.optimizer.zero_grad()

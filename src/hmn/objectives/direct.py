@@ -9,7 +9,7 @@ Source: TESLA (arXiv:2211.10586) section 3, whose student's weights are constant
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,6 +33,7 @@ def differentiate_directly(
     *,
     lr: float,
     loss_after: Callable[[Weights], Tensor],
+    chosen: Mapping[int, float] | None = None,
 ) -> TrainingGradient:
     """Train `net` from `start` with plain SGD on `images`, and differentiate `loss_after` its last step, directly.
 
@@ -44,20 +45,24 @@ def differentiate_directly(
         lr: learning rate of every step.
         loss_after: a scalar of the weights after the last step: of those with two dimensions or more, and only these
             are given to it (kernels and the linear layer's weight, as in gradient matching).
+        chosen: steps, by number, of which the derivative by images is taken, and how much each counts; None is all,
+            once. The student takes them all, and the derivative by the rate is of all.
     """
     images, scratch = images.detach(), copy.deepcopy(net)
     weights, taken, kept_bytes = {name: value.detach() for name, value in start.items()}, [], 0
-    for step in steps:
-        one, gradients = _take(scratch, weights, images, step, keep=kept_bytes < KEPT_BYTES)
+    shares = dict.fromkeys(range(len(steps)), 1.0) if chosen is None else chosen
+    for number, step in enumerate(steps):
+        one, gradients = _take(scratch, weights, images, step, keep=number in shares and kept_bytes < KEPT_BYTES)
         kept_bytes += 0 if one.kept is None else one.kept.nbytes
         weights = {name: value - lr * gradients[name] for name, value in weights.items()}
-        taken.append(one)
+        if number in shares:
+            taken.append((one, shares[number]))
     last = {name: value.requires_grad_() for name, value in weights.items() if value.dim() > 1}
     loss = loss_after(last)
     by_weights = dict(zip(last, torch.autograd.grad(loss, list(last.values())), strict=True))
     image_grad = torch.zeros_like(images)
-    for one in taken:
-        image_grad[one.step.rows] -= lr * _derivative(scratch, one, by_weights)
+    for one, share in taken:
+        image_grad[one.step.rows] -= share * lr * _derivative(scratch, one, by_weights)
     end = {name: value.detach() for name, value in last.items()}
     moved = [(by_weights[name] * (start[name].detach() - value)).sum() for name, value in end.items()]
     return TrainingGradient(loss.detach(), image_grad, -torch.stack(moved).sum() / lr, end)
