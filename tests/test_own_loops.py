@@ -201,10 +201,13 @@ def test_several_processes_are_refused_before_anything_is_written(
         check_split(settings(objective).condense, toy())
 
 
-@pytest.mark.parametrize("objective", list(KINDS))
-def test_price_where_operations_are_time(objective: ObjectiveName, tmp_path: Path) -> None:
+ONE_OF_THREE = {"derivative": "direct", "differentiate_every": 3, "student_batch": 6}
+
+
+@pytest.mark.parametrize(("objective", "own"), [*((name, {}) for name in KINDS), ("trajectory", ONE_OF_THREE)])
+def test_price_where_operations_are_time(objective: ObjectiveName, own: dict[str, Any], tmp_path: Path) -> None:
     plain = settings(objective)
-    recipe = replace(plain, trajectory=replace(plain.trajectory, student_steps=9, expert_batch=10),
+    recipe = replace(plain, trajectory=replace(plain.trajectory, student_steps=9, expert_batch=10, **own),
                      unrolled=replace(plain.unrolled, student_steps=9))  # fmt: skip
     with FlopClock() as clock:
         found = price(SPLITS, shape_of(recipe), recipe, clock=lambda: 1e-9 * clock.total, budget_seconds=1e-9).estimate
@@ -216,11 +219,12 @@ def test_price_where_operations_are_time(objective: ObjectiveName, tmp_path: Pat
             clock.total = 0
     iteration = took["condense"][1]
     assert found.seconds_per_sweep == pytest.approx(1e-9 * iteration, rel=0.01)
-    assert found.operations_per_sweep == pytest.approx(iteration, rel=0.01)
     assert found.expert_seconds == pytest.approx(1e-9 * sum(took["experts"]), rel=0.01)
     assert found.start_seconds == pytest.approx(1e-9 * sum(took["start"]), rel=0.02)
     assert found.total_seconds == pytest.approx(1e-9 * sum(map(sum, took.values())), rel=0.01)
-    assert found.total_operations == pytest.approx(sum(map(sum, took.values())), rel=0.01)
+    if not own:  # the passes' own, where a derivative is direct: torch's double backward here takes more
+        assert found.operations_per_sweep == pytest.approx(iteration, rel=0.01)
+        assert found.total_operations == pytest.approx(sum(map(sum, took.values())), rel=0.01)
     assert found.peak_memory_bytes is None or found.peak_memory_bytes > 0
 
 

@@ -16,7 +16,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -38,7 +38,7 @@ from hmn.errors import UserError
 from hmn.picture import grid, png_bytes
 from hmn.quantise import SCALE_SUFFIX, STORED_AS, decode, encode
 from hmn.runtime import write_atomically
-from hmn.settings import Recipe
+from hmn.settings import Dtype, Recipe
 
 __all__ = [
     "FORMAT_VERSION",
@@ -68,7 +68,7 @@ def save(
     *,
     recipe: Recipe,
     data_name: str,
-    dtype: Literal["float32", "float16", "int8", "int4"] = "float32",
+    dtype: Dtype = "float32",
     facts: Mapping[str, Any],
     rounded: Rounded | None = None,
 ) -> None:

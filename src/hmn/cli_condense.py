@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -27,6 +27,7 @@ from hmn.cli_sources import read_splits
 from hmn.distributed import in_turn, is_first, joined, launched
 from hmn.errors import UserError
 from hmn.over_budget import enlarged
+from hmn.settings import Dtype
 
 
 @joined()
@@ -43,7 +44,7 @@ def condense(
     over_budget: str | None = None,
     prune: str | None = None,
     hold_out: Switch = False,
-    dtype: Literal["float32", "float16", "int8", "int4"] = "float32",
+    dtype: Dtype = "float32",
     dry_run: Switch = False,
     force: Switch = False,
     resume: Switch = False,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from hmn.cli_console import ProgressView, command_line, duration, note, print_facts, print_json, results
 from hmn.cli_container import Chosen
@@ -20,7 +20,7 @@ from hmn.cli_settings import changed, content, settings_of
 from hmn.cli_sources import read_run
 from hmn.distributed import is_first
 from hmn.over_budget import OverBudget
-from hmn.settings import OWN_LOOPS, Recipe, SizesConfig
+from hmn.settings import OWN_LOOPS, Dtype, Recipe, SizesConfig
 
 if TYPE_CHECKING:
     from hmn.data.real import Splits
@@ -41,7 +41,7 @@ class Job:
     chosen: Chosen
     recipe: Recipe
     out: Path
-    dtype: Literal["float32", "float16", "int8", "int4"]
+    dtype: Dtype
     over_budget: OverBudget | None = None
     hold_out: bool = False
     """Whether `splits` lacks the validation tenth of the training images."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from hmn.cli_console import note
 from hmn.cli_data import is_artifact
 from hmn.errors import UserError
+from hmn.settings import Dtype
 
 if TYPE_CHECKING:
     from hmn.cli_sources import Candidate
 
-DTYPES = ("float32", "float16", "int8", "int4")
+DTYPES = get_args(Dtype)
 
 
 def stored_dtypes(text: str | None) -> tuple[str, ...]:

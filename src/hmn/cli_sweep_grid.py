@@ -14,14 +14,13 @@ from hmn.cli_settings import Setting, convert, flatten, given_table, nearest, re
 from hmn.cli_sweep_task import Condensation
 from hmn.errors import UserError
 from hmn.recipe import ALIASES, RECIPES
-from hmn.settings import Recipe
+from hmn.settings import Dtype, Recipe
 from hmn.sweep.grid import folder_name, product, short_names
 from hmn.sweep.outcome import SweepRun
 
 if TYPE_CHECKING:
     from hmn.data.real import Splits
 
-Dtype = Literal["float32", "float16", "int8", "int4"]
 FLAGS = (Setting("recipe", Literal[(*RECIPES, *ALIASES)], ""), Setting("images", int, ""), Setting("dtype", Dtype, ""))
 """What may vary besides the settings of a recipe."""
 VARIED = {setting.path: setting for setting in (*FLAGS, *settings_of(Recipe)) if setting.path not in ("name", "cost")}

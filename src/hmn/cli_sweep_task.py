@@ -14,7 +14,7 @@ from hmn.cli_data import CHECKPOINT_FILE, CONTAINER_FILE, RUN_FILE, DataFlags
 from hmn.cli_evaluate import choose_training, report_of, row_of, train_all
 from hmn.cli_sources import read_splits, target_of
 from hmn.runtime import write_atomically
-from hmn.settings import EvaluateConfig, Recipe
+from hmn.settings import Dtype, EvaluateConfig, Recipe
 from hmn.sweep.outcome import Stopped
 
 CONDENSED = "condensed"
@@ -30,7 +30,7 @@ class Condensation:
     on: Literal["test", "validation"]
     chosen: Chosen
     recipe: Recipe
-    dtype: Literal["float32", "float16", "int8", "int4"]
+    dtype: Dtype
     checkpoint_seconds: float
     evaluations: dict[str, EvaluateConfig]
     """By the name of the file that each writes into the run's folder."""

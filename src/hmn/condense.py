@@ -94,14 +94,9 @@ def _sweep(state: CondenseState, real: RealData, config: CondenseConfig) -> Tens
     together = max(1, CLASSES_TOGETHER_VALUES // _values_per_class(state, real, config))
     groups = torch.arange(len(state.members)).split(1 if config.step_per == "class" else together)
     total = torch.zeros((), device=state.container.labels.device)
-    if config.step_per == "class":
-        for group in groups:
-            with shown_as_stored(state.container, config.learned_as):
-                total = total + _match_groups(state, real, config, [group])
-            state.optimizer.step()
-    else:
+    for matched in [[group] for group in groups] if config.step_per == "class" else [list(groups)]:
         with shown_as_stored(state.container, config.learned_as):
-            total = _match_groups(state, real, config, list(groups))
+            total = total + _match_groups(state, real, config, matched)
         state.optimizer.step()
     return total
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from hmn.errors import UserError
-from hmn.plan import Ledger, LedgerPart
+from hmn.plan import ImageCounts, Ledger, LedgerPart
 
 
 @dataclass(frozen=True, kw_only=True)
-class RivalShape(ABC):
+class RivalShape(ImageCounts, ABC):
     """The sizes of a container whose every stored value is a plain tensor."""
 
     kind: ClassVar[str]
@@ -40,19 +40,6 @@ class RivalShape(ABC):
     def _more_sizes(self) -> tuple[int, ...]:
         """Further sizes that must be at least 1."""
         return ()
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.images_per_class)
-
-    @property
-    def num_images(self) -> int:
-        return sum(self.images_per_class)
-
-    @property
-    def copies(self) -> int:
-        """Images that share all that is stored of them: they lie one after the other and are pruned together."""
-        return 1
 
     @abstractmethod
     def tensors(self) -> dict[str, tuple[int, ...]]:

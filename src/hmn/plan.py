@@ -63,8 +63,27 @@ class Ledger(NamedTuple):
             )
 
 
+class ImageCounts:
+    """What every container's sizes say of its images."""
+
+    images_per_class: tuple[int, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.images_per_class)
+
+    @property
+    def num_images(self) -> int:
+        return sum(self.images_per_class)
+
+    @property
+    def copies(self) -> int:
+        """Images that share all that is stored of them: they lie one after the other and are pruned together."""
+        return 1
+
+
 @dataclass(frozen=True, kw_only=True)
-class HmnShape:
+class HmnShape(ImageCounts):
     """The sizes of a hierarchical memory network. Source: supplement C.1 and Table 1 of arXiv:2310.07506."""
 
     kind: ClassVar[str] = "hmn"
@@ -97,19 +116,6 @@ class HmnShape:
         )  # fmt: skip
         if smallest < 1 or self.image_shape[0] not in (1, 3):
             raise UserError(f"every size of a container must be at least 1, with 1 or 3 image channels; got {self}.")
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.images_per_class)
-
-    @property
-    def num_images(self) -> int:
-        return sum(self.images_per_class)
-
-    @property
-    def copies(self) -> int:
-        """Images that share all that is stored of them."""
-        return 1
 
     @property
     def decoder_channels(self) -> int:

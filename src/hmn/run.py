@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from hmn.artifact import save
 from hmn.check import check_recipe
@@ -38,7 +38,7 @@ from hmn.run_folder import (
     identity_of,
 )
 from hmn.runtime import keep_freed_memory, leftovers, peak_memory_bytes, stop_signals, write_atomically
-from hmn.settings import OWN_LOOPS, Recipe
+from hmn.settings import OWN_LOOPS, Dtype, Recipe
 from hmn.spent import Spent
 from hmn.trajectory import TrajectoryState
 
@@ -86,7 +86,7 @@ def condense_run(
     *,
     resume: bool,
     force: bool,
-    dtype: Literal["float32", "float16", "int8", "int4"] = "float32",
+    dtype: Dtype = "float32",
     command: str,
     on_progress: Callable[[Progress], None],
     checkpoint_seconds: float | None = None,

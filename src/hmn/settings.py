@@ -98,6 +98,10 @@ class NetworkConfig:
 ObjectiveName = Literal["gradient", "features", "distribution", "trajectory", "unrolled"]
 
 
+Dtype = Literal["float32", "float16", "int8", "int4"]
+"""How values are stored."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CondenseConfig:
     """Condensation. The defaults are the paper's for CIFAR-10. Source: supplement C.2 of arXiv:2310.07506; IDC."""
@@ -131,7 +135,7 @@ class CondenseConfig:
     """step: times 0.1 at 60 and 80 % of the epochs; cosine: to zero, sweep by sweep; constant."""
     step_per: Literal["sweep", "class"] = "sweep"
     """An Adam step after all classes, or after each (as IDC's code does with its unshared pixels)."""
-    learned_as: Literal["float32", "float16", "int8", "int4"] = "float32"
+    learned_as: Dtype = "float32"
     """While matched, images are those of a container stored so, and gradients go straight through the rounding."""
     augment: AugmentConfig = AugmentConfig()
     start: StartConfig = StartConfig(kind="noise")

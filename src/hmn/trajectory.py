@@ -192,6 +192,8 @@ def _iterate(
 ) -> Tensor:  # fmt: skip
     """One student, and a step of the container and of the student's learning rate; the loss."""
     base = state.base
+    device = base.container.labels.device
+    start, target = ({name: value.to(device) for name, value in side.items()} for side in (start, target))
     with shown_as_stored(base.container, config.learned_as):
         found = _gradients(state, net, real, config, own, start, target)
     base.optimizer.step()
@@ -211,10 +213,8 @@ def _gradients(
 ) -> TrainingGradient:  # fmt: skip
     """One student, and the gradient of its loss in the container."""
     base = state.base
-    device = base.container.labels.device
-    start, target = ({name: value.to(device) for name, value in side.items()} for side in (start, target))
     labels = base.container.labels
-    rendered = base.container.images(torch.arange(len(labels), device=device))
+    rendered = base.container.images(torch.arange(len(labels), device=labels.device))
     steps = student_batches(
         labels, own.student_batch, own.student_steps, real.image_shape, config, real.normalisation, base.generator
     )
