@@ -27,6 +27,7 @@ from hmn.train.loop import learning_rate
 METHODS = ("dc", "dsa", "dm", "idc-i", "idc", "mtt", "haba", "linba", "hmn", "ddif")
 SHORT = ("dsa-cpu", "dm-cpu", "idc-i-cpu", "idc-cpu", "haba-cpu", "linba-cpu", "hmn-cpu", "ddif-cpu")
 SIZES = {**{name: size[:2] for name, size in PUBLISHED.items()}, "digits": ((1, 8, 8), 10)}
+FAST = ("fast", "fast-1h")
 TABLES = Path(__file__).parents[1] / "docs" / "methods.md"
 
 
@@ -41,7 +42,7 @@ def three(name: str, dataset: str = "cifar10") -> list[Recipe]:
 
 
 def test_every_method_has_its_name() -> None:
-    assert set(RECIPES) == {"cpu", "quick", "fast", *METHODS, *SHORT}
+    assert set(RECIPES) == {"cpu", "quick", *FAST, *METHODS, *SHORT}
     assert set(SHORT) == set(SWEEPS) and all(name.removesuffix("-cpu") in METHODS for name in SHORT)
     for name in RECIPES:
         assert made(name).name == name and made(name).cost
@@ -201,15 +202,16 @@ def test_a_short_version_stores_what_the_method_does(name: str, images: int, flo
     assert made(name + "-cpu").condense.network.width == 32
 
 
-def test_fast_fills_its_budget_with_sixteen_images_for_each_and_shows_them_mirrored() -> None:
+@pytest.mark.parametrize("name", FAST)
+def test_fast_fills_its_budget_with_sixteen_images_for_each_and_shows_them_mirrored(name: str) -> None:
     for dataset, coefficients, views in (
         ("cifar10", 192, 2), ("cifar100", 192, 2), ("tiny-imagenet", 768, 2), ("digits", 12, 1), ("svhn", 192, 1)
     ):  # fmt: skip
-        found = made("fast", dataset, 10)
+        found = made(name, dataset, 10)
         assert (found.sizes.coefficients, found.sizes.views, found.container) == (coefficients, views, "frequency")
         assert found.trajectory.derivative == "direct" and found.condense.network.width == 32
     shape = choose_shape(
-        "cifar10", 1, image_shape=(3, 32, 32), num_classes=10, container="frequency", sizes=made("fast").sizes
+        "cifar10", 1, image_shape=(3, 32, 32), num_classes=10, container="frequency", sizes=made(name).sizes
     ).shape
     assert shape.images_per_class == (32,) * 10 and shape.ledger().num_floats == 30_720
     assert shape.ledger() == replace(shape, images_per_class=(16,) * 10, views=1).ledger()
@@ -245,7 +247,7 @@ def row_of(name: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-@pytest.mark.parametrize("name", ("fast", *METHODS, *SHORT))
+@pytest.mark.parametrize("name", (*FAST, *METHODS, *SHORT))
 def test_the_tables_of_the_methods_are_the_recipes(name: str) -> None:
     assert row_of(name) in TABLES.read_text().splitlines()
 
