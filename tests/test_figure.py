@@ -16,6 +16,7 @@ from hmn.artifact_load import load
 from hmn.aum_file import load_profile
 from hmn.cli import main
 from hmn.errors import UserError
+from hmn.report.accuracy_figures import minutes
 from hmn.report.compare_figure import accuracy_by_bytes
 from hmn.report.results import read_result, spread_of
 from hmn.report.run_figures import binned
@@ -75,6 +76,26 @@ def test_iterations_of_several_methods_share_a_figure(tmp_path: Path) -> None:
     assert "<!-- HMN -->" in text and "<!-- IDC -->" in text
     rows = drawn(["iterations", "--results", *files], tmp_path / "unnamed")
     assert [row["label"] for row in rows][::2] == ["hmn, 1 IPC", "mosaic, 1 IPC"]
+
+
+def test_minutes_put_results_of_a_label_on_one_line(tmp_path: Path) -> None:
+    def result(name: str, seconds: float, **content: Any) -> str:
+        about = {"tested_on": "validation", "width": 32, "recipe": "fast", "train_steps": 600}
+        return str(write_json(tmp_path / f"{name}.json", evaluation(processor_seconds=seconds, **{**about, **content})))
+
+    files = [result("long", 3600.0), result("short", 90.0), result("paper", 600.0, recipe="hmn-changed")]
+    rows = drawn(["minutes", "--results", *files, "--label", "ours", "ours"], tmp_path / "minutes")
+    assert [(row["label"], float(row["minutes"]), float(row["mean"]), row["tested_on"]) for row in rows] == [
+        ("ours", 60.0, 45.0, "validation"), ("ours", 1.5, 45.0, "validation"),
+        ("hmn-changed", 10.0, 45.0, "validation"),
+    ]  # fmt: skip
+    text = (tmp_path / "minutes.svg").read_text()
+    assert text.count("<!-- ours -->") == 1 and "Validation accuracy" in text
+    for other, part in (
+        (result("wide", 60.0, width=128), "must be the same"), (result("none", 0.0), "no processor time"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=part):
+            minutes([Path(files[0]), Path(other)], [])
 
 
 def test_schedules_as_figure_and_table(tmp_path: Path) -> None:

@@ -22,12 +22,13 @@ Name = Literal[
     "aum-extremes",
     "aum-grids",
     "iterations",
+    "minutes",
     "schedules",
     "bytes",
     "generation-time",
     "history",
 ]
-FROM_RESULTS = ("pruning-rate", "iterations", "schedules", "bytes", "generation-time")
+FROM_RESULTS = ("pruning-rate", "iterations", "minutes", "schedules", "bytes", "generation-time")
 """Figures of result files; the others are of runs."""
 PER_CLASS = {"aum-extremes": 5, "aum-grids": 8}
 """Figures of one run's images: how many of a class a block shows."""
@@ -56,6 +57,7 @@ def figure(
     name
         pruning-rate: accuracy against pruning rate (--results of `hmn prune --study`).
         iterations: accuracy against training steps (--results of `hmn evaluate --curve`).
+        minutes: accuracy against minutes of condensing (--results of `hmn evaluate`); equal labels are one line.
         schedules: cosine against multi-step, also as Markdown (--results of `hmn evaluate --schedule`).
         bytes: accuracy against bytes stored, method by method (--results: table.json of `hmn compare`).
         generation-time: seconds to generate the images (--results of `benchmarks/bench_generate.py --out`).
@@ -149,6 +151,7 @@ def draw(name: str, paths: list[Path], labels: list[str], per_class: int | None,
     of_files = {
         "pruning-rate": accuracy_figures.pruning_rate,
         "iterations": accuracy_figures.iterations,
+        "minutes": accuracy_figures.minutes,
         "schedules": accuracy_figures.schedules,
         "bytes": compare_figure.accuracy_by_bytes,
         "generation-time": run_figures.generation_time,

@@ -1,7 +1,8 @@
-"""Figures of accuracies: against pruning rate, against training iterations, and by learning-rate schedule."""
+"""Figures of accuracies: against pruning rate, training iterations and time, and by learning-rate schedule."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ PRUNING_COLUMNS = (
     "results", "label", "data", "ipc", "method", "rate", "images_per_class", "in_budget", "beta", "mean", "std", "n"
 )  # fmt: skip
 ITERATION_COLUMNS = ("results", "label", "data", "ipc", "step", "mean", "std", "n", "test_images")
+MINUTE_COLUMNS = ("results", "label", "data", "ipc", "tested_on", "width", "train_steps", "minutes", "mean", "std", "n")
 SCHEDULE_COLUMNS = ("results", "label", "data", "ipc", "schedule", "lr", "train_steps", "mean", "std", "n")
 MAX_CURVES = 12
 
@@ -112,6 +114,51 @@ def iterations(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     images = f"{tested[0]:,}" if len(tested) == 1 else f"{tested[0]:,} to {tested[-1]:,}"
     caption(figure, f"Lines and bands: {means_words(spreads, 'trainings')}; tested on {images} images.")
     return Drawn(figure=figure, columns=ITERATION_COLUMNS, rows=rows)
+
+
+def minutes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
+    """Accuracy against the processor's minutes of condensing, a line a label: a recipe, where none is given.
+
+    Raises:
+        UserError: a result is not of a condensation, or they were not all taken alike.
+    """
+    lines: dict[str, list[tuple[float, Spread]]] = {}
+    taken: dict[tuple[Any, ...], Path] = {}
+    rows = []
+    for path, given in zip(paths, _padded(labels, len(paths)), strict=False):
+        result = read_result(path, "evaluation")
+        if not result.get("processor_seconds"):
+            raise UserError(f"{path}: tells no processor time of condensing: evaluate a folder of `hmn condense`.")
+        about = (result["data"], result["ipc"], result["tested_on"], result["width"], result["train_steps"])
+        taken.setdefault(about, path)
+        label, spread = given or str(result["recipe"]), spread_of(result["accuracy_percent"])
+        lines.setdefault(label, []).append((result["processor_seconds"] / 60, spread))
+        rows.append((path.name, label, *about, round(lines[label][-1][0], 2), *spread))
+    if len(taken) > 1:
+        one, other = list(taken.values())[:2]
+        raise UserError(f"{one} and {other}: data, budget, test images, width and training steps must be the same.")
+    figure, axes = new_figure(5.6, 3.6)
+    axis = axes[0, 0]
+    axis.set_xscale("log", base=2)
+    for position, (label, points) in enumerate(lines.items()):
+        points.sort()
+        error_line(axis, [x for x, _ in points], [s.mean for _, s in points], [s.std for _, s in points],
+                   series(position), label)  # fmt: skip
+    marks = range(*_octaves([x for points in lines.values() for x, _ in points]))
+    axis.set_xticks([2.0**mark for mark in marks], [f"{2.0**mark:g}" for mark in marks])
+    axis.set_xlabel("Minutes of condensing (processor time)")
+    data, ipc, tested_on, width, steps = next(iter(taken))
+    axis.set_ylabel(f"{tested_on.capitalize()} accuracy (%)")
+    figure.legend(loc="outside upper center", ncols=min(3, len(lines)))
+    words = means_words([spread for points in lines.values() for _, spread in points], "trainings")
+    network = "" if width is None else f", networks of width {width}"
+    caption(figure, f"{data}, {ipc} IPC: {words}{network}, {steps:,} steps.")
+    return Drawn(figure=figure, columns=MINUTE_COLUMNS, rows=rows)
+
+
+def _octaves(values: Sequence[float]) -> tuple[int, int]:
+    """The powers of two around values, as of a range."""
+    return math.floor(math.log2(min(values))), math.ceil(math.log2(max(values))) + 1
 
 
 def schedules(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
