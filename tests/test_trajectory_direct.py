@@ -14,11 +14,12 @@ from torch.nn import functional as F
 import hmn.objectives.direct
 from hmn import native
 from hmn.augment import apply, draw
+from hmn.expert_growth import train_expert
 from hmn.nets import Net, build_net
 from hmn.objectives.direct import differentiate_directly
 from hmn.objectives.unroll import StudentStep, TrainingGradient, Weights
 from hmn.settings import AugmentConfig, TrajectoryConfig
-from hmn.trajectory import drawn_steps, nearest_factor, train_expert, trajectory_loss
+from hmn.trajectory import drawn_steps, nearest_factor, trajectory_loss
 from tests.test_unrolled import BASE, data
 
 LR = 0.05

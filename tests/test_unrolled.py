@@ -16,6 +16,7 @@ from hmn.containers import RIVALS, Container, Hmn
 from hmn.data.real import RealData
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
+from hmn.expert_growth import train_expert
 from hmn.nets import Net, build_net
 from hmn.objectives.unroll import StudentStep, Weights, differentiate_training
 from hmn.plan import plan
@@ -28,7 +29,7 @@ from hmn.settings import (
     TrajectoryConfig,
     UnrolledConfig,
 )
-from hmn.trajectory import TrajectoryState, condense_trajectory, train_expert, trajectory_loss
+from hmn.trajectory import TrajectoryState, condense_trajectory, trajectory_loss
 from hmn.unrolled import condense_unrolled
 
 SIZE = (1, 8, 8)

@@ -26,6 +26,7 @@ COUNTS_FROM_1 = (
     "evaluate.seeds",
     *(f"trajectory.{name}" for name in ("student_steps", "student_batch", "expert_epochs", "max_start_epoch")),
     *(f"trajectory.{name}" for name in ("experts", "expert_batch", "expert_steps", "differentiate_every")),
+    *(f"trajectory.{name}" for name in ("strayed_every", "strayed_steps")),
     *(f"unrolled.{name}" for name in ("student_steps", "student_per_class")),
 )
 """Whole numbers that must be at least 1; the others may be 0."""
@@ -44,7 +45,10 @@ BELOW_1 = (
     "condense.network.momentum",
     "unrolled.student_momentum",
 )
-SHARES = ("condense.network.cutmix_probability", "condense.augment.crop_share", "condense.augment.cutout_share")
+SHARES = (
+    *(f"condense.{name}" for name in ("network.cutmix_probability", "augment.crop_share", "augment.cutout_share")),
+    "trajectory.strayed_share",
+)
 """Numbers from 0 to 1, both included."""
 FROM_1 = ("condense.augment.scale",)
 

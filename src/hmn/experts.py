@@ -17,9 +17,10 @@ from hmn.checkpoint import load_checkpoint, save_checkpoint
 from hmn.condense import CondenseRecord
 from hmn.data.real import RealData
 from hmn.errors import UserError
+from hmn.expert_growth import Expert, Grown, epochs_of, new_expert, next_epoch
 from hmn.objectives.unroll import Weights
 from hmn.settings import CondenseConfig, TrajectoryConfig
-from hmn.trajectory import Expert, Grown, TrajectoryState, epochs_of, new_expert, next_epoch
+from hmn.trajectory import TrajectoryState
 
 EXPERTS = "experts"
 """Their folder, in the run's."""

@@ -1,7 +1,7 @@
 """What an iteration of the loops of their own costs: trajectory matching and unrolled training, timed with few steps.
 
 A student's steps are alike, and an iteration is what it takes besides them and so much an image that it shows them.
-Experts are batches that are alike.
+Experts are batches that are alike, and so are networks that stray.
 """
 
 from __future__ import annotations
@@ -13,19 +13,14 @@ from typing import NamedTuple
 
 import torch
 
+from hmn.expert_growth import epochs_of, expert_training, new_expert, new_student
 from hmn.operations import BACKWARD, NetOperations, render_operations
 from hmn.rival_shapes import ContainerShape
 from hmn.settings import Recipe, TrajectoryConfig, UnrolledConfig
+from hmn.strayed import images_seen
 from hmn.train import train
 from hmn.train.loop import total_steps
-from hmn.trajectory import (
-    TrajectoryState,
-    condense_trajectory,
-    epochs_of,
-    expert_training,
-    new_expert,
-    new_student,
-)
+from hmn.trajectory import TrajectoryState, condense_trajectory
 from hmn.trial import MIN_ROUNDS, Trial, extended, peak_of
 from hmn.unrolled import condense_unrolled
 
@@ -64,13 +59,16 @@ def loop_cost(
     shown = {few: images_shown(shape, recipe, few * every) for few in seconds}
     weights = sum(values.numel() for values in new_student(trial.real, recipe.condense, seed=0).parameters())
     is_trajectory = recipe.condense.objective == "trajectory"
+    expert_seconds = _expert_seconds(trial, recipe, budget_seconds * 0.3) if is_trajectory else 0.0
+    expert_images = _expert_images(trial, recipe) if is_trajectory else 0
+    strayed_images = _strayed_images(shape, recipe, expert_images)
+    student = extended({shown[few]: time for few, time in seconds.items()}, images_shown(shape, recipe, steps))
     return LoopCost(
-        seconds_per_iteration=extended(
-            {shown[few]: time for few, time in seconds.items()}, images_shown(shape, recipe, steps)
-        ),
-        expert_seconds=_expert_seconds(trial, recipe, budget_seconds * 0.3) if is_trajectory else 0.0,
-        operations_per_iteration=iteration_operations(trial, shape, recipe, net),
-        expert_operations=_expert_images(trial, recipe) * net.weight_gradient if is_trajectory else 0,
+        seconds_per_iteration=student + (strayed_images and strayed_images * expert_seconds / expert_images),
+        expert_seconds=expert_seconds,
+        operations_per_iteration=iteration_operations(trial, shape, recipe, net)
+        + round(strayed_images * net.weight_gradient),
+        expert_operations=expert_images * net.weight_gradient,
         # The weights before every step are kept until they are gone back through.
         peak_bytes=None if peak is None else peak + (steps - 1) * weights * BYTES_PER_FLOAT,
     )
@@ -101,6 +99,16 @@ def iteration_operations(trial: Trial, shape: ContainerShape, recipe: Recipe, ne
         real = sum(min(recipe.condense.real_per_class, len(members)) for members in trial.members)
         judged = real * net.weight_gradient
     return student + judged + (1 + BACKWARD) * render_operations(shape, shape.num_images)
+
+
+def _strayed_images(shape: ContainerShape, recipe: Recipe, expert_images: int) -> float:
+    """Images in all batches of networks that stray, by iteration."""
+    own, iterations = recipe.trajectory, recipe.condense.num_sweeps
+    if recipe.condense.objective != "trajectory" or not own.strayed or not iterations:
+        return 0.0
+    networks = (iterations - 1) // own.strayed_every
+    epoch = expert_images // (own.experts * epochs_of(own))
+    return networks / iterations * images_seen(own, shape.num_images, epoch)
 
 
 def timed_line(run: Callable[[int], float], most: int, budget_seconds: float) -> dict[int, float]:
@@ -137,7 +145,7 @@ def _iterate(trial: Trial, recipe: Recipe, steps: int) -> float:
     else:
         # Any two networks are as far to go for a stopwatch.
         ways = [[new_expert(real, config, seed=seed).weights for seed in (0, 1)]]
-        own = replace(recipe.trajectory, student_steps=steps, max_start_epoch=1, expert_epochs=1)
+        own = replace(recipe.trajectory, student_steps=steps, max_start_epoch=1, expert_epochs=1, strayed=0)
         records = condense_trajectory(TrajectoryState(trial.state, own), real, config, own, ways)
     began = trial.clock()
     next(records)

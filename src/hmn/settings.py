@@ -178,6 +178,15 @@ class TrajectoryConfig:
     experts: int = 100
     expert_lr: float = 0.01
     expert_batch: int = 256
+    strayed: int = 0
+    """Networks kept that trained on the container's images as they stood, and then on real ones as experts do for
+    `expert_epochs`: students start there too. 0 for none, as in MTT."""
+    strayed_every: int = 30
+    """Iterations from one such network to the next; the oldest makes way."""
+    strayed_share: float = 0.5
+    """Of the students, as soon as there is one."""
+    strayed_steps: int = 1300
+    """Steps on the container's images at most; as many as a random number says, at the student's rate."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -17,91 +17,37 @@ from hmn.data.real import RealData
 from hmn.data.source import Normalisation
 from hmn.distributed import place
 from hmn.errors import UserError
-from hmn.nets import Net, build_net
+from hmn.expert_growth import Expert, epochs_of, new_student
+from hmn.nets import Net
 from hmn.objectives.direct import differentiate_directly
 from hmn.objectives.unroll import StudentStep, TrainingGradient, Weights, augmented, differentiate_training
-from hmn.settings import CondenseConfig, TrainConfig, TrajectoryConfig
-from hmn.train import train
+from hmn.settings import CondenseConfig, TrajectoryConfig
+from hmn.strayed import Strayed, is_due, stray
 
-Expert = Sequence[Weights]
-"""Weights before training and after each epoch."""
 MIN_STUDENT_LR = 1e-3
 """The learned rate stays above it (HaBa's code: distill_fac.py)."""
 MAX_LR_FACTOR = 5.0
 """Between a student's rate and the one that would have been nearest, as far as that is believed."""
 
 
-class Grown(NamedTuple):
-    """An expert after some epochs, and all that the next one depends on: plain SGD keeps nothing else."""
-
-    weights: Weights
-    generator: Tensor
-    """State of its generator of random numbers."""
-    loss: float
-    """Mean of the last epoch; 0 before the first."""
-
-
-def new_expert(real: RealData, config: CondenseConfig, *, seed: int) -> Grown:
-    """An expert before its first epoch."""
-    generator = torch.Generator().manual_seed(seed)
-    net = _student(real, config, generator)
-    return Grown(_weights_of(net), generator.get_state(), 0.0)
-
-
-def next_epoch(
-    real: RealData, config: CondenseConfig, own: TrajectoryConfig, before: Grown, device: torch.device | str = "cpu"
-) -> Grown:
-    """The expert after another epoch of plain SGD on real data.
-
-    Source: buffer.py of MTT's code.
-    """
-    generator = torch.Generator()
-    generator.set_state(before.generator)
-    net = new_student(real, config, seed=0)
-    net.load_state_dict(before.weights, strict=False)
-    *_, record = train(net, real, expert_training(config, own), generator=generator, device=device)
-    return Grown(_weights_of(net), generator.get_state(), record.loss)
-
-
-def expert_training(config: CondenseConfig, own: TrajectoryConfig) -> TrainConfig:
-    """An epoch of an expert, or the steps that count as one."""
-    return TrainConfig(
-        steps=own.expert_steps, epochs=1, batch_size=own.expert_batch, lr=own.expert_lr, min_lr=own.expert_lr,
-        momentum=0.0, weight_decay=0.0, augment=config.augment, cutmix_probability=0.0,
-    )  # fmt: skip
-
-
-def epochs_of(own: TrajectoryConfig) -> int:
-    """Epochs of an expert: as far as students may have to go.
-
-    The learning rate is constant, so MTT's further epochs (it trains 50) would change nothing here.
-    """
-    return own.max_start_epoch - 1 + own.expert_epochs
-
-
-def train_expert(real: RealData, config: CondenseConfig, own: TrajectoryConfig, *, seed: int) -> Expert:
-    """One network trained on real data by plain SGD, epoch by epoch."""
-    grown = [new_expert(real, config, seed=seed)]
-    for _ in range(epochs_of(own)):
-        grown.append(next_epoch(real, config, own, grown[-1]))
-    return [one.weights for one in grown]
-
-
 @final
 class TrajectoryState:
-    """A condensation's state, with the epochs of experts behind it and the student's rate, which is learned too."""
+    """A condensation's state, with the epochs of experts behind it and what is learned or made on the way."""
 
     def __init__(self, base: CondenseState, own: TrajectoryConfig) -> None:
         self.base = base
         self.expert_epochs_done = 0
+        self.strayed: list[Strayed] = []
+        """The last ones, as many as are kept."""
         self.student_lr = nn.Parameter(torch.tensor(own.student_lr))
         self.lr_optimizer = torch.optim.SGD([self.student_lr], lr=own.student_lr_lr, momentum=0.5)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `base` saves, the epochs of experts, and the learning rate with its momentum."""
+        """What `base` saves, the epochs of experts, strayed networks, and the learning rate with its momentum."""
         return {
             **self.base.state_dict(),
             "expert_epochs_done": self.expert_epochs_done,
+            "strayed": [way._asdict() for way in self.strayed],
             "student_lr": self.student_lr.detach().clone(),
             "lr_optimizer": self.lr_optimizer.state_dict(),
         }
@@ -110,6 +56,7 @@ class TrajectoryState:
         """Restore what `state_dict` gave, into a state that was built from the same data, config and seed."""
         self.base.load_state_dict(saved, config, real)
         self.expert_epochs_done = saved["expert_epochs_done"]
+        self.strayed = [Strayed(**way) for way in saved["strayed"]]
         self.student_lr.data.copy_(saved["student_lr"])
         self.lr_optimizer.load_state_dict(saved["lr_optimizer"])
 
@@ -120,7 +67,8 @@ def condense_trajectory(
     """Condense `real` into the state's container, yielding a record after every iteration.
 
     In each, a student starts where an expert was, takes SGD steps on augmented generated images, and the loss is its
-    squared distance from where the expert was some epochs later, over the expert's own way. It owns no files.
+    squared distance from where the expert was some epochs later, over the expert's own way; or it starts where training
+    on generated images has led, and should come where real ones lead from there (hmn.strayed). It owns no files.
 
     Source: MTT (arXiv:2203.11932) Algorithm 1 and its code (distill.py). Deviations: no ZCA whitening; HaBa's
     contrastive term and its choice of one hallucinator a step are left out.
@@ -137,11 +85,26 @@ def condense_trajectory(
             base.begin_matching(config)
         for group in base.optimizer.param_groups:
             group["lr"] = config.lr * lr_factor(config, base.sweeps_done)
-        expert = experts[int(torch.randint(len(experts), (), generator=base.generator))]
-        first = int(torch.randint(own.max_start_epoch, (), generator=base.generator))
-        loss = _iterate(state, net, real, config, own, expert[first], expert[first + own.expert_epochs])
+        if is_due(own, base.sweeps_done):
+            seed = int(torch.randint(2**31, (), generator=base.generator))
+            with shown_as_stored(base.container, config.learned_as):
+                way = stray(base.container, real, config, own, net, lr=state.student_lr.item(), seed=seed)
+            state.strayed = [*state.strayed, way][-own.strayed :]
+        loss = _iterate(state, net, real, config, own, *_drawn_way(state, own, experts))
         base.sweeps_done += 1
         yield CondenseRecord("condense", base.sweeps_done, config.num_sweeps, float(loss))
+
+
+def _drawn_way(
+    state: TrajectoryState, own: TrajectoryConfig, experts: Sequence[Expert]
+) -> tuple[Weights, Weights, bool]:
+    """Where a student starts, where it should come, and whether that is an expert's way."""
+    generator = state.base.generator
+    if state.strayed and float(torch.rand((), generator=generator)) < own.strayed_share:
+        return *state.strayed[int(torch.randint(len(state.strayed), (), generator=generator))], False
+    expert = experts[int(torch.randint(len(experts), (), generator=generator))]
+    first = int(torch.randint(own.max_start_epoch, (), generator=generator))
+    return expert[first], expert[first + own.expert_epochs], True
 
 
 def trajectory_loss(weights: Weights, start: Weights, target: Weights) -> Tensor:
@@ -188,15 +151,17 @@ def drawn_steps(count: int, every: int, generator: torch.Generator) -> dict[int,
 
 def _iterate(
     state: TrajectoryState, net: Net, real: RealData, config: CondenseConfig, own: TrajectoryConfig, start: Weights,
-    target: Weights,
+    target: Weights, is_expert: bool,
 ) -> Tensor:  # fmt: skip
-    """One student, and a step of the container and of the student's learning rate; the loss."""
+    """One student, and a step of the container; on an expert's way, of the student's rate too; the loss."""
     base = state.base
     device = base.container.labels.device
     start, target = ({name: value.to(device) for name, value in side.items()} for side in (start, target))
     with shown_as_stored(base.container, config.learned_as):
         found = _gradients(state, net, real, config, own, start, target)
     base.optimizer.step()
+    if not is_expert:  # the rate is for the whole of training, and strayed networks are at its end
+        return found.loss
     if own.student_lr_rule == "nearest":
         factor = min(max(nearest_factor(found.end, start, target), 1 / MAX_LR_FACTOR), MAX_LR_FACTOR)
         state.student_lr.data *= factor**own.student_lr_lr
@@ -231,22 +196,6 @@ def _gradients(
     base.optimizer.zero_grad()
     rendered.backward(found.image_grad)
     return found
-
-
-def new_student(real: RealData, config: CondenseConfig, *, seed: int) -> Net:
-    """The network that students and experts are, with weights of its own."""
-    return _student(real, config, torch.Generator().manual_seed(seed))
-
-
-def _student(real: RealData, config: CondenseConfig, generator: torch.Generator) -> Net:
-    return build_net(
-        config.network.name, num_classes=real.num_classes, image_shape=real.image_shape, width=config.network.width,
-        generator=generator,
-    )  # fmt: skip
-
-
-def _weights_of(net: Net) -> Weights:
-    return {name: value.detach().cpu().clone() for name, value in net.named_parameters()}
 
 
 def _check(own: TrajectoryConfig, experts: Sequence[Expert]) -> None:

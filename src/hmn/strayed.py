@@ -1,0 +1,88 @@
+"""Where training on generated images leads, and the way on from there that training on real ones takes.
+
+Trajectory matching shows students nothing but places where experts have been. A network that trains on what was
+condensed leaves those within some hundred steps, and its errors add up: FTD (arXiv:2211.11004) calls this the
+accumulated trajectory error and flattens the experts' ways. Here networks are trained on the generated images as they
+stand, and then on real ones, so that students may start where such networks are. DAgger (arXiv:1011.0686) is the same
+remedy for imitated drivers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from hmn.containers import Container
+from hmn.data.real import RealData
+from hmn.expert_growth import Grown, new_expert, next_epoch, weights_of
+from hmn.nets import Net
+from hmn.objectives.unroll import Weights
+from hmn.settings import CondenseConfig, TrainConfig, TrajectoryConfig
+from hmn.train import train
+from hmn.train.evaluation import render
+
+
+class Strayed(NamedTuple):
+    """The two ends of a way."""
+
+    start: Weights
+    """After training on generated images."""
+    target: Weights
+    """After `expert_epochs` of an expert's from there, on real ones."""
+
+
+def is_due(own: TrajectoryConfig, done: int) -> bool:
+    """Whether another network strays after so many iterations."""
+    return own.strayed > 0 and done > 0 and done % own.strayed_every == 0
+
+
+def stray(
+    container: Container,
+    real: RealData,
+    config: CondenseConfig,
+    own: TrajectoryConfig,
+    net: Net,
+    *,
+    lr: float,
+    seed: int,
+) -> Strayed:
+    """Train a fresh network on the container's images for a random number of steps, then on real images.
+
+    Args:
+        container: as it stands; where it is learned in few bits, showing what these hold.
+        real: the training data.
+        config: augmentation and network of students.
+        own: lengths of both trainings.
+        net: any student, for its shape; it is left trained.
+        lr: the student's rate now.
+        seed: of weights, number of steps, batches and augmentation.
+    """
+    begun = new_expert(real, config, seed=seed)
+    generator = torch.Generator()
+    generator.set_state(begun.generator)
+    steps = 1 + int(torch.randint(own.strayed_steps, (), generator=generator))
+    on_generated = TrainConfig(
+        steps=steps, batch_size=own.student_batch, lr=lr, min_lr=lr, momentum=0.0, weight_decay=0.0,
+        augment=config.augment, cutmix_probability=0.0,
+    )  # fmt: skip
+    device = container.labels.device
+    net.load_state_dict(begun.weights, strict=False)
+    for record in train(net, render(container), on_generated, generator=generator, device=device):
+        loss = record.loss
+    grown = Grown(weights_of(net), generator.get_state(), loss)
+    start = grown.weights
+    for _ in range(own.expert_epochs):
+        grown = next_epoch(real, config, own, grown, device)
+    return Strayed(start, grown.weights)
+
+
+def images_seen(own: TrajectoryConfig, generated: int, expert_epoch: int) -> float:
+    """Images in all batches of one such network, on average.
+
+    Args:
+        own: lengths of both trainings.
+        generated: images of the container.
+        expert_epoch: images in all batches of an expert's epoch.
+    """
+    return (1 + own.strayed_steps) / 2 * min(own.student_batch, generated) + own.expert_epochs * expert_epoch
