@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from hmn.condense_state import CondenseState
-from hmn.expert_growth import Grown, new_expert, new_student, next_epoch, train_expert, weights_of
+from hmn.expert_growth import Grown, _weights_of, new_expert, new_student, next_epoch, train_expert
 from hmn.own_loops import follow
 from hmn.price import price
 from hmn.run import Interrupted, Progress, condense_run, new_state
@@ -54,8 +54,7 @@ def new() -> CondenseState:
 def test_a_step_on_generated_images_and_epochs_on_real_ones() -> None:
     state, real, config = new(), SPLITS.train, RECIPE.condense
     own = replace(OWN, strayed_steps=1, student_batch=1000)
-    net = new_student(real, config, seed=9)
-    way = stray(state.container, real, config, own, net, lr=0.05, seed=4)
+    way = stray(state.container, real, config, own, lr=0.05, seed=4)
     begun = new_expert(real, config, seed=4).weights
     source = render(state.container)
     net = new_student(real, config, seed=9).double()
@@ -69,8 +68,7 @@ def test_a_step_on_generated_images_and_epochs_on_real_ones() -> None:
     # The way on is an expert's, whose batches this seed draws: from equal random numbers, equal weights.
     kernels = [name for name in begun if begun[name].dim() > 1]  # a bias before a norm moves by rounding alone
     assert all(float((way.target[name] - way.start[name]).norm()) > 0 for name in kernels)
-    far = stray(state.container, real, config, replace(own, expert_epochs=1), new_student(real, config, seed=9),
-                lr=0.05, seed=4)  # fmt: skip
+    far = stray(state.container, real, config, replace(own, expert_epochs=1), lr=0.05, seed=4)
     assert all(torch.equal(far.start[name], way.start[name]) for name in begun)
     generator = torch.Generator().manual_seed(0).get_state()
     again = next_epoch(real, config, own, Grown(far.start, generator, 0.0))
@@ -81,13 +79,13 @@ def test_a_step_on_generated_images_and_epochs_on_real_ones() -> None:
 
 def test_the_number_of_steps_is_drawn() -> None:
     state, real, config = new(), SPLITS.train, RECIPE.condense
-    own, net = replace(OWN, strayed_steps=3, expert_epochs=1), new_student(SPLITS.train, RECIPE.condense, seed=0)
+    own = replace(OWN, strayed_steps=3, expert_epochs=1)
     lengths = set()
     for seed in range(12):
-        way = stray(state.container, real, config, own, net, lr=0.01, seed=seed)
+        way = stray(state.container, real, config, own, lr=0.01, seed=seed)
         begun = new_expert(real, config, seed=seed).weights
         lengths.add(round(sum(float((way.start[name] - begun[name]).norm()) for name in begun), 4))
-        same = stray(state.container, real, config, own, net, lr=0.01, seed=seed)
+        same = stray(state.container, real, config, own, lr=0.01, seed=seed)
         assert all(torch.equal(way.target[name], same.target[name]) for name in begun)
     assert len(lengths) == 12 and max(lengths) > 1.5 * min(lengths)
 
@@ -145,7 +143,7 @@ def test_what_they_cost() -> None:
 
 def test_copies_are_of_the_weights_as_they_are() -> None:
     net = new_student(SPLITS.train, RECIPE.condense, seed=0)
-    kept = weights_of(net)
+    kept = _weights_of(net)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.zero_()

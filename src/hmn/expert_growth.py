@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hmn.data.real import RealData
+from hmn.data.source import Source
 from hmn.nets import Net, build_net
 from hmn.objectives.unroll import Weights
 from hmn.settings import CondenseConfig, TrainConfig, TrajectoryConfig
@@ -32,7 +33,7 @@ def new_expert(real: RealData, config: CondenseConfig, *, seed: int) -> Grown:
     """An expert before its first epoch."""
     generator = torch.Generator().manual_seed(seed)
     net = _built(real, config, generator)
-    return Grown(weights_of(net), generator.get_state(), 0.0)
+    return Grown(_weights_of(net), generator.get_state(), 0.0)
 
 
 def next_epoch(
@@ -42,12 +43,20 @@ def next_epoch(
 
     Source: buffer.py of MTT's code.
     """
+    return grown_on(real, real, config, expert_training(config, own), before, device)
+
+
+def grown_on(
+    source: Source, real: RealData, config: CondenseConfig, training: TrainConfig, before: Grown,
+    device: torch.device | str = "cpu",
+) -> Grown:  # fmt: skip
+    """The network after a training by plain SGD on `source`, of real images or of others of their shape."""
     generator = torch.Generator()
     generator.set_state(before.generator)
     net = new_student(real, config, seed=0)
     net.load_state_dict(before.weights, strict=False)
-    *_, record = train(net, real, expert_training(config, own), generator=generator, device=device)
-    return Grown(weights_of(net), generator.get_state(), record.loss)
+    *_, record = train(net, source, training, generator=generator, device=device)
+    return Grown(_weights_of(net), generator.get_state(), record.loss)
 
 
 def expert_training(config: CondenseConfig, own: TrajectoryConfig) -> TrainConfig:
@@ -86,6 +95,6 @@ def _built(real: RealData, config: CondenseConfig, generator: torch.Generator) -
     )  # fmt: skip
 
 
-def weights_of(net: Net) -> Weights:
+def _weights_of(net: Net) -> Weights:
     """Copies of all parameters on the CPU, by name."""
     return {name: value.detach().cpu().clone() for name, value in net.named_parameters()}

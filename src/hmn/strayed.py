@@ -9,17 +9,16 @@ remedy for imitated drivers.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
 from hmn.containers import Container
 from hmn.data.real import RealData
-from hmn.expert_growth import Grown, new_expert, next_epoch, weights_of
-from hmn.nets import Net
+from hmn.expert_growth import expert_training, grown_on, new_expert, next_epoch
 from hmn.objectives.unroll import Weights
-from hmn.settings import CondenseConfig, TrainConfig, TrajectoryConfig
-from hmn.train import train
+from hmn.settings import CondenseConfig, TrajectoryConfig
 from hmn.train.evaluation import render
 
 
@@ -38,14 +37,7 @@ def is_due(own: TrajectoryConfig, done: int) -> bool:
 
 
 def stray(
-    container: Container,
-    real: RealData,
-    config: CondenseConfig,
-    own: TrajectoryConfig,
-    net: Net,
-    *,
-    lr: float,
-    seed: int,
+    container: Container, real: RealData, config: CondenseConfig, own: TrajectoryConfig, *, lr: float, seed: int
 ) -> Strayed:
     """Train a fresh network on the container's images for a random number of steps, then on real images.
 
@@ -54,7 +46,6 @@ def stray(
         real: the training data.
         config: augmentation and network of students.
         own: lengths of both trainings.
-        net: any student, for its shape; it is left trained.
         lr: the student's rate now.
         seed: of weights, number of steps, batches and augmentation.
     """
@@ -62,15 +53,10 @@ def stray(
     generator = torch.Generator()
     generator.set_state(begun.generator)
     steps = 1 + int(torch.randint(own.strayed_steps, (), generator=generator))
-    on_generated = TrainConfig(
-        steps=steps, batch_size=own.student_batch, lr=lr, min_lr=lr, momentum=0.0, weight_decay=0.0,
-        augment=config.augment, cutmix_probability=0.0,
-    )  # fmt: skip
+    on_generated = replace(expert_training(config, own), steps=steps, batch_size=own.student_batch, lr=lr, min_lr=lr)
+    begun = begun._replace(generator=generator.get_state())
     device = container.labels.device
-    net.load_state_dict(begun.weights, strict=False)
-    for record in train(net, render(container), on_generated, generator=generator, device=device):
-        loss = record.loss
-    grown = Grown(weights_of(net), generator.get_state(), loss)
+    grown = grown_on(render(container), real, config, on_generated, begun, device)
     start = grown.weights
     for _ in range(own.expert_epochs):
         grown = next_epoch(real, config, own, grown, device)

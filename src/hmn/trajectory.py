@@ -88,7 +88,7 @@ def condense_trajectory(
         if is_due(own, base.sweeps_done):
             seed = int(torch.randint(2**31, (), generator=base.generator))
             with shown_as_stored(base.container, config.learned_as):
-                way = stray(base.container, real, config, own, net, lr=state.student_lr.item(), seed=seed)
+                way = stray(base.container, real, config, own, lr=state.student_lr.item(), seed=seed)
             state.strayed = [*state.strayed, way][-own.strayed :]
         loss = _iterate(state, net, real, config, own, *_drawn_way(state, own, experts))
         base.sweeps_done += 1
