@@ -11,7 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from hmn.check import check_recipe
 from hmn.condense_state import CondenseState
+from hmn.errors import UserError
 from hmn.expert_growth import Grown, _weights_of, new_expert, new_student, next_epoch, train_expert
 from hmn.own_loops import follow
 from hmn.price import price
@@ -27,7 +29,7 @@ from hmn.settings import (
 )
 from hmn.strayed import images_seen, is_due, stray
 from hmn.train.evaluation import render
-from hmn.trajectory import TrajectoryState, condense_trajectory
+from hmn.trajectory import TrajectoryState, _drawn_way, condense_trajectory
 from tests.flop_clock import FlopClock
 from tests.test_own_loops import SPLITS, contents, shape_of, stop_at
 
@@ -75,6 +77,38 @@ def test_a_step_on_generated_images_and_epochs_on_real_ones() -> None:
     steps = sum(float((again.weights[name] - far.start[name]).norm()) for name in begun)
     taken = sum(float((far.target[name] - far.start[name]).norm()) for name in begun)
     assert taken == pytest.approx(steps, rel=0.5)  # two steps of an expert, other batches
+
+
+def test_targets_are_means_of_the_last_weights_on_the_way() -> None:
+    own = replace(OWN, expert_epochs=3, max_start_epoch=3, averaged=2, strayed=1, strayed_steps=1)
+    state, real, config = follow(new(), RECIPE), SPLITS.train, RECIPE.condense
+    assert isinstance(state, TrajectoryState)
+    expert = train_expert(real, config, own, seed=1)
+    ways = [_drawn_way(state, own, [expert]) for _ in range(20)]
+    firsts = [next(epoch for epoch in range(3) if start is expert[epoch]) for start, _, _ in ways]
+    assert set(firsts) == {0, 1, 2}
+    for first, (_, target, _) in zip(firsts, ways, strict=True):
+        for name, value in target.items():
+            assert torch.allclose(value, (expert[first + 2][name] + expert[first + 3][name]) / 2, atol=1e-7)
+    # A strayed network's: its ways of one, two and three epochs are one way, from which the mean is taken.
+    container = state.base.container
+    one, two, three = (
+        stray(container, real, config, replace(own, expert_epochs=epochs, averaged=1), lr=0.05, seed=2).target
+        for epochs in (1, 2, 3)
+    )
+    for averaged, parts in ((2, [two, three]), (3, [one, two, three])):
+        mean = stray(container, real, config, replace(own, averaged=averaged), lr=0.05, seed=2).target
+        for name, value in mean.items():
+            expected = torch.stack([part[name].double() for part in parts]).mean(0)
+            assert torch.allclose(value.double(), expected, atol=1e-6), name
+    state.strayed = [stray(container, real, config, own, lr=0.05, seed=2)]
+    assert _drawn_way(state, own, [expert])[1] is state.strayed[0].target
+
+
+def test_no_mean_over_more_than_the_way() -> None:
+    recipe = replace(RECIPE, trajectory=replace(OWN, averaged=3))
+    with pytest.raises(UserError, match=r"trajectory.averaged 3: .*at most trajectory.expert_epochs, 2"):
+        check_recipe(recipe, image_shape=SPLITS.train.image_shape, num_classes=SPLITS.train.num_classes)
 
 
 def test_the_number_of_steps_is_drawn() -> None:

@@ -25,7 +25,7 @@ COUNTS_FROM_1 = (
     "evaluate.width",
     "evaluate.seeds",
     *(f"trajectory.{name}" for name in ("student_steps", "student_batch", "expert_epochs", "max_start_epoch")),
-    *(f"trajectory.{name}" for name in ("experts", "expert_batch", "expert_steps", "differentiate_every")),
+    *(f"trajectory.{name}" for name in ("experts", "expert_batch", "expert_steps", "differentiate_every", "averaged")),
     *(f"trajectory.{name}" for name in ("strayed_every", "strayed_steps")),
     *(f"unrolled.{name}" for name in ("student_steps", "student_per_class")),
 )
@@ -76,6 +76,11 @@ def check_recipe(recipe: Recipe, *, image_shape: tuple[int, int, int], num_class
         raise UserError(
             f"trajectory.differentiate_every {own.differentiate_every}: an exact derivative goes through every step; "
             "expected 1, or trajectory.derivative direct."
+        )
+    if own.averaged > own.expert_epochs:
+        raise UserError(
+            f"trajectory.averaged {own.averaged}: a target is the mean of weights on the way to it; expected at most "
+            f"trajectory.expert_epochs, {own.expert_epochs}."
         )
     if recipe.condense.learned_as != "float32" and recipe.container == "hmn":
         raise UserError(

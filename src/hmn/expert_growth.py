@@ -83,6 +83,11 @@ def train_expert(real: RealData, config: CondenseConfig, own: TrajectoryConfig, 
     return [one.weights for one in grown]
 
 
+def mean_of(weights: Sequence[Weights]) -> Weights:
+    """Every parameter's mean over several networks."""
+    return {name: torch.stack([one[name] for one in weights]).mean(0) for name in weights[0]}
+
+
 def new_student(real: RealData, config: CondenseConfig, *, seed: int) -> Net:
     """The network that students and experts are, with weights of its own."""
     return _built(real, config, torch.Generator().manual_seed(seed))

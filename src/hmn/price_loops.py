@@ -145,7 +145,7 @@ def _iterate(trial: Trial, recipe: Recipe, steps: int) -> float:
     else:
         # Any two networks are as far to go for a stopwatch.
         ways = [[new_expert(real, config, seed=seed).weights for seed in (0, 1)]]
-        own = replace(recipe.trajectory, student_steps=steps, max_start_epoch=1, expert_epochs=1, strayed=0)
+        own = replace(recipe.trajectory, student_steps=steps, max_start_epoch=1, expert_epochs=1, averaged=1, strayed=0)
         records = condense_trajectory(TrajectoryState(trial.state, own), real, config, own, ways)
     began = trial.clock()
     next(records)

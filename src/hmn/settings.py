@@ -173,6 +173,9 @@ class TrajectoryConfig:
     """SGD steps of the expert that count as an epoch below, its weights kept after each; None is an epoch."""
     expert_epochs: int = 3
     """Epochs of the expert between the student's start and its target."""
+    averaged: int = 1
+    """The target is the mean of the expert's weights after the last so many of these epochs: SGD at a constant rate
+    circles around what it finds, and a mean knows better (SWA, arXiv:1803.05407). 1 is MTT's."""
     max_start_epoch: int = 25
     """The student starts where the expert was after 0 to this many epochs, exclusive."""
     experts: int = 100

@@ -16,7 +16,7 @@ import torch
 
 from hmn.containers import Container
 from hmn.data.real import RealData
-from hmn.expert_growth import expert_training, grown_on, new_expert, next_epoch
+from hmn.expert_growth import expert_training, grown_on, mean_of, new_expert, next_epoch
 from hmn.objectives.unroll import Weights
 from hmn.settings import CondenseConfig, TrajectoryConfig
 from hmn.train.evaluation import render
@@ -28,7 +28,7 @@ class Strayed(NamedTuple):
     start: Weights
     """After training on generated images."""
     target: Weights
-    """After `expert_epochs` of an expert's from there, on real ones."""
+    """Where `expert_epochs` of an expert's lead from there, on real ones."""
 
 
 def is_due(own: TrajectoryConfig, done: int) -> bool:
@@ -57,10 +57,11 @@ def stray(
     begun = begun._replace(generator=generator.get_state())
     device = container.labels.device
     grown = grown_on(render(container), real, config, on_generated, begun, device)
-    start = grown.weights
+    start, way = grown.weights, []
     for _ in range(own.expert_epochs):
         grown = next_epoch(real, config, own, grown, device)
-    return Strayed(start, grown.weights)
+        way.append(grown.weights)
+    return Strayed(start, mean_of(way[-own.averaged :]))
 
 
 def images_seen(own: TrajectoryConfig, generated: int, expert_epoch: int) -> float:

@@ -17,7 +17,7 @@ from hmn.data.real import RealData
 from hmn.data.source import Normalisation
 from hmn.distributed import place
 from hmn.errors import UserError
-from hmn.expert_growth import Expert, epochs_of, new_student
+from hmn.expert_growth import Expert, epochs_of, mean_of, new_student
 from hmn.nets import Net
 from hmn.objectives.direct import differentiate_directly
 from hmn.objectives.unroll import StudentStep, TrainingGradient, Weights, augmented, differentiate_training
@@ -104,7 +104,8 @@ def _drawn_way(
         return *state.strayed[int(torch.randint(len(state.strayed), (), generator=generator))], False
     expert = experts[int(torch.randint(len(experts), (), generator=generator))]
     first = int(torch.randint(own.max_start_epoch, (), generator=generator))
-    return expert[first], expert[first + own.expert_epochs], True
+    past = first + own.expert_epochs + 1
+    return expert[first], mean_of([expert[epoch] for epoch in range(past - own.averaged, past)]), True
 
 
 def trajectory_loss(weights: Weights, start: Weights, target: Weights) -> Tensor:
