@@ -64,7 +64,7 @@ def loop_cost(
     strayed_images = _strayed_images(shape, recipe, expert_images)
     student = extended({shown[few]: time for few, time in seconds.items()}, images_shown(shape, recipe, steps))
     return LoopCost(
-        seconds_per_iteration=student + (strayed_images and strayed_images * expert_seconds / expert_images),
+        seconds_per_iteration=student + strayed_images * expert_seconds / max(expert_images, 1),
         expert_seconds=expert_seconds,
         operations_per_iteration=iteration_operations(trial, shape, recipe, net)
         + round(strayed_images * net.weight_gradient),

@@ -132,8 +132,9 @@ def minutes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
         about = (result["data"], result["ipc"], result["tested_on"], result["width"], result["train_steps"])
         taken.setdefault(about, path)
         label, spread = given or str(result["recipe"]), spread_of(result["accuracy_percent"])
-        lines.setdefault(label, []).append((result["processor_seconds"] / 60, spread))
-        rows.append((path.name, label, *about, round(lines[label][-1][0], 2), *spread))
+        spent = result["processor_seconds"] / 60
+        lines.setdefault(label, []).append((spent, spread))
+        rows.append((path.name, label, *about, round(spent, 2), *spread))
     if len(taken) > 1:
         one, other = list(taken.values())[:2]
         raise UserError(f"{one} and {other}: data, budget, test images, width and training steps must be the same.")
