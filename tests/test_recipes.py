@@ -27,7 +27,7 @@ from hmn.train.loop import learning_rate
 METHODS = ("dc", "dsa", "dm", "idc-i", "idc", "mtt", "haba", "linba", "hmn", "ddif")
 SHORT = ("dsa-cpu", "dm-cpu", "idc-i-cpu", "idc-cpu", "haba-cpu", "linba-cpu", "hmn-cpu", "ddif-cpu")
 SIZES = {**{name: size[:2] for name, size in PUBLISHED.items()}, "digits": ((1, 8, 8), 10)}
-FAST = ("fast", "fast-1h")
+FAST = ("fast", "fast-1h", "fast-3h")
 TABLES = Path(__file__).parents[1] / "docs" / "methods.md"
 
 

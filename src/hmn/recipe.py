@@ -14,6 +14,7 @@ from hmn.settings import OWN_LOOPS, Recipe
 
 MAKERS: dict[str, Callable[[Fitted], Recipe]] = {
     "cpu": recipe_cpu.cpu, "quick": recipe_cpu.quick, "fast": recipe_fast.fast, "fast-1h": recipe_fast.fast_1h,
+    "fast-3h": recipe_fast.fast_3h,
     "dc": recipe_matching.dc, "dsa": recipe_matching.dsa, "dm": recipe_matching.dm, "idc-i": recipe_matching.idc_i,
     "idc": recipe_matching.idc, "mtt": recipe_loops.mtt, "haba": recipe_loops.haba, "linba": recipe_loops.linba,
     "hmn": recipe_matching.hmn, "ddif": recipe_loops.ddif,
@@ -39,8 +40,8 @@ def recipe(
 
     A method's name (dc, dsa, dm, idc-i, idc, mtt, haba, linba, hmn, ddif) is its container, objective and settings as
     published; with -cpu it is a version of about 20 minutes on one thread for CIFAR-10 at 1 IPC. fast: the most
-    accuracy for a quarter of an hour that was found, fast-1h: for an hour. cpu: feature matching for an hour or less
-    on two cores. quick: a minute or two on small data, to see that everything works.
+    accuracy for a quarter of an hour that was found, fast-1h and fast-3h: for about as many hours. cpu: feature
+    matching for an hour or less on two cores. quick: a minute or two on small data, to see that everything works.
 
     Args:
         name: one of RECIPES, or a former name.

@@ -33,6 +33,11 @@ class _Students(NamedTuple):
     experts: int
     pieces_ahead: int
     max_start: int
+    strayed: int = 0
+    averaged: int = 1
+
+
+_LONG = _Students(900, 100, 5, 0.15, experts=6, pieces_ahead=20, max_start=44, strayed=6, averaged=8)
 
 
 def fast(fitted: Fitted) -> Recipe:
@@ -42,9 +47,17 @@ def fast(fitted: Fitted) -> Recipe:
 
 
 def fast_1h(fitted: Fitted) -> Recipe:
-    """The same with longer students from later starts, which go on gaining where short ones level off."""
-    students = _Students(900, 100, 5, 0.15, experts=6, pieces_ahead=20, max_start=44)
-    return _recipe("fast-1h", fitted, students, "an hour of one thread")
+    """The same with longer students from later starts, half of them from where training on what is condensed leads.
+
+    They go on gaining where short ones level off.
+    """
+    return _recipe("fast-1h", fitted, _LONG, "70 minutes of one thread")
+
+
+def fast_3h(fitted: Fitted) -> Recipe:
+    """The same for longer."""
+    longer = _LONG._replace(iterations=2400, experts=12, strayed=8)
+    return _recipe("fast-3h", fitted, longer, "three hours of one thread")
 
 
 def _recipe(name: str, fitted: Fitted, students: _Students, time: str) -> Recipe:
@@ -56,7 +69,8 @@ def _recipe(name: str, fitted: Fitted, students: _Students, time: str) -> Recipe
         derivative="direct", differentiate_every=students.differentiate_every, student_steps=students.steps,
         student_batch=64, student_lr=students.first_rate, student_lr_rule="nearest", student_lr_lr=0.05,
         experts=students.experts, expert_steps=25, expert_epochs=students.pieces_ahead,
-        max_start_epoch=students.max_start, expert_lr=0.2, expert_batch=128,
+        max_start_epoch=students.max_start, expert_lr=0.2, expert_batch=128, strayed=students.strayed,
+        averaged=students.averaged,
     )  # fmt: skip
     values = math.prod(fitted.image_shape)
     return Recipe(
