@@ -19,8 +19,8 @@ WIDTH = 32
 IMAGES = 16
 """Images a class for each image in budget: 192 frequencies of each at 32x32 pixels in colour, as FreD's code has them
 (TM/scripts/run_TM_FreD.sh)."""
-MIN_FREQUENCIES = 12
-"""Of an image, where images are small."""
+MIN_FREQUENCIES = 64
+"""Of an image, where images are small: those of 8x8 pixels are kept whole, having nothing to spare."""
 
 
 class _Students(NamedTuple):
