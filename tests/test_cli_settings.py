@@ -42,6 +42,7 @@ def test_values_are_set_at_any_depth_and_the_name_tells() -> None:
     result = changed(BASE, {"condense.network.width": 8, "condense.lr": 0.5, "seed": 3})
     assert (result.condense.network.width, result.condense.lr, result.seed) == (8, 0.5, 3)
     assert result.name == "quick-changed"
+    assert result.cost == f"see --dry-run; quick as it stands: {BASE.cost}"
     assert result.condense.epochs == BASE.condense.epochs
 
 

@@ -106,7 +106,7 @@ def whole_recipe(values: Mapping[str, Any]) -> Recipe:
     }
     title = values.get("name", "file")
     found = changed(Recipe(name=title, cost=values["cost"], ipc=values["ipc"]), {**absent, **values})
-    return replace(found, name=title)
+    return replace(found, name=title, cost=values["cost"])
 
 
 def print_plan(job: Job, *, as_json: bool) -> None:

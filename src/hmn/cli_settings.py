@@ -243,7 +243,7 @@ def _expected(kinds: tuple[Any, ...]) -> str:
 
 
 def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """The recipe with the values at the given paths; its name says so where condensation differs.
+    """The recipe with the values at the given paths; its name and its stated cost say so where condensation differs.
 
     Results carry the recipe's name, so a recipe that was changed must not go under its old name.
     """
@@ -251,7 +251,8 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     for path, value in values.items():
         result = _set(result, path.split("."), value)
     if content(result) != content(recipe) and not result.name.endswith("-changed"):
-        result = replace(result, name=result.name + "-changed")
+        cost = f"see --dry-run; {result.name} as it stands: {result.cost}"
+        result = replace(result, name=result.name + "-changed", cost=cost)
     return result
 
 
