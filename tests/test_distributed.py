@@ -203,6 +203,23 @@ def test_survivors_say_so_when_a_process_is_gone(tmp_path: Path, lost: int) -> N
     assert (out / "checkpoint.safetensors").exists() and not (out / "container.safetensors").exists()
 
 
+def test_the_end_after_a_loss_skips_what_aborts() -> None:
+    """The backends' own tidying aborts now and then; here something that always does stands for it."""
+    code = """
+import atexit, os, sys
+from hmn import cli, distributed
+def lost():
+    raise distributed.ProcessLost("process 0 of 0..1: another process has ended.")
+atexit.register(os.abort)
+cli.build_app = lost
+sys.exit(cli.main(["doctor"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=environment(0, 2, 1), cwd=ROOT, text=True,
+                          capture_output=True, check=False)  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "hmn: process 0 of 0..1: another process has ended.\n"
+
+
 def test_a_mistake_is_told_once_and_ends_all_with_2(tmp_path: Path) -> None:
     started = processes(2, "hmn", "condense", "digits", "--ipc", "10", "--out", str(tmp_path / "out"), "--resume")
     told = [process.communicate(timeout=DEADLINE_SECONDS) for process in started]

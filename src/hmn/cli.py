@@ -11,7 +11,7 @@ from importlib import metadata
 from cyclopts import App, CycloptsError
 
 from hmn.cli_console import COMMAND
-from hmn.distributed import ProcessLost, local_rank
+from hmn.distributed import ProcessLost, leave, local_rank
 from hmn.errors import UserError
 from hmn.runtime import share_cores
 
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _silence_stdout()
         return 0
     except ProcessLost as error:
-        return _fail(str(error), 1, speaks=True)
+        leave(_fail(str(error), 1, speaks=True))
     except OSError as error:
         if os.environ.get("HMN_DEBUG"):
             raise
