@@ -56,8 +56,8 @@ def fast_1h(fitted: Fitted) -> Recipe:
 
 def fast_3h(fitted: Fitted) -> Recipe:
     """The same for longer."""
-    longer = _LONG._replace(iterations=2400, experts=12, strayed=8)
-    return _recipe("fast-3h", fitted, longer, "three hours of one thread")
+    longer = _LONG._replace(iterations=1600, experts=8, strayed=8)
+    return _recipe("fast-3h", fitted, longer, "two hours and a quarter of one thread")
 
 
 def _recipe(name: str, fitted: Fitted, students: _Students, time: str) -> Recipe:
