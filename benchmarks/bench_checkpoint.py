@@ -21,13 +21,13 @@ from statistics import median
 
 import torch
 
-import hmn.run
-from hmn.checkpoint import save_checkpoint
+import hmn.condense.run
+from hmn.condense.cost.trial import blank_splits
+from hmn.condense.run import CHECKPOINT_REST, CHECKPOINT_SECONDS, condense_run, is_finite, new_state
+from hmn.containers.hmn_sizes import plan, preset
 from hmn.data import load_data
-from hmn.plan import plan, preset
-from hmn.recipe import recipe
-from hmn.run import CHECKPOINT_REST, CHECKPOINT_SECONDS, condense_run, is_finite, new_state
-from hmn.trial import blank_splits
+from hmn.recipes.named import recipe
+from hmn.runtime.tensor_files import save_checkpoint
 
 CONTAINERS = (("cifar10", 1), ("cifar10", 50), ("cifar100", 10), ("cifar100", 50), ("tiny-imagenet", 10))
 
@@ -77,17 +77,17 @@ def share_of_a_run(folder: Path) -> tuple[float, int]:
     class Enough(Exception):
         pass
 
-    def stop(progress: hmn.run.Progress) -> None:
+    def stop(progress: hmn.condense.run.Progress) -> None:
         if time.perf_counter() - began > 2.2 * CHECKPOINT_SECONDS:
             raise Enough
 
-    hmn.run.save_checkpoint = timed  # type: ignore[attr-defined]
+    hmn.condense.run.save_checkpoint = timed  # type: ignore[attr-defined]
     try:
         condense_run(splits, shape, settings, folder / "run", resume=False, force=False, command="", on_progress=stop)
     except Enough:
         pass
     finally:
-        hmn.run.save_checkpoint = save_checkpoint  # type: ignore[attr-defined]
+        hmn.condense.run.save_checkpoint = save_checkpoint  # type: ignore[attr-defined]
     return 100 * sum(times) / (time.perf_counter() - began), len(times)
 
 

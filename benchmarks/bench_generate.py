@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hmn.containers import Hmn
+from hmn.containers.hmn_sizes import preset
 from hmn.data.source import Normalisation
-from hmn.facts import commit, hardware, versions
-from hmn.plan import preset
-from hmn.runtime import keep_freed_memory
+from hmn.runtime.facts import commit, hardware, versions
+from hmn.runtime.memory import keep_freed_memory
 
 PAPER_SECONDS = {1: 0.036, 10: 0.11, 50: 0.52}
 

@@ -33,17 +33,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.memory_settings import default_memory
 from tests.reference.trajectory import free_errors
 
+from hmn.condense.cost.operations import Counts, matching_operations, net_operations
+from hmn.condense.objectives import gradient_match
+from hmn.condense.objectives.base import convolution_kernels
+from hmn.condense.run import new_state
+from hmn.containers.hmn_sizes import preset
 from hmn.data import load_data
 from hmn.data.source import Batch
 from hmn.nets import Net, build_net
-from hmn.objectives import gradient_match
-from hmn.objectives.base import convolution_kernels
-from hmn.operations import Counts, matching_operations, net_operations
-from hmn.plan import preset
-from hmn.recipe import recipe
-from hmn.run import new_state
-from hmn.runtime import keep_freed_memory
-from hmn.settings import StartConfig
+from hmn.recipes.named import recipe
+from hmn.recipes.settings import StartConfig
+from hmn.runtime.memory import keep_freed_memory
 
 REAL = 64
 CASES = {"w128_1ipc": (128, 1, 85), "w128_10ipc": (128, 10, 128), "w32_1ipc": (32, 1, 85)}

@@ -24,9 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.bench_matching_step import REAL, double_backward, product
 
 from hmn.data.source import Batch
-from hmn.memory import begin_peak, peak_bytes, resident_bytes
 from hmn.nets import build_net
-from hmn.runtime import keep_freed_memory
+from hmn.runtime.memory import begin_peak, keep_freed_memory, peak_bytes, resident_bytes
 
 CASES = {"1ipc": 85, "10ipc": 128}
 FORMS = {"product": product, "double_backward": double_backward}

@@ -2,7 +2,8 @@
 
     python benchmarks/bench_plan.py [--clock cpu] [--only NAME,NAME] [--sweeps 8]
 
-For each configuration a fresh process predicts (hmn.price, which times at most half of the classes), another runs
+For each configuration a fresh process predicts (hmn.condense.cost.price, which times at most half of the
+classes), another runs
 `condense_run` for some sweeps, of which the median counts, and reports its largest resident size, and a third predicts
 again; the mean of the two predictions is compared. The machine's speed changes from minute to minute where it is
 shared: so each process also times a fixed reference, before and after, and the ratio is corrected by it. With
@@ -107,11 +108,12 @@ def ask(which: str, name: str, options: argparse.Namespace) -> dict[str, float]:
 
 def child(which: str, name: str, clock: str, sweeps: int) -> dict[str, float]:
     """Predict one configuration, or run it."""
-    from hmn.cli_data import DataFlags, read_data
-    from hmn.cli_ledger import choose_shape
-    from hmn.cli_settings import changed
-    from hmn.recipe import recipe
-    from hmn.runtime import share_cores
+    from hmn.cli.ledger import choose_shape
+    from hmn.data.formats import DataFlags
+    from hmn.measure.candidates import read_data
+    from hmn.recipes.named import recipe
+    from hmn.recipes.values import changed
+    from hmn.runtime.memory import share_cores
 
     share_cores()
     job, now = JOBS[name], CLOCKS[clock]
@@ -126,7 +128,7 @@ def child(which: str, name: str, clock: str, sweeps: int) -> dict[str, float]:
     settings = changed(base, job.changes)
     before = reference_seconds(now)
     if which == "predict":
-        from hmn.price import price
+        from hmn.condense.cost.price import price
 
         began = time.perf_counter()
         found = price(splits, shape, settings, clock=now).estimate
@@ -138,8 +140,8 @@ def child(which: str, name: str, clock: str, sweeps: int) -> dict[str, float]:
         }  # fmt: skip
     start = replace(settings.condense.start, steps=min(30, settings.condense.start.steps))
     few = replace(settings, condense=replace(settings.condense, epochs=1, inner_steps=sweeps, start=start))
-    from hmn.run import condense_run
-    from hmn.runtime import peak_memory_bytes
+    from hmn.condense.run import condense_run
+    from hmn.runtime.memory import peak_memory_bytes
 
     moments: list[float] = []
     with tempfile.TemporaryDirectory() as out:

@@ -92,14 +92,14 @@ def ask(workers: list[subprocess.Popen[str]], name: str) -> float:
 
 def serve(data_dir: Path) -> None:
     """Do the pieces of work whose names come on stdin, and print the seconds that each took."""
-    from hmn.condense import condense
-    from hmn.condense_state import CondenseState
+    from hmn.condense.loop import condense
+    from hmn.condense.run import new_state
+    from hmn.condense.state import CondenseState
+    from hmn.containers.hmn_sizes import preset
     from hmn.data.real import RealData
-    from hmn.distributed import joined
-    from hmn.plan import preset
-    from hmn.recipe import recipe
-    from hmn.run import new_state
-    from hmn.settings import StartConfig
+    from hmn.recipes.named import recipe
+    from hmn.recipes.settings import StartConfig
+    from hmn.runtime.processes import joined
 
     shape = preset("cifar10", 1)
     assert shape is not None

@@ -28,13 +28,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.memory_settings import default_memory
 
-from hmn import augment
 from hmn.data import load_data
 from hmn.data.real import RealData, balanced_indices, split_validation
 from hmn.nets import Net, build_net
-from hmn.runtime import keep_freed_memory
-from hmn.settings import TrainConfig
-from hmn.train import accuracy, learning_rate, train
+from hmn.recipes.settings import TrainConfig
+from hmn.runtime.memory import keep_freed_memory
+from hmn.train import accuracy, augment, learning_rate, train
 
 IMAGES, BATCH, CLASSES = 850, 64, 10
 ACCURACY_WIDTH, ACCURACY_STEPS, VALIDATION_IMAGES = 32, 300, 1000

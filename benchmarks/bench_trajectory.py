@@ -22,19 +22,19 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-import hmn.objectives.direct
+import hmn.condense.objectives.direct
+from hmn.condense.objectives.direct import differentiate_directly
+from hmn.condense.objectives.exact import TrainingGradient, Weights, differentiate_training
+from hmn.condense.objectives.trajectory import student_batches, trajectory_loss
 from hmn.containers import Frequency
+from hmn.containers.choose import plan_rival
+from hmn.containers.frequency import FrequencyShape
 from hmn.data import load_data
 from hmn.data.statistics import KNOWN
 from hmn.errors import UserError
 from hmn.nets import build_net
-from hmn.objectives.direct import differentiate_directly
-from hmn.objectives.unroll import TrainingGradient, Weights, differentiate_training
-from hmn.plan_rivals import plan_rival
-from hmn.recipe import recipe
-from hmn.rival_shapes import FrequencyShape
-from hmn.runtime import keep_freed_memory
-from hmn.trajectory import student_batches, trajectory_loss
+from hmn.recipes.named import recipe
+from hmn.runtime.memory import keep_freed_memory
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SHAPE = (3, 32, 32)
@@ -96,7 +96,7 @@ def measure(width: int, repeats: int, clock: Callable[[], float], images: Tensor
         return differentiate_directly(net, images, steps, start, lr=0.1, loss_after=loss_after)
 
     def by_torch() -> TrainingGradient:
-        with mock.patch.object(hmn.objectives.direct, "prepared", lambda *_: None):
+        with mock.patch.object(hmn.condense.objectives.direct, "prepared", lambda *_: None):
             return direct()
 
     def exact() -> TrainingGradient:

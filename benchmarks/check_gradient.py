@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.reference.trajectory import Errors, relative_errors
 
+from hmn.condense.run import new_state
+from hmn.containers.hmn_sizes import preset
 from hmn.data import load_data
-from hmn.plan import preset
-from hmn.recipe import recipe
-from hmn.run import new_state
-from hmn.settings import StartConfig
+from hmn.recipes.named import recipe
+from hmn.recipes.settings import StartConfig
 
 
 def main() -> None:

@@ -23,12 +23,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmn import facts
-from hmn.aum import profile, profiling_config, suspects
 from hmn.data import RealData, balanced_indices, load_data
 from hmn.nets.build import width_of
-from hmn.protocols import protocol
-from hmn.runtime import keep_freed_memory, share_cores, write_atomically
+from hmn.prune.aum import profile, profiling_config, suspects
+from hmn.recipes.protocols import protocol
+from hmn.runtime import facts
+from hmn.runtime.files import write_atomically
+from hmn.runtime.memory import keep_freed_memory, share_cores
 
 
 def flip_labels(labels: Tensor, num_classes: int, share: float, seed: int) -> tuple[Tensor, Tensor]:

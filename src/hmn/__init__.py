@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from hmn.errors import UserError
 
 if TYPE_CHECKING:
-    from hmn.artifact_load import load, load_container
+    from hmn.containers.artifact.load import load, load_container
+
 
 __version__ = "0.1.0"
 __all__ = ["UserError", "__version__", "load", "load_container"]
@@ -19,7 +20,7 @@ __all__ = ["UserError", "__version__", "load", "load_container"]
 
 def __getattr__(name: str) -> Any:
     if name in ("load", "load_container"):
-        from hmn import artifact_load
+        from hmn.containers.artifact import load as artifact_load
 
         return getattr(artifact_load, name)
     raise AttributeError(f"module 'hmn' has no attribute {name!r}")

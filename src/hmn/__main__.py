@@ -1,8 +1,10 @@
 """`python -m hmn`, the same as `hmn`."""
 
+from __future__ import annotations
+
 import sys
 
-from hmn.cli import main
+from hmn.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

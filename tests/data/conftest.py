@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pictures import picture
+
+from tests.data.pictures import picture
 
 
 @pytest.fixture(autouse=True)

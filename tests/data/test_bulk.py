@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import picture
 
 import hmn.data.bulk as bulk
 from hmn.data.bulk import Bar, Item, decode_all
 from hmn.data.formats import ReadOptions
 from hmn.errors import UserError
+from tests.data.pictures import picture
 
 
 def items(count: int, *, side: int = 8, mode: str = "RGB", bad: tuple[int, ...] = ()) -> list[Item]:

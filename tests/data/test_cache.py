@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import picture
 
 import hmn.data.folders as folders
 from hmn.data import load_data
-from hmn.data.cache import cache_folder, cached, fingerprint, key_of, load, store
+from hmn.data.cache import cached, fingerprint, key_of, load, store
 from hmn.data.formats import Decoded, Labelled, ReadOptions
 from hmn.errors import UserError
+from hmn.runtime.cache import cache_folder
+from tests.data.pictures import picture
 
 
 def decoded() -> Decoded:

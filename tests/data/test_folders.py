@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import picture
 
 from hmn.data import load_data, load_images
 from hmn.errors import UserError
+from tests.data.pictures import picture
 
 Tree = Callable[..., Path]
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pictures import picture
 
 from hmn.data import load_data
 from hmn.data.imagenet import IMAGENET10
 from hmn.errors import UserError
+from tests.data.pictures import picture
 
 Tree = Callable[..., Path]
 

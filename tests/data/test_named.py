@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import picture
 
 import hmn.data
 from hmn.data import NAMES, load_data
 from hmn.data.formats import Decoded, Labelled, ReadOptions
 from hmn.data.named import check_looks, data_roots, name_of_path
 from hmn.errors import UserError
+from tests.data.pictures import picture
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "digits"])

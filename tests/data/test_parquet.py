@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pictures import picture
 
 import hmn.data.parquet as parquet
 from hmn.data import load_data, load_images
 from hmn.errors import UserError
+from tests.data.pictures import picture
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmn.augment import CROP, SCALE, AugmentParams
+from hmn.train.augment import CROP, SCALE, AugmentParams
 
 
 def apply_slow(images: Tensor, params: AugmentParams) -> Tensor:

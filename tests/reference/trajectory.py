@@ -10,11 +10,11 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-import hmn.condense as loop
+import hmn.condense.loop as loop
+from hmn.condense.objectives import Match
 from hmn.data.real import RealData
 from hmn.data.source import Batch
-from hmn.objectives import Match
-from hmn.settings import CondenseConfig
+from hmn.recipes.settings import CondenseConfig
 from tests.reference.matching import gradient_matching
 
 

@@ -6,25 +6,28 @@ from typing import Any
 
 import torch
 
-from hmn.containers.base import Container
-from hmn.containers.factorized import Factorized
-from hmn.containers.frequency import Frequency
+from hmn.containers.container import Container, Rival
+from hmn.containers.factorized import Factorized, FactorizedShape
+from hmn.containers.frequency import Frequency, FrequencyShape
 from hmn.containers.hmn import Hmn
-from hmn.containers.inr import Inr
-from hmn.containers.linear import Linear
-from hmn.containers.mosaic import Mosaic
-from hmn.containers.pixels import Pixels
-from hmn.containers.rival import Rival
+from hmn.containers.hmn_sizes import HmnShape
+from hmn.containers.inr import Inr, InrShape
+from hmn.containers.linear import Linear, LinearShape
+from hmn.containers.mosaic import Mosaic, MosaicShape
+from hmn.containers.pixels import Pixels, PixelsShape
+from hmn.containers.shape import RivalShape
 from hmn.data.source import Normalisation
-from hmn.plain_shape import RivalShape
-from hmn.plan import HmnShape
-from hmn.rival_shapes import ContainerShape
 
+RIVAL_SHAPES: dict[str, type[RivalShape]] = {
+    shape.kind: shape for shape in (PixelsShape, MosaicShape, FactorizedShape, LinearShape, InrShape, FrequencyShape)
+}
+"""Shapes by the container's name."""
+ContainerShape = HmnShape | RivalShape
+"""The sizes of any container."""
 RIVALS: dict[str, type[Rival]] = {
     "pixels": Pixels, "mosaic": Mosaic, "factorized": Factorized, "linear": Linear, "inr": Inr, "frequency": Frequency
 }  # fmt: skip
 """Containers besides HMN by name, the `kind` of their shapes."""
-
 AnyContainer = Hmn | Rival[Any]
 """A container with a shape, which can be stored."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hmn.distributed import sum_in_place
+from hmn.runtime.processes import sum_in_place
 
 
 def batch_norm_together(hidden: Tensor, norm: nn.BatchNorm2d) -> Tensor:

@@ -3,15 +3,120 @@
 from __future__ import annotations
 
 import math
-from typing import final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hmn.containers.container import Rival
 from hmn.containers.pixel_range import shown
-from hmn.containers.rival import Rival
-from hmn.rival_shapes import FactorizedShape
+from hmn.containers.shape import RivalShape, _too_small
+from hmn.errors import UserError
+
+HALLUCINATORS = 5
+"""Of HaBa (its scripts: --n_style=5)."""
+
+
+def plan_factorized(*, num_classes: int, image_shape: tuple[int, int, int], budget: int) -> FactorizedShape:
+    """Bases of full depth with five hallucinators, as published; where those do not fit, what gives most images.
+
+    HaBa does not count its hallucinators; here they count, and at 1 IPC of CIFAR-10 (30,720 floats) the published
+    27,840 floats of hallucinators leave no room for ten bases. Then the bases are grey (HaBa's --single_channel)
+    and the hallucinators as many as give the most images.
+
+    Raises:
+        UserError: not one base of each class fits beside one hallucinator.
+    """
+    full = _with_bases(num_classes, image_shape, budget, image_shape[0], HALLUCINATORS)
+    if full is not None:
+        return full
+    candidates = [
+        shape
+        for channels in sorted({1, image_shape[0]}, reverse=True)
+        for count in range(HALLUCINATORS, 0, -1)
+        if (shape := _with_bases(num_classes, image_shape, budget, channels, count)) is not None
+    ]
+    if not candidates:
+        lean = FactorizedShape(image_shape=image_shape, images_per_class=(1,) * num_classes, budget=budget,
+                               num_hallucinators=1, base_channels=1)  # fmt: skip
+        raise _too_small("factorized", num_classes, image_shape, budget, lean.ledger().num_floats)
+    return max(candidates, key=lambda shape: (shape.num_images, shape.base_channels))
+
+
+def _with_bases(
+    num_classes: int, image_shape: tuple[int, int, int], budget: int, channels: int, hallucinators: int
+) -> FactorizedShape | None:
+    one = FactorizedShape(
+        image_shape=image_shape, images_per_class=(hallucinators,) * num_classes, budget=budget,
+        num_hallucinators=hallucinators, base_channels=channels,
+    )  # fmt: skip
+    each = num_classes * channels * math.prod(image_shape[1:])
+    bases = (budget - one.ledger().num_floats) // each + 1
+    return one.with_images(bases * hallucinators) if bases >= 1 else None
+
+
+KERNEL = 3
+"""Side of the kernels in a hallucinator (HaBa's code: distill_fac.py)."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FactorizedShape(RivalShape):
+    """HaBa: every base of a class passes every hallucinator, and all classes share the hallucinators."""
+
+    kind = "factorized"
+    exact_start = True
+    not_prunable = (
+        "Every image of a factorized container is a pair of a base and a hallucinator that other images need as well, "
+        "so taking one out frees nothing; prune a container whose images are stored one by one (hmn, pixels, mosaic, "
+        "linear, inr, frequency)."
+    )
+    parts: ClassVar[Mapping[str, str]] = {
+        "bases": "bases", "encoder_weight": "hallucinators", "encoder_bias": "hallucinators", "scale": "hallucinators",
+        "shift": "hallucinators", "decoder_weight": "hallucinators", "decoder_bias": "hallucinators",
+    }  # fmt: skip
+
+    num_hallucinators: int
+    base_channels: int
+    """As many as an image's, or 1: HaBa's variant of more, grey bases."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(count % self.num_hallucinators for count in self.images_per_class):
+            raise UserError(
+                f"images of a factorized container are bases times hallucinators: {self.images_per_class} images are "
+                f"not a multiple of {self.num_hallucinators} in every class."
+            )
+        if min(self.image_shape[1:]) < KERNEL:
+            raise UserError(f"a factorized container needs images of at least {KERNEL}x{KERNEL} pixels.")
+
+    def _more_sizes(self) -> tuple[int, ...]:
+        return self.num_hallucinators, self.base_channels
+
+    @property
+    def bases_per_class(self) -> tuple[int, ...]:
+        return tuple(count // self.num_hallucinators for count in self.images_per_class)
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        channels, height, width = self.image_shape
+        count = self.num_hallucinators
+        inner = (count, channels, height - KERNEL + 1, width - KERNEL + 1)
+        return {
+            "bases": (sum(self.bases_per_class), self.base_channels, height, width),
+            "encoder_weight": (count, channels, self.base_channels, KERNEL, KERNEL),
+            "encoder_bias": (count, channels),
+            "scale": inner,
+            "shift": inner,
+            "decoder_weight": (count, channels, channels, KERNEL, KERNEL),
+            "decoder_bias": (count, channels),
+        }
+
+    def products_per_image(self) -> int:
+        channels, height, width = self.image_shape
+        return (self.base_channels + channels) * channels * KERNEL**2 * (height - KERNEL + 1) * (width - KERNEL + 1)
 
 
 @final
@@ -22,7 +127,7 @@ class Factorized(Rival[FactorizedShape]):
     convolution back to the size of the image: 5,568 floats at 32 pixels and 3 channels.
 
     Source: HaBa (arXiv:2210.16774) and its code (utils.py: StyleTranslator; distill_fac.py). Deviations: the
-    hallucinators count in the ledger, so that fewer or grey bases fit (hmn.plan_rivals); what is shown is clamped to
+    hallucinators count in the ledger, so that fewer or grey bases fit (its plan); what is shown is clamped to
     [0, 1]. Its adversarial contrastive term belongs to the objective, not to this container.
     """
 

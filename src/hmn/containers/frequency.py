@@ -2,17 +2,144 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-from typing import final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 
+from hmn.containers.container import Rival
 from hmn.containers.pixel_range import clamped
-from hmn.containers.rival import Rival
+from hmn.containers.shape import RivalShape, _too_small
 from hmn.data.source import Normalisation
-from hmn.frequencies import extent, kept, variance
-from hmn.rival_shapes import FrequencyShape
+from hmn.errors import UserError
+
+CHANNEL_VARIANCES = {1: (100.0,), 3: (100.0, 12.0, 3.0)}
+"""Of the opponent channels' frequency 0 at 32x32 pixels, by the number of channels.
+
+With SLOPE this project's choice after a look at CIFAR-10, which has 52, 9 and 1.6 there and falls as r^-2.7 beside it.
+"""
+SLOPE = -2.7
+
+
+class Wave(NamedTuple):
+    """A place in the cosine transform of an image."""
+
+    channel: int
+    """Opponent channel: brightness, red against blue, green against both; grey images have the first alone."""
+    down: int
+    across: int
+    """Half waves over the image's height and over its width."""
+
+
+def variance(wave: Wave, image_shape: tuple[int, int, int]) -> float:
+    """Of an image's coefficient at a frequency, by the rule; as many pixels more make it as much larger."""
+    channels, height, width = image_shape
+    radius = math.sqrt(wave.down**2 + wave.across**2)
+    return CHANNEL_VARIANCES[channels][wave.channel] * (height * width / 1024) * (1 + radius) ** SLOPE
+
+
+@lru_cache(maxsize=32)
+def kept(image_shape: tuple[int, int, int], count: int) -> tuple[Wave, ...]:
+    """The `count` frequencies of largest variance, the largest first; the first in order where they are equal."""
+    channels, height, width = image_shape
+
+    def entry(wave: Wave) -> tuple[float, Wave]:
+        return -variance(wave, image_shape), wave
+
+    # Variances fall along both axes: the next largest is always beside one that was taken.
+    waiting = [entry(Wave(channel, 0, 0)) for channel in range(channels)]
+    heapq.heapify(waiting)
+    found: list[Wave] = []
+    while len(found) < count:
+        taken = heapq.heappop(waiting)[1]
+        found.append(taken)
+        if taken.down + 1 < height:
+            heapq.heappush(waiting, entry(taken._replace(down=taken.down + 1)))
+        if taken.down == 0 and taken.across + 1 < width:
+            heapq.heappush(waiting, entry(taken._replace(across=taken.across + 1)))
+    return tuple(found)
+
+
+def extent(image_shape: tuple[int, int, int], count: int) -> tuple[int, int]:
+    """How many frequencies downwards and across hold all that are kept."""
+    waves = kept(image_shape, count)
+    return max(wave.down for wave in waves) + 1, max(wave.across for wave in waves) + 1
+
+
+SHARE_OF_VALUES = 81 / 3072
+"""Coefficients over an image's values at 1 IPC: on CIFAR-10 as many floats an image as DDiF's networks have."""
+MIN_COEFFICIENTS = 8
+"""Of an image: with fewer, it is hardly more than its mean colour."""
+
+
+def plan_frequency(
+    *, num_classes: int, image_shape: tuple[int, int, int], budget: int, coefficients: int | None = None, views: int = 1
+) -> FrequencyShape:
+    """81 coefficients an image and 37 images a class at 1 IPC of CIFAR-10; elsewhere as many as a rule says.
+
+    The rule leaves about 37 * ipc^0.6 images a class, as the one for DDiF's widths, with 8 coefficients at least and no
+    more than an image has values. With two views an image is also shown mirrored.
+
+    Raises:
+        UserError: not one image of so many coefficients for each class fits, they are more than an image's values, or
+            views are not 1 or 2.
+    """
+    values, of_class = math.prod(image_shape), budget // num_classes
+    least = min(MIN_COEFFICIENTS, values)
+    if coefficients is None:
+        if of_class < least:
+            raise _too_small("frequency", num_classes, image_shape, budget, least * num_classes)
+        fitting = round(budget / num_classes * SHARE_OF_VALUES / max(1.0, budget / (num_classes * values)) ** 0.6)
+        coefficients = min(max(fitting, least), values)
+    elif coefficients > (most := min(of_class, values)):
+        raise UserError(f"frequency: {coefficients} coefficients an image do not fit {budget:,} floats and images of "
+                        f"{values:,} values: choose at most {most}.")  # fmt: skip
+    lean = FrequencyShape(
+        image_shape=image_shape, images_per_class=(views,) * num_classes, budget=budget, coefficients=coefficients,
+        views=views,
+    )  # fmt: skip
+    return lean.with_images(of_class // coefficients * views)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FrequencyShape(RivalShape):
+    """After FreD: cosine coefficients for each image, at low frequencies that a rule chooses."""
+
+    kind = "frequency"
+    exact_start = True
+    parts: ClassVar[Mapping[str, str]] = {"coefficients": "coefficients"}
+
+    coefficients: int
+    """Values of an image."""
+    views: int = 1
+    """2 where every image is also shown mirrored, at no further floats."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.views not in (1, 2):
+            raise UserError(f"{self.views} views of an image: expected 1, or 2 with its mirror image.")
+        if odd := [count for count in self.images_per_class if count % self.views]:
+            raise UserError(f"{odd[0]:,} images of a class: with 2 views they come in pairs; choose an even number.")
+        if not 1 <= self.coefficients <= math.prod(self.image_shape):
+            raise UserError(f"{self.coefficients} coefficients: expected 1 to all of an image {self.image_shape}.")
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        return {"coefficients": (self.num_images // self.views, self.coefficients)}
+
+    @property
+    def copies(self) -> int:
+        return self.views
+
+    def products_per_image(self) -> int:
+        (channels, height, width), (down, across) = self.image_shape, extent(self.image_shape, self.coefficients)
+        return channels * down * width * (across + height)
+
 
 OPPONENT = (
     (1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3)),
@@ -30,7 +157,7 @@ class Frequency(Rival[FrequencyShape]):
     With two views, images 2 i and 2 i + 1 are that of coefficients[i] and its mirror image. Mirroring turns the sign of
     every frequency with an odd number of half waves over the width.
 
-    Frequencies and scales are a rule's (hmn.frequencies); a stored value has about unit size, which suits Adam.
+    Frequencies and scales are a rule's; a stored value has about unit size, which suits Adam.
 
     Source: the idea is FreD's (arXiv:2311.08819; its code, TM/main_TM_FreD.py: SynSet). Deviations: FreD chooses the
     frequencies of each class, the same for red, green and blue, by the variance that they explain in its images, and

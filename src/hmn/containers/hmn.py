@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmn.containers.base import Container, check_keep
 from hmn.containers.batch_norm import batch_norm_together
+from hmn.containers.container import Container, check_keep
+from hmn.containers.hmn_sizes import EXTRACTOR_CHANNELS, HmnShape
+from hmn.containers.ledger import Ledger
 from hmn.data.source import Normalisation
-from hmn.plan import EXTRACTOR_CHANNELS, HmnShape, Ledger
 
 # Rows of a 4-tap transposed kernel (stride 2, padding 1) that reach an output of even or odd parity, as pairs of
 # (offset in a 3-tap window over the input, row of the transposed kernel).

@@ -3,14 +3,100 @@
 from __future__ import annotations
 
 import math
-from typing import final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
+from hmn.containers.container import Rival
 from hmn.containers.pixel_range import shown
-from hmn.containers.rival import Rival
-from hmn.rival_shapes import InrShape
+from hmn.containers.shape import RivalShape, _too_small
+from hmn.errors import UserError
+
+SMALL_SIDE = 64
+"""Largest side for which DDiF's networks have two sinusoidal layers; three above."""
+_INR_WIDTHS = {
+    (10, 32, 1): 6, (10, 32, 10): 6, (10, 32, 50): 20,
+    (100, 32, 1): 10, (100, 32, 10): 15, (100, 32, 50): 30,
+    (10, 128, 1): 20, (10, 128, 10): 20, (10, 128, 50): 40,
+}  # fmt: skip
+"""Widths of DDiF's networks by classes, side of an image with 3 channels, and IPC (its code: TM/hyper_params.py)."""
+
+
+def plan_inr(*, num_classes: int, image_shape: tuple[int, int, int], budget: int, width: int | None = None) -> InrShape:
+    """DDiF's published widths; elsewhere the width that leaves about 37 * ipc^0.6 images a class.
+
+    37 images a class is what its networks of width 6 (81 floats each) give at 1 IPC of CIFAR-10. Two sinusoidal
+    layers up to 64 pixels, with omega_0 = 30 and 10; three above, with 30 and 40.
+
+    Raises:
+        UserError: not one network of width 2 for each class fits, or of the width asked for.
+    """
+    small = max(image_shape[1:]) <= SMALL_SIDE
+    ipc = budget / (num_classes * math.prod(image_shape))
+
+    def of_width(width: int) -> InrShape:
+        lean = InrShape(
+            image_shape=image_shape, images_per_class=(1,) * num_classes, budget=budget, width=width,
+            hidden_layers=2 if small else 3, frequency=10.0 if small else 40.0,
+        )  # fmt: skip
+        images = budget // lean.ledger().num_floats
+        if images < 1:
+            raise _too_small("inr", num_classes, image_shape, budget, lean.ledger().num_floats)
+        return lean.with_images(images)
+
+    square = image_shape[0] == 3 and image_shape[1] == image_shape[2] and ipc == int(ipc)
+    chosen = width or (_INR_WIDTHS.get((num_classes, image_shape[1], int(ipc))) if square else None)
+    if chosen is not None:
+        return of_width(chosen)
+    wanted, best = 37 * max(1.0, ipc) ** 0.6, of_width(2)
+    for candidate in range(3, 65):
+        try:
+            shape = of_width(candidate)
+        except UserError:
+            break
+        if abs(math.log(shape.images_per_class[0] / wanted)) < abs(math.log(best.images_per_class[0] / wanted)):
+            best = shape
+    return best
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class InrShape(RivalShape):
+    """DDiF: a small sinusoidal network (SIREN) for each image, from a pixel's place to its colour."""
+
+    kind = "inr"
+    parts: ClassVar[Mapping[str, str]] = {"weights": "networks", "biases": "networks"}
+
+    width: int
+    hidden_layers: int
+    """Sinusoidal layers; one linear layer to the channels follows."""
+    first_frequency: float = 30.0
+    frequency: float = 10.0
+    """omega_0 of the first and of the other layers (not stored: settings, not values)."""
+
+    def _more_sizes(self) -> tuple[int, ...]:
+        return self.width, self.hidden_layers
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Values between the layers, from two coordinates to the channels."""
+        return 2, *(self.width,) * self.hidden_layers, self.image_shape[0]
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        found: dict[str, tuple[int, ...]] = {}
+        pairs = list(zip(self.widths, self.widths[1:], strict=False))
+        for layer, (n_in, n_out) in enumerate(pairs):
+            found[f"weights.{layer}"] = (self.num_images, n_out, n_in)
+        for layer, (_, n_out) in enumerate(pairs):
+            found[f"biases.{layer}"] = (self.num_images, n_out)
+        return found
+
+    def products_per_image(self) -> int:
+        pairs = zip(self.widths, self.widths[1:], strict=False)
+        return math.prod(self.image_shape[1:]) * sum(n_in * n_out for n_in, n_out in pairs)
 
 
 def coordinates(height: int, width: int) -> Tensor:

@@ -3,14 +3,78 @@
 from __future__ import annotations
 
 import math
-from typing import final
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
+from hmn.containers.container import Rival
 from hmn.containers.pixel_range import enlarged, shown
-from hmn.containers.rival import Rival
-from hmn.rival_shapes import LinearShape
+from hmn.containers.shape import RivalShape, _too_small
+from hmn.errors import UserError
+
+MIN_BASES = 8
+"""Of LinBa's container, where they fit: with fewer, all images are alike."""
+
+
+def plan_linear(
+    *, num_classes: int, image_shape: tuple[int, int, int], budget: int, num_bases: int | None = None
+) -> LinearShape:
+    """LinBa's 16 half-size bases and 115 images a class at 1 IPC of CIFAR-10; elsewhere bases by a rule.
+
+    The rule leaves about 115 * ipc^0.6 images a class, as HMN's sizes grow, with 8 bases at least and no more than
+    a base has values. LinBa's sizes at other budgets are not in its code.
+
+    Raises:
+        UserError: not one image of each class fits beside one base.
+    """
+    downsample = 2 if min(image_shape[1:]) >= 4 else 1
+    lean = LinearShape(
+        image_shape=image_shape, images_per_class=(1,) * num_classes, budget=budget, num_bases=1, downsample=downsample
+    )
+    if lean.ledger().num_floats > budget:
+        raise _too_small("linear", num_classes, image_shape, budget, lean.ledger().num_floats)
+    base = math.prod((image_shape[0], *lean.base_size))
+    ipc = budget / (num_classes * math.prod(image_shape))
+    fitting = round(budget / (base + num_classes * 115 * max(1.0, ipc) ** 0.6))
+    wanted = num_bases or min(max(fitting, MIN_BASES), base)
+    most = budget // (base + num_classes)
+    if num_bases is not None and num_bases > most:
+        raise UserError(f"linear: {num_bases} bases do not fit {budget:,} floats: choose at most {most}.")
+    bases = min(wanted, most)
+    images = (budget - bases * base) // (num_classes * bases)
+    return replace(lean, num_bases=bases).with_images(images)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LinearShape(RivalShape):
+    """LinBa: bases at reduced size, shared by all classes, and coefficients for every image."""
+
+    kind = "linear"
+    parts: ClassVar[Mapping[str, str]] = {"bases": "bases", "coefficients": "coefficients"}
+
+    num_bases: int
+    downsample: int
+    """An image's side over a base's, rounded down."""
+
+    def _more_sizes(self) -> tuple[int, ...]:
+        return self.num_bases, self.downsample, *self.base_size
+
+    @property
+    def base_size(self) -> tuple[int, int]:
+        return self.image_shape[1] // self.downsample, self.image_shape[2] // self.downsample
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        return {
+            "bases": (self.num_bases, self.image_shape[0], *self.base_size),
+            "coefficients": (self.num_images, self.num_bases),
+        }
+
+    def products_per_image(self) -> int:
+        return self.num_bases * self.image_shape[0] * math.prod(self.base_size)
 
 
 @final

@@ -3,16 +3,122 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
-from typing import Self, final
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hmn.containers.container import Rival
 from hmn.containers.pixel_range import clamped, enlarged
-from hmn.containers.rival import Rival
-from hmn.rival_shapes import MosaicShape
+from hmn.containers.shape import RivalShape, _too_small
+from hmn.errors import UserError
+
+BOUND = 128
+"""Images a class in the bounded form of a mosaic (IDC's batch_syn_max)."""
+
+
+def plan_mosaic(
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    budget: int,
+    factor: int = 2,
+    bound: int | None = None,
+) -> MosaicShape:
+    """As many tiles of 1/factor of the side as the budget holds; or IDC's bounded form.
+
+    The bounded form (`bound`; IDC's is BOUND) cuts as many mosaics at the full factor as keep a class within so many
+    images, the next ones at a smaller factor, the rest not at all. Where no factor divides the side, tiles are rounded
+    up and fewer fit.
+
+    Raises:
+        UserError: not one tile of each class fits, or the factor is below 1.
+    """
+    if factor < 1:
+        raise UserError(f"mosaic factor {factor}: expected 1 or more; IDC has 2, and 3 on ImageNet.")
+    one = (1,) * num_classes
+    least = MosaicShape(image_shape=image_shape, images_per_class=one, budget=budget, factors=(factor,), tiles=(one,))
+    tile = least.ledger().num_floats
+    if tile > budget:
+        raise _too_small("mosaic", num_classes, image_shape, budget, tile)
+    mosaics = budget // (num_classes * math.prod(image_shape))
+    if bound is None or not mosaics:
+        return least.with_images(budget // tile)
+    return _bounded(least, mosaics, factor, bound)
+
+
+def _bounded(least: MosaicShape, mosaics: int, factor: int, bound: int) -> MosaicShape:
+    """The division of IDC's decode_zoom_bound: never more than the mosaics, nor than the bound where it can be kept."""
+    left, shown, tiles = mosaics, 0, {}
+    for cut in range(factor, 0, -1):
+        room = bound - shown - left  # each mosaic that is not cut yet is an image at least
+        count = left if cut == 1 else max(0, min(room // cut**2, left))
+        if count:
+            tiles[cut] = count * cut**2
+        left, shown = left - count, shown + count * cut**2
+
+    def shape() -> MosaicShape:
+        return replace(
+            least, factors=tuple(tiles), images_per_class=(sum(tiles.values()),) * least.num_classes,
+            tiles=tuple((count,) * least.num_classes for count in tiles.values()),
+        )  # fmt: skip
+
+    while shape().ledger().num_floats > least.budget:  # tiles rounded up take more than the mosaic that they are from
+        largest = max(tiles, key=lambda cut: tiles[cut] > 1 and cut)
+        tiles[largest] -= 1
+    return shape()
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MosaicShape(RivalShape):
+    """IDC's multi-formation: a tile of 1/factor of the side is an image, enlarged when it is used."""
+
+    kind = "mosaic"
+    exact_start = True
+    parts: ClassVar[Mapping[str, str]] = {"tiles": "tiles"}
+
+    factors: tuple[int, ...]
+    """Factors in use, largest first; one, but for the bounded form."""
+    tiles: tuple[tuple[int, ...], ...]
+    """For each factor, the tiles of each class; images_per_class are their sums."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sums = tuple(sum(counts) for counts in zip(*self.tiles, strict=True))
+        if sums != self.images_per_class or len(self.tiles) != len(self.factors):
+            raise UserError(f"tiles of a mosaic must add up to its images: got {sums} for {self.images_per_class}.")
+        if list(self.factors) != sorted(set(self.factors), reverse=True) or min(map(min, self.tiles)) < 0:
+            raise UserError(f"factors of a mosaic must be different and fall, got {self.factors}, {self.tiles}.")
+
+    def _more_sizes(self) -> tuple[int, ...]:
+        return self.factors
+
+    def tile_size(self, factor: int) -> tuple[int, int]:
+        """Height and width of a tile, rounded up where the factor does not divide the side."""
+        return -(-self.image_shape[1] // factor), -(-self.image_shape[2] // factor)
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        return {
+            f"tiles.{position}": (sum(counts), self.image_shape[0], *self.tile_size(factor))
+            for position, (factor, counts) in enumerate(zip(self.factors, self.tiles, strict=True))
+        }
+
+    def products_per_image(self) -> int:
+        return 0
+
+    def with_images(self, images_per_class: int) -> MosaicShape:
+        """The same with more or fewer tiles of the largest factor."""
+        tiles = [list(counts) for counts in self.tiles]
+        for label, before in enumerate(self.images_per_class):
+            tiles[0][label] += images_per_class - before
+        return replace(
+            self, images_per_class=(images_per_class,) * self.num_classes, tiles=tuple(tuple(row) for row in tiles)
+        )
 
 
 @final

@@ -3,16 +3,47 @@
 from __future__ import annotations
 
 import copy
-from typing import Self, final
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self, final
 
 import torch
 from torch import Tensor, nn
 
+from hmn.containers.container import Rival
 from hmn.containers.pixel_range import clamped
-from hmn.containers.rival import Rival
+from hmn.containers.shape import RivalShape, _too_small
 from hmn.data.real import RealData
 from hmn.errors import UserError
-from hmn.rival_shapes import PixelsShape
+
+
+def plan_pixels(*, num_classes: int, image_shape: tuple[int, int, int], budget: int) -> PixelsShape:
+    """As many whole images a class as the budget holds.
+
+    Raises:
+        UserError: not one image of each class fits.
+    """
+    images = budget // (num_classes * math.prod(image_shape))
+    if images < 1:
+        raise _too_small("pixels", num_classes, image_shape, budget, num_classes * math.prod(image_shape))
+    return PixelsShape(image_shape=image_shape, images_per_class=(images,) * num_classes, budget=budget)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PixelsShape(RivalShape):
+    """Free pixels: DC, DSA, DM, IDC-I, and coresets of real images."""
+
+    kind = "pixels"
+    exact_start = True
+    parts: ClassVar[Mapping[str, str]] = {"pixels": "pixels"}
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        return {"pixels": (self.num_images, *self.image_shape)}
+
+    def products_per_image(self) -> int:
+        return 0
 
 
 @final

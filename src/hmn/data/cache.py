@@ -25,20 +25,11 @@ import numpy as np
 
 from hmn.data.formats import Decoded, Labelled, ReadOptions
 from hmn.errors import UserError
+from hmn.runtime.cache import cache_folder
 
 FORMAT = "hmn-decoded-1"
 """Part of every key: raised when decoding changes its result."""
-
 log = logging.getLogger(__name__)
-
-
-def cache_folder() -> Path:
-    """$HMN_CACHE, else the platform's cache folder for hmn."""
-    if folder := os.environ.get("HMN_CACHE"):
-        return Path(folder)
-    import platformdirs
-
-    return platformdirs.user_cache_path("hmn")
 
 
 def fingerprint(files: Iterable[tuple[str, Path]], *, skip_bad: bool) -> str:

@@ -31,6 +31,7 @@ from hmn.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
+
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -87,3 +88,38 @@ def count_classes(labels: np.ndarray, *, where: str, skip_bad: bool) -> int:
             f"{where}: label {largest} of row {row}, with {len(labels)} images: expected 0..k-1 for k classes"
         )
     return largest + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFlags:
+    """How to find and read a data set."""
+
+    data_dir: Path | None = None
+    """Folder that holds named data sets (default: $HMN_DATA)."""
+    download: bool = False
+    """Fetch a named data set that is not there."""
+    size: int | None = None
+    """Resize and crop every image to this side, in pixels."""
+    channels: int | None = None
+    """1 for grey, 3 for colour."""
+    skip_bad: bool = False
+    """Go on past images that cannot be read, and count them."""
+    image_column: str | None = None
+    """Parquet: column of the images."""
+    label_column: str | None = None
+    """Parquet: column of the labels."""
+    split_seed: int | None = None
+    """Data without a test split: seed by which one is split off (default: 0)."""
+    test_share: float | None = None
+    """Data without a test split: share of each class to split off (default: 0.2)."""
+
+
+SHAPING_FLAGS = (
+    "data_dir", "size", "channels", "skip_bad", "image_column", "label_column", "split_seed", "test_share",
+)  # fmt: skip
+"""Flags that the data of a finished run are read with again."""
+
+
+def absolute_flags(flags: DataFlags) -> DataFlags:
+    """The same flags with the path from the root."""
+    return flags if flags.data_dir is None else replace(flags, data_dir=flags.data_dir.expanduser().resolve())

@@ -6,15 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from hmn.data.folders import (
-    TEST_FOLDERS,
-    TRAIN_FOLDERS,
-    Listing,
-    images_below,
-    list_classes,
-    read_listing,
-    subfolders,
-)
+from hmn.data.folders import TEST_FOLDERS, TRAIN_FOLDERS, Listing, images_below, list_classes, read_listing, subfolders
 from hmn.data.formats import Decoded, ReadOptions
 from hmn.errors import UserError
 

@@ -155,3 +155,10 @@ def read_path(path: Path, options: ReadOptions) -> Decoded:
     if path.suffix.lower() == ".parquet":
         return read_parquet(path, options)
     raise UserError(f"{path}: not a data set: expected a folder, an .npz or a .parquet file")
+
+
+def absolute(data: str) -> str:
+    """A data set's name as it is, its path from the root: runs may work in another folder, or on another machine."""
+
+    path = Path(data).expanduser()
+    return data if data in NAMES or not path.exists() else str(path.resolve())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -9,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hmn.data.source import Normalisation
-from hmn.device import moved, resident
 from hmn.errors import UserError
+from hmn.runtime.device import moved, resident
 
 
 @final
@@ -55,7 +56,7 @@ class RealData:
         return moved(self.pixels[index.to(self.pixels.device)], device).to(torch.float32) / 255
 
     def on(self, device: torch.device) -> RealData:
-        """With pixels and labels on a CUDA device where they fit (`hmn.device.fits`), else as it is."""
+        """With pixels and labels on a CUDA device where they fit (`hmn.runtime.device.fits`), else as it is."""
         placed = self.with_pixels_on(device)
         return self if placed is self else replace(placed, labels=self.labels.to(device))
 
@@ -145,3 +146,9 @@ def balanced_indices(labels: Tensor, per_class: int, generator: torch.Generator)
         order = torch.randperm(len(members), generator=generator, device=generator.device).cpu()
         chosen.append(members[order[:per_class]])
     return torch.cat(chosen) if chosen else labels.new_empty(0)
+
+
+def fingerprint(data: RealData) -> str:
+    """A checksum of pixels and labels, to know the same data again."""
+    total = zlib.crc32(data.pixels.contiguous().numpy().data, zlib.crc32(data.labels.numpy().tobytes()))
+    return f"{len(data)} images, crc32 {total:08x}"

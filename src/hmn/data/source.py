@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -59,3 +60,16 @@ class Source(Protocol):
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
         ...
+
+
+_HASH_BATCH = 512
+
+
+def images_checksum(source: Source) -> str:
+    """SHA-256 over classes, labels and pixels, in hexadecimal: the same images in the same order, and no others."""
+    found = hashlib.sha256(repr((source.class_names, source.image_shape)).encode())
+    found.update(source.labels.cpu().contiguous().numpy().tobytes())
+    with torch.no_grad():
+        for index in torch.arange(len(source)).split(_HASH_BATCH):
+            found.update(source.images(index).float().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()

@@ -32,7 +32,6 @@ KNOWN: dict[str, tuple[tuple[int, int, int], Normalisation]] = {
     "imagenet-10": ((3, 224, 224), Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))),
 }
 """Name -> (image shape for which the constants hold, the constants)."""
-
 SMALLEST_STD = 1 / 255
 """Standard deviations below one grey level are raised to it: constant channels must not divide by zero."""
 

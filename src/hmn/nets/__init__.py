@@ -1,5 +1,7 @@
 """Networks: ConvNet-D, ResNetAP-10, ResNet-18, VGG, DenseNet-121 for small images, and timm's by name."""
 
+from __future__ import annotations
+
 from hmn.nets.base import Net
 from hmn.nets.build import NET_NAMES, build_net
 from hmn.nets.gate import Gate, forget_masks, gates, record_masks, replay_masks

@@ -47,3 +47,14 @@ def require_side(name: str, image_shape: tuple[int, int, int], least: int) -> No
             f"{name} needs images of at least {least}x{least} pixels and got {height}x{width}: "
             "take a shallower network (convnet2, convnet3) or larger images."
         )
+
+
+def embedding(net: Net, images: Tensor) -> Tensor:
+    """What the network's classifier takes, [b, features]: after the last pooling, flattened."""
+    taken: list[Tensor] = []
+    hook = net.classifier.register_forward_pre_hook(lambda module, inputs: taken.append(inputs[0]))
+    try:
+        net(images)
+    finally:
+        hook.remove()
+    return taken[0].flatten(1)

@@ -12,7 +12,17 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from hmn.report.chart import strip
-from hmn.report.compare import ACCURACY, BUDGET, TEXT_COLUMNS, cells, facts_words, heads, notes, protocol_words, title
+from hmn.studies.compare.text import (
+    ACCURACY,
+    BUDGET,
+    TEXT_COLUMNS,
+    cells,
+    facts_words,
+    heads,
+    notes,
+    protocol_words,
+    title,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -8,23 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hmn.containers.ledger import bytes_of
 from hmn.errors import UserError
-from hmn.plan import bytes_of
-from hmn.report.results import (
-    HISTORY_FILE,
-    STUDY,
-    kind_of,
-    read_facts,
-    read_history,
-    read_json,
-    read_result,
-)
+from hmn.report.results import HISTORY_FILE, STUDY, kind_of, read_facts, read_history, read_json, read_result
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hmn.artifact_load import ArtifactInfo
-    from hmn.aum import Profile
+    from hmn.containers.artifact.load import ArtifactInfo
+    from hmn.prune.aum import Profile
+
 
 RECIPE_FILE, PRUNING_FILE = "recipe.toml", "pruning.json"
 MAX_RESULT_BYTES = 10_000_000
@@ -63,9 +56,9 @@ def gather(path: Path) -> RunFacts:
     Raises:
         UserError: the container, its profile or its history are damaged, or the profile is of another container.
     """
-    from hmn.artifact_load import info, load
-    from hmn.aum_file import AUM_FILE, load_profile
-    from hmn.picture import to_uint8
+    from hmn.containers.artifact.load import info, load
+    from hmn.containers.artifact.picture import to_uint8
+    from hmn.prune.aum import AUM_FILE, load_profile
 
     stored = info(path)
     images = load(path)
@@ -147,8 +140,8 @@ def _price_of_an_image(path: Path) -> tuple[float, str]:
     """Floats that one image less saves, or the reason why images cannot be removed one by one."""
     import torch
 
-    from hmn.artifact_load import load_container
-    from hmn.prune import check_prunable
+    from hmn.containers.artifact.load import load_container
+    from hmn.prune.survivors import check_prunable
 
     container = load_container(path)
     counts = container.labels.bincount()

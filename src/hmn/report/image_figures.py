@@ -13,8 +13,9 @@ from hmn.report.style import GREY, SERIES, Drawn, caption, new_figure
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hmn.artifact_load import CondensedImages
-    from hmn.aum import Profile
+    from hmn.containers.artifact.load import CondensedImages
+    from hmn.prune.aum import Profile
+
 
 BINS = 40
 GRID_SEED = 0
@@ -41,7 +42,7 @@ def aum_histogram(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     Raises:
         UserError: a path has no profile, or they hold margins of different kinds.
     """
-    from hmn.aum_file import load_profile
+    from hmn.prune.aum import load_profile
 
     profiles = [load_profile(path, sha256=checksum_of(path)) for path in paths]
     kinds = {profile.margin for profile in profiles}
@@ -83,8 +84,8 @@ def aum_histogram(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
 
 def checksum_of(path: Path) -> str | None:
     """The checksum of the container in a folder, which its profile must carry; None where there is no container."""
-    from hmn.artifact_load import info
-    from hmn.artifact_read import CONTAINER_FILE
+    from hmn.containers.artifact.load import info
+    from hmn.containers.artifact.read import CONTAINER_FILE
 
     return info(path).checksum if path.is_dir() and (path / CONTAINER_FILE).exists() else None
 
@@ -134,8 +135,8 @@ def aum_grids(run: Path, *, classes: Sequence[int] | None, number: int) -> Drawn
 
 def _profiled(run: Path, classes: Sequence[int] | None) -> tuple[CondensedImages, Profile, list[int]]:
     """The images of a run, their AUMs, and the classes to draw: the first ten where none are named."""
-    from hmn.artifact_load import load
-    from hmn.aum_file import load_profile
+    from hmn.containers.artifact.load import load
+    from hmn.prune.aum import load_profile
 
     profile = load_profile(run, sha256=checksum_of(run))
     images = load(run)
@@ -154,7 +155,7 @@ def _picture(
     run: Path, images: CondensedImages, profile: Profile, drawn: list[int], blocks: list[Block], *, with_values: bool
 ) -> Drawn:
     """Blocks side by side, each an array of images with a class a row; its pixels are the images' own."""
-    from hmn.picture import to_uint8
+    from hmn.containers.artifact.picture import to_uint8
 
     side = max(images.image_shape[1:])
     step = max(1, -(-side // MAX_SIDE))

@@ -18,7 +18,7 @@ from hmn.report.gather import RunFacts, assign, byte_parts, gather
 from hmn.report.results import per_class, rows_of, spread_of
 from hmn.report.run_figures import PHASES, binned
 from hmn.report.sprites import Sheet
-from hmn.runtime import write_atomically
+from hmn.runtime.files import write_atomically
 
 UNUSED = "unused"
 METHODS = ("double-end", "random", "hard", "easy")

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hmn.errors import UserError
+from hmn.studies.compare.text import COMPARISON_FORMAT
 
 HISTORY_FILE, RUN_FILE = "history.jsonl", "run.json"
 STUDY, TIMING, COMPARISON = "pruning-study", "generation-time", "comparison"
 """Kinds of results besides evaluations: the first two say theirs, a comparison has its format."""
-COMPARISON_FORMAT = "hmn-comparison-1"
 
 
 class Spread(NamedTuple):

@@ -12,6 +12,7 @@ from hmn.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+
 COLUMNS = 16
 MAX_SIDE = 64
 """Larger images are shrunk to this, in pixels."""
@@ -81,7 +82,7 @@ def _webp(images: Tensor, quality: int | None) -> bytes:
     """A grid of images as one WebP file, on squares of their longer side."""
     from PIL import Image
 
-    from hmn.picture import as_picture
+    from hmn.containers.artifact.picture import as_picture
 
     columns, rows = _grid(len(images))
     side = max(images.shape[2:])

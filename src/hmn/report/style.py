@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from hmn.errors import UserError
-from hmn.runtime import write_atomically
+from hmn.runtime.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

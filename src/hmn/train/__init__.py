@@ -1,5 +1,7 @@
 """Training on a source, and the evaluation of a source by the networks trained on it."""
 
+from __future__ import annotations
+
 from hmn.train.evaluation import Curve, CurvePoint, Evaluation, Rendered, evaluate, render
 from hmn.train.loop import EpochRecord, Margin, accuracy, learning_rate, margins, total_steps, train
 

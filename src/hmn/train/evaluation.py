@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from hmn.data.source import Normalisation, Source
-from hmn.device import resident
 from hmn.errors import UserError
 from hmn.nets import build_net
-from hmn.settings import TrainConfig
+from hmn.recipes.settings import TrainConfig
+from hmn.runtime.device import resident
 from hmn.train.loop import EpochRecord, accuracy, check_training, total_steps, train
 
 _RENDER_BATCH = 500
@@ -39,7 +39,7 @@ class Rendered:
         return self.pixels[index.to(self.pixels.device)]
 
     def on(self, device: torch.device) -> Rendered:
-        """With pixels and labels on a CUDA device where they fit (`hmn.device.fits`), else as it is."""
+        """With pixels and labels on a CUDA device where they fit (`hmn.runtime.device.fits`), else as it is."""
         pixels = resident(self.pixels, device)
         return self if pixels is self.pixels else replace(self, pixels=pixels, labels=self.labels.to(device))
 

@@ -14,14 +14,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hmn import augment
-from hmn.convnet_cpu import ConvNetOnCpu, prepared
 from hmn.data.real import RealData
 from hmn.data.source import Batch, Normalisation, Source
-from hmn.device import moved, training_numbers, training_precision
 from hmn.errors import UserError
-from hmn.settings import TrainConfig
-from hmn.training_step import choose_step
+from hmn.nets.convnet_cpu import ConvNetOnCpu, prepared
+from hmn.recipes.settings import TrainConfig
+from hmn.runtime.device import moved, training_numbers, training_precision
+from hmn.train import augment
+from hmn.train.step import choose_step
 
 DROPS: dict[str, tuple[tuple[float, ...], float]] = {
     "multistep": ((0.3, 0.6, 0.9), 0.1), "halfway": ((0.5,), 0.1), "thirds": ((2 / 3, 5 / 6), 0.2),

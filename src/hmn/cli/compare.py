@@ -1,0 +1,294 @@
+"""`hmn compare`: methods x budgets under one evaluation protocol, in one table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hmn.cli.flags import CondenseFlags, DataParameters, MethodFlags, Switch, given_flags, named
+from hmn.containers.shape import images_per_class
+from hmn.data.formats import DataFlags, absolute_flags
+from hmn.data.named import absolute
+from hmn.errors import UserError
+from hmn.measure.candidates import Candidate, read_splits
+from hmn.measure.codec_options import CodecWanted, check_wanted, codec_flags
+from hmn.measure.coresets import whole
+from hmn.measure.stored import stored_dtypes
+from hmn.measure.training import Training, choose_training
+from hmn.recipes.named import ALIASES, RECIPES
+from hmn.recipes.protocols import protocol as find_protocol
+from hmn.recipes.values import given_environment, nearest
+from hmn.runtime.console import COMMAND, note, print_json, results
+from hmn.runtime.files import write_atomically
+from hmn.runtime.processes import launched
+from hmn.studies.compare.cells import FULL, Wanted, settle
+from hmn.studies.compare.methods import CONTAINERS, REAL, read_budgets, read_methods
+from hmn.studies.compare.run import Comparison, work
+from hmn.studies.compare.text import TEXT_COLUMNS, cells, heads, markdown, notes, protocol_words, title
+from hmn.studies.condensation import Condensation
+from hmn.studies.sweep.grid import Given
+from hmn.studies.where import Where
+
+Protocol = Literal["paper", "short", "quick", "dc", "dsa", "idc", "linba"]
+
+
+@Parameter(name="*", group=Group("Training, the same for every row", sort_key=12))
+@dataclass(frozen=True, kw_only=True)
+class TrainingFlags:
+    """How networks are trained."""
+
+    net: str | None = None
+    """convnet3, convnet4, resnetap10, resnet18, vgg11, vgg16, densenet121, timm/NAME (default: by data)."""
+    width: int | None = None
+    """Channels of its first layer."""
+    protocol: Protocol | None = None
+    """short (2,000 steps), quick (600 steps), or, with --steps, paper or how other methods' results were taken: dc,
+    dsa, idc, linba."""
+    steps: int | None = None
+    """Optimizer steps, in the place of the protocol's."""
+    seeds: int | None = None
+    """Networks for each row, each from another seed."""
+    schedule: Literal["cosine", "multistep"] | None = None
+    """Of the learning rate (default: the protocol's)."""
+
+
+def compare(
+    data: str,
+    /,
+    *,
+    methods: str,
+    ipc: str,
+    out: Path,
+    recipe: str | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
+    seed: int | None = None,
+    stored: str | None = None,
+    codec_quality: str | None = None,
+    codec_side: str | None = None,
+    on: Literal["test", "validation"] = "test",
+    sort: Literal["accuracy", "method"] = "accuracy",
+    resume: Switch = False,
+    force: Switch = False,
+    dry_run: Switch = False,
+    checkpoint_seconds: float = 30.0,
+    json: Switch = False,
+    data_flags: DataParameters = None,
+    training: TrainingFlags | None = None,
+    where: Where | None = None,
+    method: MethodFlags | None = None,
+    condense: Annotated[CondenseFlags, Parameter(name="condense")] = None,
+) -> int:
+    """Compare methods at several budgets under one training protocol: one table, also as Markdown, JSON and HTML.
+
+    Every row trains the same networks for the same steps. Published numbers stand beside measured ones, marked as such.
+
+    Parameters
+    ----------
+    data
+        A data set: a name (digits, cifar10, ...) or a path to class folders, Parquet or .npz.
+    methods
+        Joined by commas: random, herding, k-center (real images, at the budget's floats); webp, jpeg, avif (real
+        images, at the bytes of those floats); a recipe; with --recipe a container (pixels, mosaic, factorized, linear,
+        inr, frequency, hmn), all under that one recipe; LABEL=PATH, a folder (or a folder of folders) that
+        `hmn condense` wrote, or a TOML recipe. whole (all training images) and random are always there: the
+        label-robust score needs them.
+    ipc
+        Images per class whose floats are the budget, several joined by commas.
+    out
+        Folder of the comparison. Where several machines work, all of them must see it under this path.
+    recipe
+        Settings that the containers in --methods share; the container alone then differs.
+    set_
+        METHOD:setting=value, such as mosaic:condense.lr=0.005, for one method. May be given several times.
+    seed
+        Seed of everything random in condensing.
+    stored
+        float16, int8, int4, joined by commas: what containers reach and take when they are stored so, and codecs in
+        those bytes.
+    codec_quality
+        Of webp, jpeg and avif: one, or several joined by commas or auto, to be chosen from on validation images
+        (default: 20, or more where bytes are left).
+    codec_side
+        Shorter side in pixels that images are shrunk to, as for the quality (default: their own).
+    on
+        test: the test split. validation: a tenth of the training images, kept from condensing too; tune by it.
+    sort
+        Rows within a budget by accuracy, or in the order of --methods.
+    resume
+        Go on with the comparison in the folder. Further methods, budgets and seeds are added to it.
+    force
+        Remove the comparison in the folder and begin anew.
+    dry_run
+        Print what would be made and trained; do nothing.
+    checkpoint_seconds
+        Seconds between two checkpoints of a condensation.
+    json
+        Print JSON.
+    """
+    if force and resume:
+        raise UserError("--force begins anew and --resume goes on: give one of them.")
+    if launched().size > 1:
+        raise UserError("a comparison starts processes of its own: give the same command to hmn, without torchrun.")
+    training, where = training or TrainingFlags(), where or Where()
+    check_counts(training)
+    if not checkpoint_seconds >= 0:
+        raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
+    if recipe is not None and recipe not in (*RECIPES, *ALIASES):
+        raise UserError(f"--recipe {recipe}: no recipe is called so{nearest(recipe, RECIPES)}")
+    where.check()
+    budgets = read_budgets(ipc)
+    rows = read_methods(methods, recipe=recipe, overrides=set_ or [])
+    if recipe is not None and not any(row.kind in ("container", "file") for row in rows):
+        raise UserError(f"--recipe {recipe}: is for containers, and --methods names none of {', '.join(CONTAINERS)}.")
+    codecs = wanted_codecs([row.name for row in rows if REAL.get(row.name) == "codec"], codec_quality, codec_side)
+    flags = {**given_flags(condense, "condense"), **named(method, seed=seed)}
+    if "container" in flags:
+        raise UserError(f"--container {flags['container']}: name containers in --methods.")
+    shaping = absolute_flags(data_flags or DataFlags())
+    given = Given(
+        data=absolute(data), data_flags=shaping, on=on, recipe=None, from_file={},
+        own={**condensing_environment(), **flags}, images=None, dtype="float32", steps=None,
+        checkpoint_seconds=checkpoint_seconds, command=tuple(COMMAND.get()),
+    )  # fmt: skip
+    splits = read_splits(given.data, shaping, on)
+    for codec in codecs.values():
+        check_wanted(codec, splits.train)
+    wanted = Wanted(
+        given=given, recipe=recipe, training=one_training(whole(splits, on), training), codecs=codecs,
+        stored=tuple(dtype for dtype in stored_dtypes(stored) if dtype != FULL),
+    )  # fmt: skip
+    comparison = Comparison(
+        out=out, wanted=wanted, cells=settle(rows, budgets, wanted, splits), splits=splits, where=where, sort=sort
+    )
+    if dry_run:
+        print_cells(comparison, as_json=json)
+        return 0
+    return work(comparison, resume=resume, force=force, as_json=json)
+
+
+def wanted_codecs(names: list[str], quality: str | None, side: str | None) -> dict[str, CodecWanted]:
+    """How the codecs among the methods are to compress.
+
+    Raises:
+        UserError: flags of codecs, and no codec; or a number that is none.
+    """
+    if not names:
+        for flag, value in (("quality", quality), ("side", side)):
+            if value is not None:
+                raise UserError(
+                    f"--codec-{flag} {value}: is for webp, jpeg and avif, and --methods names none of them."
+                )
+        return {}
+    return {found.format: found for found in codec_flags(",".join(names), quality, side, None)}
+
+
+def condensing_environment() -> dict[str, Any]:
+    """Settings from HMN_* variables, but for those that methods and budgets decide."""
+    decided = ("ipc", "container")
+    return {path: value for path, value in given_environment().items()
+            if path not in decided and not path.startswith(("sizes.", "evaluate."))}  # fmt: skip
+
+
+def check_counts(training: TrainingFlags) -> None:
+    """Refuse numbers below 1.
+
+    Raises:
+        UserError: as it says.
+    """
+    for name in ("width", "steps", "seeds"):
+        value = getattr(training, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} {value}: expected at least 1.")
+
+
+def one_training(of_all: Candidate, flags: TrainingFlags) -> Training:
+    """How every network is trained.
+
+    Raises:
+        UserError: no protocol of this name, or one that counts passes over each set, so that steps would differ.
+    """
+    name = flags.protocol or given_environment().get("evaluate.protocol") or of_all.settings.protocol
+    if flags.steps is None and find_protocol(name, of_all.data, of_all.ipc).steps is None:
+        raise UserError(f"--protocol {name} counts passes over each set's own images: give --steps, the same for all.")
+    own = {"net": flags.net, "width": flags.width, "protocol": flags.protocol, "seeds": flags.seeds}
+    return choose_training(of_all, own, flags.steps, schedule=flags.schedule)
+
+
+PIPE_WIDTH = 220
+"""Of the table where no terminal gives its own: no row is broken."""
+
+
+def write(out: Path, table: Mapping[str, Any]) -> None:
+    """table.json and table.md, and the page where jinja2 is there."""
+    text = json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(out / "table.json", text.encode())
+    write_atomically(out / "table.md", markdown(table).encode())
+    try:
+        from hmn.report.compare_page import page
+    except ImportError:
+        note(f"written: {out / 'table.json'} and table.md; the page needs jinja2: pip install 'hmn[report]', then the "
+             "same command with --resume writes it")  # fmt: skip
+        return
+    write_atomically(out / "table.html", page(table).encode())
+    note(f"written: {out / 'table.json'}, with table.md and table.html beside it")
+
+
+def print_comparison(table: Mapping[str, Any]) -> None:
+    """The table on stdout, with its notes."""
+    shown = Table(header_style="cyan")
+    columns = heads(table)
+    for column in columns:
+        shown.add_column(escape(column), justify="left" if column in TEXT_COLUMNS else "right")
+    budget = None
+    for row in table["rows"]:
+        if budget is not None and row["ipc"] != budget:
+            shown.add_section()
+        budget = row["ipc"]
+        shown.add_row(*map(escape, cells(row, table)))
+    console = results()
+    console.print(title(table), style="bold", markup=False, soft_wrap=True)
+    console.print(protocol_words(table), markup=False, soft_wrap=True)
+    wide = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    wide.print(shown)
+    for line in notes(table):
+        console.print(line, markup=False, soft_wrap=True, style="dim")
+
+
+def print_cells(comparison: Comparison, *, as_json: bool) -> None:
+    """What would be made and trained."""
+    training, rows = comparison.wanted.training, []
+    for cell in comparison.cells.cells:
+        unit = None if cell.unit is None else comparison.cells.units[cell.unit]
+        row: dict[str, Any] = {"cell": cell.name, "method": cell.method.name, "ipc": cell.ipc, "stored": cell.dtype}
+        if isinstance(unit, Condensation):
+            shape, how = unit.chosen.shape, unit.recipe.condense
+            row |= {"container": unit.recipe.container, "objective": how.objective, "recipe": unit.recipe.name,
+                    "floats": shape.ledger().num_floats, "images_per_class": images_per_class(shape),
+                    "sweeps": how.num_sweeps}  # fmt: skip
+        rows.append(row)
+    if as_json:
+        protocol = {"net": training.net, "width": training.width, "name": training.protocol, "steps": training.steps}
+        print_json({"out": str(comparison.out), "cells": rows, "protocol": protocol, "seeds": training.seeds})
+        return
+    shown = Table(header_style="cyan")
+    names = ("cell", "container", "objective", "recipe", "floats", "images_per_class", "sweeps")
+    for name in names:
+        shown.add_column(name.replace("_", " "))
+    for row in rows:
+        shown.add_row(*(escape("" if row.get(name) is None else f"{row[name]:,}" if isinstance(row[name], int)
+                               else str(row[name])) for name in names))  # fmt: skip
+    console = results()
+    console.print(
+        f"{len(comparison.units)} sets of images to make, {len(comparison.trainings())} trainings of "
+        f"{training.steps:,} steps ({training.net}, {training.protocol})", style="bold", markup=False, soft_wrap=True,
+    )  # fmt: skip
+    console.print(shown)

@@ -1,0 +1,163 @@
+"""`hmn figure`: a figure from the files of runs and results, with its numbers beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from hmn.cli.flags import Switch
+from hmn.cli.show import chosen_classes
+from hmn.containers.artifact.place import need_artifact
+from hmn.errors import UserError
+from hmn.runtime.console import print_json, results
+
+if TYPE_CHECKING:
+    from hmn.report.style import Drawn
+
+
+Name = Literal[
+    "pruning-rate",
+    "aum-histogram",
+    "aum-extremes",
+    "aum-grids",
+    "iterations",
+    "minutes",
+    "schedules",
+    "bytes",
+    "generation-time",
+    "history",
+]
+FROM_RESULTS = ("pruning-rate", "iterations", "minutes", "schedules", "bytes", "generation-time")
+"""Figures of result files; the others are of runs."""
+PER_CLASS = {"aum-extremes": 5, "aum-grids": 8}
+"""Figures of one run's images: how many of a class a block shows."""
+SUFFIXES = (".svg", ".png", ".csv")
+Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=())]
+Labels = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())]
+
+
+def figure(
+    name: Name,
+    /,
+    *,
+    out: Path,
+    run: Paths = None,
+    results_: Annotated[Paths, Parameter(name="--results")] = None,
+    label: Labels = None,
+    per_class: int | None = None,
+    classes: str | None = None,
+    force: Switch = False,
+    json: Switch = False,
+) -> int:
+    """Draw a figure from what runs and evaluations left: SVG, PNG, and the numbers as CSV.
+
+    Parameters
+    ----------
+    name
+        pruning-rate: accuracy against pruning rate (--results of `hmn prune --study`).
+        iterations: accuracy against training steps (--results of `hmn evaluate --curve`).
+        minutes: accuracy against minutes of condensing (--results of `hmn evaluate`); equal labels are one line.
+        schedules: cosine against multi-step, also as Markdown (--results of `hmn evaluate --schedule`).
+        bytes: accuracy against bytes stored, method by method (--results: table.json of `hmn compare`).
+        generation-time: seconds to generate the images (--results of `benchmarks/bench_generate.py --out`).
+        aum-histogram: margins of one or several profiled folders or aum.npz files (--run).
+        aum-extremes: lowest and highest AUM, a class a row (--run, profiled).
+        aum-grids: high, low and random AUM, a class a row (--run, profiled).
+        history: the loss along condensations (--run).
+    out
+        Files to write, without their endings.
+    run
+        Folders that `hmn condense` wrote, with `aum.npz` of `hmn profile` where margins are drawn.
+    results_
+        JSON files of results.
+    label
+        Names for the runs or results, in their order (default: from the files).
+    per_class
+        Images of a class in a block (default: 5 for aum-extremes, 8 for aum-grids).
+    classes
+        For images: names or numbers of classes, joined by commas (default: the first ten).
+    force
+        Write over the files.
+    json
+        Print JSON.
+    """
+    from hmn.report.style import check_free, drawing, write
+
+    stem = out.with_suffix("") if out.suffix.lower() in SUFFIXES else out
+    paths = inputs(name, run or [], results_ or [])
+    labels = label or []
+    check_flags(name, paths, labels, per_class, classes)
+    check_free(stem, [*SUFFIXES, *([".md"] if name == "schedules" else [])], force=force)
+    with drawing():
+        written = write(draw(name, paths, labels, per_class, classes), stem)
+    if json:
+        print_json({"figure": name, "written": [str(path) for path in written]})
+    else:
+        for path in written:
+            results().print(str(path), markup=False, soft_wrap=True)
+    return 0
+
+
+def inputs(name: str, runs: list[Path], result_files: list[Path]) -> list[Path]:
+    """The files or folders that a figure is of.
+
+    Raises:
+        UserError: none, or of the other kind.
+    """
+    wanted, other = (result_files, runs) if name in FROM_RESULTS else (runs, result_files)
+    flag, other_flag = ("--results", "--run") if name in FROM_RESULTS else ("--run", "--results")
+    if other or not wanted:
+        got = f"got {other_flag}" if other else "got none"
+        raise UserError(f"hmn figure {name} is drawn from {flag}: {got}; see hmn figure --help.")
+    if name in PER_CLASS and len(wanted) > 1:
+        raise UserError(f"hmn figure {name} is of one run, got {len(wanted)}: draw them one by one.")
+    return wanted
+
+
+def check_flags(
+    name: str, paths: Sequence[Path], labels: Sequence[str], per_class: int | None, classes: str | None
+) -> None:
+    """Refuse flags that would do nothing.
+
+    Raises:
+        UserError: a flag of figures of images for another figure, too many labels, or no images.
+    """
+    for flag, value in (("--per-class", per_class), ("--classes", classes)):
+        if value is not None and name not in PER_CLASS:
+            raise UserError(f"{flag} {value}: hmn figure {name} shows no images; it is for {' and '.join(PER_CLASS)}.")
+    if per_class is not None and per_class < 1:
+        raise UserError(f"--per-class {per_class}: expected at least 1.")
+    if labels and name in PER_CLASS:
+        raise UserError(f"--label {labels[0]}: hmn figure {name} names classes alone.")
+    if name != "generation-time" and len(labels) > len(paths):
+        raise UserError(f"--label: got {len(labels)} names for {len(paths)} files.")
+
+
+def draw(name: str, paths: list[Path], labels: list[str], per_class: int | None, classes: str | None) -> Drawn:
+    """The figure of a name; matplotlib's settings are the caller's to make."""
+    from hmn.report import accuracy_figures, compare_figure, image_figures, run_figures
+
+    if name in PER_CLASS:
+        run = need_artifact(paths[0])
+        chosen = None
+        if classes is not None:
+            from hmn.containers.artifact.load import info
+
+            chosen = chosen_classes(classes, info(run).class_names)
+        number = per_class or PER_CLASS[name]
+        of_images = {"aum-extremes": image_figures.aum_extremes, "aum-grids": image_figures.aum_grids}
+        return of_images[name](run, classes=chosen, number=number)
+    of_files = {
+        "pruning-rate": accuracy_figures.pruning_rate,
+        "iterations": accuracy_figures.iterations,
+        "minutes": accuracy_figures.minutes,
+        "schedules": accuracy_figures.schedules,
+        "bytes": compare_figure.accuracy_by_bytes,
+        "generation-time": run_figures.generation_time,
+        "aum-histogram": image_figures.aum_histogram,
+        "history": run_figures.history,
+    }
+    return of_files[name](paths, labels)

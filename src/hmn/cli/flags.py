@@ -1,0 +1,96 @@
+"""Nested settings of a recipe from flags, environment variables and TOML, in that order of precedence.
+
+All three are made from the dataclasses in `hmn.settings`, so that a new setting needs no line here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass, make_dataclass
+from typing import Annotated, Any, get_type_hints
+
+from cyclopts import Group, Parameter
+
+from hmn.data.formats import DataFlags
+from hmn.recipes.settings import (
+    OWN_LOOPS,
+    CondenseConfig,
+    ContainerName,
+    EvaluateConfig,
+    ObjectiveName,
+    SizesConfig,
+    TrajectoryConfig,
+    UnrolledConfig,
+)
+from hmn.recipes.values import _field_docs
+
+
+def flags_of(cls: type, group: Group) -> type:
+    """A class like `cls` whose fields are all optional: None is a flag that was not given.
+
+    The recipe's values are the defaults, and they are not known before its name is.
+    """
+    hints: dict[str, Any] = get_type_hints(cls)
+    docs = _field_docs(cls)
+    columns: list[tuple[str, Any, None]] = []
+    for field in fields(cls):
+        hint = hints[field.name]
+        kind = flags_of(hint, group) if isinstance(hint, type) and is_dataclass(hint) else hint
+        parameter = Parameter(help=docs.get(field.name, ""), group=group, negative=())
+        columns.append((field.name, Annotated[kind | None, parameter], None))
+    # Without a module of its own the library cannot resolve the class's hints, and shows it as one value.
+    return make_dataclass(cls.__name__ + "Flags", columns, kw_only=True, namespace={"__module__": __name__})
+
+
+DataParameters = Annotated[DataFlags | None, Parameter(name="*", group=Group("Data", sort_key=10), negative=())]
+"""How to find and read a data set, as flags of a verb."""
+CONDENSE_GROUP = Group("Condensation settings (default: as the recipe says)", sort_key=20)
+EVALUATE_GROUP = Group("Evaluation settings kept in the recipe", sort_key=30)
+TrajectoryFlags: Any = flags_of(TrajectoryConfig, Group("Settings of --objective trajectory alone", sort_key=22))
+UnrolledFlags: Any = flags_of(UnrolledConfig, Group("Settings of --objective unrolled alone", sort_key=23))
+
+
+@Parameter(name="*", group=Group("Method (default: as the recipe says)", sort_key=14))
+@dataclass(frozen=True, kw_only=True)
+class MethodFlags:
+    """What is stored and what is matched."""
+
+    container: ContainerName | None = None
+    """What the images are stored as: hmn, pixels, mosaic, factorized, linear, inr or frequency."""
+    objective: ObjectiveName | None = None
+    """What is matched: gradient, features, distribution, trajectory or unrolled; the same as --condense.objective."""
+    trajectory: TrajectoryFlags | None = None
+    unrolled: UnrolledFlags | None = None
+
+
+SIZES_GROUP = Group("Sizes of the container (default: published or planned)", sort_key=15)
+CondenseFlags: Any = flags_of(CondenseConfig, CONDENSE_GROUP)
+EvaluateFlags: Any = flags_of(EvaluateConfig, EVALUATE_GROUP)
+SizesFlags: Any = flags_of(SizesConfig, SIZES_GROUP)
+
+
+def given_flags(flags: Any, prefix: str) -> dict[str, Any]:
+    """The flags that were given, by path."""
+    found: dict[str, Any] = {}
+    if flags is None:
+        return found
+    for field in fields(flags):
+        value = getattr(flags, field.name)
+        if is_dataclass(value):
+            found.update(given_flags(value, f"{prefix}.{field.name}"))
+        elif value is not None:
+            found[f"{prefix}.{field.name}"] = value
+    return found
+
+
+def named(method: MethodFlags | None, **values: Any) -> dict[str, Any]:
+    """Settings that have a short flag or belong to one objective, by path; those that were not given are left out."""
+    found = dict(values)
+    if method is not None:
+        found |= {"container": method.container, "condense.objective": method.objective}
+        for name in OWN_LOOPS:
+            found |= given_flags(getattr(method, name), name)
+    return {path: value for path, value in found.items() if value is not None}
+
+
+Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
+"""A flag that is on or absent."""

@@ -1,0 +1,255 @@
+"""`hmn plan`: which container fits a data set and a budget, and what condensing into it would take."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from hmn.cli.flags import CondenseFlags, DataParameters, MethodFlags, SizesFlags, Switch, given_flags, named
+from hmn.cli.ledger import environment_ipc, in_words, memory_size, print_ledger, shape_facts
+from hmn.condense.cost.operations import DEFAULT_TFLOPS, Reckoned, reckon
+from hmn.condense.job import Job
+from hmn.containers.choose import Chosen, checked_ipc, choose_shape
+from hmn.containers.hmn_sizes import HmnShape
+from hmn.containers.shape import images_per_class
+from hmn.data.formats import DataFlags
+from hmn.data.known_sizes import PUBLISHED, DataSize, size_of
+from hmn.errors import UserError
+from hmn.measure.candidates import read_data
+from hmn.recipes.named import DEFAULT_RECIPE
+from hmn.recipes.resolve import resolve
+from hmn.recipes.settings import OWN_LOOPS, Recipe
+from hmn.recipes.values import given_environment
+from hmn.runtime.console import duration, note, print_facts, print_json, results
+
+if TYPE_CHECKING:
+    from hmn.condense.cost.price import Estimate
+    from hmn.data.real import RealData, Splits
+
+
+DEFAULT_FLAGS: dict[str, Any] = vars(DataFlags())
+ABSENT = Group("Data that are not here", sort_key=12)
+GPUS = Group("GPUs that are not here", sort_key=14)
+
+
+def plan(
+    data: str,
+    /,
+    *,
+    ipc: int | None = None,
+    images: int | None = None,
+    recipe: str = DEFAULT_RECIPE,
+    json: Switch = False,
+    shape: Annotated[str | None, Parameter(group=ABSENT)] = None,
+    classes: Annotated[int | None, Parameter(group=ABSENT)] = None,
+    images_per_class: Annotated[int | None, Parameter(group=ABSENT)] = None,
+    gpus: Annotated[int | None, Parameter(group=GPUS)] = None,
+    tflops: Annotated[float | None, Parameter(group=GPUS)] = None,
+    data_flags: DataParameters = None,
+    method: MethodFlags | None = None,
+    condense: Annotated[CondenseFlags, Parameter(name="condense")] = None,
+    sizes: Annotated[SizesFlags, Parameter(name="sizes")] = None,
+) -> int:
+    """Choose a container for a data set and a budget, and say why and what condensing would take.
+
+    Time and memory are predicted from about ten seconds of trials on this machine.
+
+    Parameters
+    ----------
+    data
+        A data set: a name or a path; or, with the sizes below, any name for data that are not here.
+    ipc
+        Images per class whose floats are the budget.
+    images
+        Generated images per class, in the place of as many as fit.
+    recipe
+        Recipe whose cost is estimated.
+    json
+        Print JSON.
+    shape
+        Channels, height and width of the images, such as 3x224x224; the data are then not read.
+    classes
+        Number of classes; the data are then not read.
+    images_per_class
+        Training images of a class; the data are then not read.
+    gpus
+        Also reckon, without measuring, the time on so many GPUs that share the classes.
+    tflops
+        Rate assumed of each, in 10^12 operations a second (default: 20, in float32).
+    """
+    ipc = checked_ipc(data, environment_ipc() if ipc is None else ipc)
+    if tflops is not None and gpus is None:
+        raise UserError(f"--tflops {tflops}: a rate is assumed of GPUs: give --gpus too.")
+    assumed = DEFAULT_TFLOPS if tflops is None else tflops
+    if gpus is not None:
+        reckon(0, 0, gpus=gpus, tflops=assumed)  # refuse what makes no sense before anything is read
+    flags = data_flags or DataFlags()
+    splits, absent = find_data(data, flags, {"shape": shape, "classes": classes, "images_per_class": images_per_class})
+    train = splits.train
+    smallest = int(train.labels.bincount(minlength=train.num_classes).min())
+    given = {
+        **given_flags(condense, "condense"), **given_flags(sizes, "sizes"),
+        **named(method),
+    }  # fmt: skip
+    settings = resolve(recipe, {}, {**given_environment(), **given, "ipc": ipc}, splits, ipc)
+    if gpus is not None and gpus > 1 and settings.condense.objective in OWN_LOOPS:
+        raise UserError(f"--gpus {gpus}: --objective {settings.condense.objective} runs in one process: give --gpus 1.")
+    chosen = choose_shape(
+        splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
+        real_per_class=smallest, images=images, container=settings.container, sizes=settings.sizes,
+    )  # fmt: skip
+    from hmn.condense.cost.price import price
+
+    note("timing parts of a sweep on this machine, about ten seconds ...")
+    priced, memory = price(splits, chosen.shape, settings)
+    reckoned = None
+    gpu_bytes = None
+    if gpus is not None:
+        reckoned = reckon(priced.operations_per_sweep, priced.total_operations, gpus=gpus, tflops=assumed)
+        gpu_bytes = None if memory is None else memory.device(gpus)
+    if json:
+        print_json({
+            "data": splits.name, "data_read": not absent, "ipc": ipc, "reason": chosen.reason,
+            **shape_facts(chosen.shape), "recipe": settings.name, "sweeps": settings.condense.num_sweeps,
+            "estimate": priced._asdict(),
+            "reckoned": reckoned and {"measured": False, **reckoned._asdict(), "memory_bytes_per_gpu": gpu_bytes},
+        })  # fmt: skip
+        return 0
+    print_ledger(f"{splits.name} at {ipc} ipc", chosen.shape)
+    facts = {
+        "data": data_facts(train, smallest) + (", planned for without reading them" if absent else ""),
+        "sizes": chosen.reason,
+        "why": why(chosen),
+        "recipe": f"{settings.name}: {settings.condense.objective}, {settings.condense.num_sweeps:,} "
+        f"{'iterations' if settings.condense.objective in OWN_LOOPS else 'sweeps'}",
+    }
+    if not absent:
+        facts["next"] = next_command(data, ipc, images, recipe, flags, given)
+    print_facts("plan", facts)
+    print_facts("estimate for this machine, from parts of a sweep timed just now", price_facts(priced, settings))
+    if reckoned is not None:
+        print_facts("reckoned, not measured", reckoned_facts(reckoned, gpu_bytes, settings, train))
+    return 0
+
+
+def find_data(data: str, flags: DataFlags, sizes: Mapping[str, Any]) -> tuple[Splits, bool]:
+    """The data set, or stand-ins of its size where sizes are given or only the name is known; and which of the two.
+
+    Raises:
+        UserError: data that cannot be read, or sizes that are not known.
+    """
+    from hmn.data.named import NAMES
+
+    given = any(value is not None for value in sizes.values())
+    if not given and (data in NAMES or data not in PUBLISHED):
+        return read_data(data, flags), False
+    known = size_of(data, **sizes, side=flags.size, channels=flags.channels)
+    return stand_ins(data, known), True
+
+
+def stand_ins(name: str, known: DataSize) -> Splits:
+    """Images that cost what the absent ones would."""
+    from hmn.condense.cost.trial import blank_splits
+
+    return blank_splits(name, **known._asdict())
+
+
+def data_facts(train: RealData, smallest: int) -> str:
+    """How much data there are, in words."""
+    shape = " x ".join(map(str, train.image_shape))
+    return f"{len(train):,} training images of {shape}, {train.num_classes:,} classes, smallest {smallest:,}"
+
+
+def reckoned_facts(reckoned: Reckoned, gpu_bytes: int | None, settings: Recipe, train: RealData) -> dict[str, str]:
+    """The division of operations by a rate, with its assumptions, in words."""
+    gpus = f"{reckoned.gpus} GPU{'s' if reckoned.gpus > 1 else ''}"
+    return {
+        "assumed": f"{gpus} sustaining {reckoned.tflops_per_gpu:g} TFLOP/s each (--tflops), nothing lost between them",
+        "matching": f"{settings.condense.num_sweeps:,} sweeps of {reckoned.seconds_per_sweep:.3g} s",
+        "time in all": f"about {duration(reckoned.total_seconds)}",
+        "memory": f"{memory_size(gpu_bytes)} on a GPU, as this machine held it; "
+        f"{memory_size(train.pixels.numel())} of images in each machine's main memory",
+    }
+
+
+def next_command(
+    data: str, ipc: int, images: int | None, recipe: str, flags: DataFlags, settings: Mapping[str, Any] | None = None
+) -> str:
+    """The condensation that was planned, as a shell reads it: with every flag that shaped the plan."""
+    parts = ["hmn", "condense", data, "--ipc", str(ipc), "--recipe", recipe]
+    given: dict[str, Any] = {"images": images, **vars(flags)}
+    for name, value in given.items():
+        flag = "--" + name.replace("_", "-")
+        if value is True:
+            parts.append(flag)
+        elif value is not None and value is not False and value != DEFAULT_FLAGS.get(name):
+            parts += [flag, str(value)]
+    for path, value in (settings or {}).items():
+        parts += ["--" + path.replace("_", "-"), str(value)]
+    return shlex.join([*parts, "--out", "DIR"])
+
+
+def why(chosen: Chosen) -> str:
+    """The planner's rule in words, with this container's numbers."""
+    shape = chosen.shape
+    account = shape.ledger()
+    if not isinstance(shape, HmnShape):
+        return f"as many images as the budget holds: {in_words(shape)}"
+    shared = account.num_floats - shape.num_images * shape.instance_channels * shape.memory_size**2
+    side = max(shape.image_shape[1:])
+    grown = shape.memory_size * 8
+    growth = f"doubled three times to {grown}" + ("" if grown == side else f" and resized to {side}")
+    return (
+        f"memories of side {shape.memory_size} ({growth}); {shared / account.budget:.0%} of the budget "
+        f"is for what images share, the rest for {images_per_class(shape)} images per class of "
+        f"{shape.instance_channels * shape.memory_size**2} floats each"
+    )
+
+
+def print_plan(job: Job, *, as_json: bool) -> None:
+    """What would be done, and what it would take."""
+    from hmn.condense.cost.price import estimate
+    from hmn.recipes.named import recipe_to_toml
+
+    note("timing parts of a sweep on this machine, about ten seconds ...")
+    priced = estimate(job.splits, job.chosen.shape, job.recipe)
+    toml = recipe_to_toml(job.recipe)
+    if as_json:
+        print_json({
+            "data": job.splits.name, "ipc": job.recipe.ipc, "out": str(job.out), "reason": job.chosen.reason,
+            "over_budget": None if job.over_budget is None else asdict(job.over_budget),
+            **shape_facts(job.chosen.shape), "recipe_toml": toml, "estimate": priced._asdict(),
+        })  # fmt: skip
+        return
+    console = results()
+    console.print(toml, markup=False, soft_wrap=True)
+    print_ledger(f"{job.splits.name} at {job.recipe.ipc} ipc", job.chosen.shape)
+    console.print()
+    print_facts(
+        "estimate for this machine, from parts of a sweep timed just now",
+        {"sizes": job.chosen.reason, **price_facts(priced, job.recipe)},
+    )
+
+
+def price_facts(priced: Estimate, recipe: Recipe) -> dict[str, str]:
+    """What a run takes, in words."""
+    matching = f"{recipe.condense.num_sweeps:,} sweeps of {priced.seconds_per_sweep:.3g} s "
+    matching += f"({priced.update_seconds:.2g} s of it the network's own training)"
+    unit = "a sweep"
+    if recipe.condense.objective in OWN_LOOPS:
+        matching = f"{recipe.condense.num_sweeps:,} iterations of {priced.seconds_per_sweep:.3g} s"
+        unit = "an iteration"
+    experts = {"experts": duration(priced.expert_seconds)} if recipe.condense.objective == "trajectory" else {}
+    return {
+        "fitting": duration(priced.start_seconds),
+        **experts,
+        "matching": matching,
+        "time in all": f"about {duration(priced.total_seconds)}",
+        "peak memory": memory_size(priced.peak_memory_bytes),
+        "operations": f"{priced.operations_per_sweep:.3g} {unit}, {priced.total_operations:.3g} in all "
+        "(convolutions and matrix products, a multiply-add counted as two)",
+    }

@@ -1,0 +1,206 @@
+"""`hmn profile`: the AUM of every image of a container or of real data, and the images whose labels look wrong."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.markup import escape
+from rich.table import Table
+
+from hmn.cli.flags import DataParameters, Switch
+from hmn.cli.outputs import check_output
+from hmn.containers.artifact.place import is_artifact
+from hmn.data.formats import DataFlags
+from hmn.errors import UserError
+from hmn.measure.candidates import Candidate, target_of
+from hmn.prune.profile import EPOCHS, Wanted, described, summaries, summary, take, write
+from hmn.runtime.console import command_line, duration, print_json, print_table, results
+from hmn.runtime.files import write_atomically
+from hmn.runtime.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from hmn.prune.aum import Profile
+
+
+CLASSES_SHOWN = 20
+
+
+def profile(
+    target: str,
+    /,
+    *,
+    out: Path | None = None,
+    epochs: int = EPOCHS,
+    seeds: int = 1,
+    margin: Literal["softmax", "logit"] = "softmax",
+    cutmix: float = 0.0,
+    net: str | None = None,
+    width: int | None = None,
+    subset: int | None = None,
+    suspects: int | None = None,
+    data: str | None = None,
+    force: Switch = False,
+    json: Switch = False,
+    data_flags: DataParameters = None,
+) -> int:
+    """Measure how easily networks learn every image: the area under its margin (AUM).
+
+    Networks train by the paper's settings (SGD, cosine, DSA) but for CutMix. In every epoch an image's margin is its
+    own label's probability less the largest other one; AUM adds them up. Low: hard, or mislabelled. High: easy, one of
+    many alike.
+
+    Parameters
+    ----------
+    target
+        A folder that `hmn condense` wrote, a data set (name or path), or images (--data).
+    out
+        File or folder of the profile (default: aum.npz beside the container). With --suspects, a page (.html); the
+        profile is then beside it as .npz.
+    epochs
+        Of each training.
+    seeds
+        Networks, each from another seed; their AUMs are averaged.
+    margin
+        softmax: summed over epochs. logit: of logits, averaged over epochs.
+    cutmix
+        Probability that a batch is mixed; margins are then of the mixed images.
+    net
+        Network (default: by recipe).
+    width
+        Channels of its first layer.
+    subset
+        Of real data: this many random images per class.
+    suspects
+        Write a page of this many images of lowest AUM.
+    data
+        Data set that a container, or a folder of images, was made from (default: as recorded).
+    force
+        Write over a profile that is there.
+    json
+        Print JSON.
+    """
+    for flag, value in (("epochs", epochs), ("seeds", seeds), ("subset", subset), ("suspects", suspects),
+                        ("width", width)):  # fmt: skip
+        if value is not None and value < 1:
+            raise UserError(f"--{flag} {value}: expected at least 1.")
+    if not 0 <= cutmix <= 1:
+        raise UserError(f"--cutmix {cutmix}: expected a probability from 0 to 1.")
+    places = places_of(target, out, page=suspects is not None, force=force)
+    keep_freed_memory()
+    source, _ = target_of(target, data=data, subset=subset, flags=data_flags or DataFlags())
+    wanted = Wanted(
+        target=target, epochs=epochs, seeds=seeds, margin=margin, cutmix=cutmix, net=net or source.settings.net,
+        width=width if net or width else source.settings.width,
+    )  # fmt: skip
+    began = time.monotonic()
+    found = take(source, wanted)
+    seconds = time.monotonic() - began
+    if places.profile is not None:
+        write(found, places.profile)
+    if suspects is not None and places.page is not None:
+        write_page(source, found, wanted, suspects, places.page)
+    if json:
+        print_json(report(found, source, wanted, seconds, places, suspects))
+    else:
+        print_profile(found, wanted, seconds)
+        for path in (places.profile, places.page):
+            if path is not None:
+                results().print(f"written: {path}", markup=False, soft_wrap=True)
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where results go."""
+
+    profile: Path | None
+    page: Path | None
+
+
+def places_of(target: str, out: Path | None, *, page: bool, force: bool) -> Places:
+    """Files to write, checked before any training.
+
+    Raises:
+        UserError: a place is in use or cannot be written, or is of the wrong kind.
+    """
+    from hmn.prune.aum import AUM_FILE
+
+    stored = is_artifact(Path(target))
+    if page:
+        if out is None or out.suffix.lower() not in (".html", ".htm"):
+            raise UserError(f"--suspects writes a page: give --out FILE.html{'' if out is None else f', not {out}'}.")
+        check_output(out, kind=".html")
+        places = Places(profile=Path(target) / AUM_FILE if stored else out.with_suffix(".npz"), page=out)
+    elif out is None:
+        places = Places(profile=Path(target) / AUM_FILE if stored else None, page=None)
+    elif out.suffix == ".npz":
+        check_output(out, kind=".npz")
+        places = Places(profile=out, page=None)
+    else:
+        if out.exists() and not out.is_dir():
+            raise UserError(f"--out {out}: a file is there; expected a folder, or the name of an .npz file.")
+        check_output(out / AUM_FILE, kind=".npz")
+        places = Places(profile=out / AUM_FILE, page=None)
+    for path in (places.profile, places.page):
+        if path is not None and path.exists() and not force:
+            raise UserError(f"{path} is already there: add --force to write over it.")
+    return places
+
+
+def write_page(source: Candidate, found: Profile, wanted: Wanted, count: int, path: Path) -> None:
+    """The page of the most suspicious images."""
+    from hmn.report.suspects_page import suspects_page
+
+    facts = {"AUM": described(wanted), "images": f"{len(found):,}", "command": command_line()}
+    if source.detail:
+        facts["of the data"] = f"{source.detail}; numbers count these"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page = suspects_page(source.source, found, count=count, facts=facts)
+    write_atomically(path, page.encode())
+
+
+def print_profile(found: Profile, wanted: Wanted, seconds: float) -> None:
+    """The summary as a table on stdout, class by class where they are few."""
+    table = Table(header_style="cyan")
+    table.add_column("class")
+    for column in ("images", "lowest", "quarter", "median", "three quarters", "highest", "below 0"):
+        table.add_column(column, justify="right")
+    rows = summaries(found) if len(found.class_names) <= CLASSES_SHOWN else []
+    for row in (*rows, {"class": "all", **summary(found.aum)}):
+        if row["class"] == "all" and rows:
+            table.add_section()
+        names = ("min", "quartile_1", "median", "quartile_3", "max")
+        table.add_row(
+            escape(row["class"]), f"{row['images']:,}", *(f"{row[name]:.2f}" for name in names),
+            f"{row['negative_share']:.1%}",
+        )  # fmt: skip
+    print_table(f"AUM of {found.source}: {described(wanted)}, {duration(seconds)}", table)
+
+
+def report(
+    found: Profile, source: Candidate, wanted: Wanted, seconds: float, places: Places, count: int | None
+) -> dict[str, Any]:
+    """What --json prints."""
+    from datetime import UTC, datetime
+
+    from hmn.prune.aum import suspects
+    from hmn.runtime import facts
+
+    listed = [] if count is None else suspects(found, count).tolist()
+    return {
+        "command": command_line(), "commit": facts.commit(), "versions": facts.versions(),
+        "hardware": facts.hardware(), "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "target": wanted.target, "data": source.data, "sha256": found.sha256, "images": len(found),
+        "margin": found.margin, "epochs": found.epochs, "net": found.net, "width": found.width,
+        "seeds": list(found.seeds), "cutmix": wanted.cutmix, "seconds": round(seconds, 1),
+        "profile": None if places.profile is None else str(places.profile),
+        "page": None if places.page is None else str(places.page),
+        "aum": summary(found.aum), "classes": summaries(found),
+        "suspects": [
+            {"image": number, "class": found.class_names[int(found.labels[number])], "aum": float(found.aum[number])}
+            for number in listed
+        ],
+    }  # fmt: skip

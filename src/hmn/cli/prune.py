@@ -1,0 +1,287 @@
+"""`hmn prune`: a condensed folder with fewer images, the search for beta, and the study of both."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from cyclopts import Group, Parameter
+from rich.table import Table
+
+from hmn.cli.flags import DataParameters, Switch
+from hmn.cli.outputs import check_output
+from hmn.data.formats import DataFlags
+from hmn.errors import UserError
+from hmn.prune.target import shown
+from hmn.runtime.console import print_facts, print_json, print_table, results
+from hmn.runtime.memory import keep_freed_memory
+from hmn.runtime.processes import launched
+from hmn.studies.pool import SweepInterrupted
+from hmn.studies.pruning.beta import ON_TEST, SEEN
+from hmn.studies.pruning.carry_out import Beta, Done, Order, carry_out
+from hmn.studies.pruning.study import Study
+from hmn.studies.training import Pruning
+from hmn.studies.where import Where
+
+Method = Literal["double-end", "random", "hard", "easy"]
+
+
+@Parameter(name="*", group=Group("Trainings", sort_key=15))
+@dataclass(frozen=True, kw_only=True)
+class TrainingFlags:
+    """How networks are trained, as for `hmn evaluate`."""
+
+    repeats: int = 3
+    """Trainings of each pruning, each from another seed."""
+    data: str | None = None
+    """Data set to test on (default: the one that the target was made from)."""
+    net: str | None = None
+    """Network (default: by recipe)."""
+    width: int | None = None
+    """Channels of its first layer."""
+    protocol: Literal["paper", "short", "quick"] | None = None
+    """Training protocol."""
+    steps: int | None = None
+    """Optimizer steps, in the place of the protocol's. Prunings train as many steps as the whole container."""
+
+
+@Parameter(name="*", group=Group("Study", sort_key=16))
+@dataclass(frozen=True, kw_only=True)
+class StudyFlags:
+    """What a study compares."""
+
+    study: Path | None = None
+    """JSON file to write: test accuracies of the whole container and of prunings at --rates and at the budget."""
+    rates: str = "0.1,0.3,0.5"
+    """Shares to remove, joined by commas."""
+    methods: str = "double-end,random"
+    """double-end, random, hard, easy, joined by commas. Random draws others at every repeat."""
+    search: Literal["once", "each"] = "once"
+    """Search for beta at the in-budget count alone, or at each count anew."""
+
+
+def prune(
+    target: Path,
+    /,
+    *,
+    out: Path | None = None,
+    to: int | None = None,
+    rate: float | None = None,
+    method: Method = "double-end",
+    beta: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    choose_on: Literal["test", "validation"] = "validation",
+    aum: Path | None = None,
+    seed: int = 0,
+    resume: Switch = False,
+    force: Switch = False,
+    json: Switch = False,
+    training: TrainingFlags | None = None,
+    study: StudyFlags | None = None,
+    where: Where | None = None,
+    data_flags: DataParameters = None,
+) -> int:
+    """Write a condensed folder with fewer images, chosen by their AUM; measure what pruning costs.
+
+    Every class is pruned by itself, into the budget where neither --to nor --rate is given. Surviving images keep
+    their pixels to the bit. The AUM comes from `hmn profile`.
+
+    Parameters
+    ----------
+    target
+        A folder that `hmn condense` wrote.
+    out
+        Folder to write. Trainings that choose beta are kept in its folder trials.
+    to
+        Images per class to keep.
+    rate
+        Share of each class to remove, from 0 to below 1.
+    method
+        double-end: of the images removed, the share beta is the hardest (lowest AUM), the rest the easiest. hard:
+        only the hardest. easy: only the easiest. random: drawn by --seed.
+    beta
+        For double-end: a share from 0 to 1, or auto: the best of 0, 0.1, ... 0.9, each trained --repeats times.
+    choose_on
+        What auto chooses on: a tenth of the training images (`hmn condense --hold-out` keeps it unseen), or the test
+        split, as published numbers were; results say so.
+    aum
+        Profile to use (default: aum.npz in the target).
+    seed
+        Of random pruning's choice.
+    resume
+        Go on: trainings that are done are kept.
+    force
+        Write over what is there.
+    json
+        Print JSON.
+    """
+    train, compare = training or TrainingFlags(), study or StudyFlags()
+    chosen = checked_beta(beta)
+    if out is None and compare.study is None:
+        raise UserError("nothing to write: give --out, a folder for the pruned container, or --study, a .json file.")
+    if out is None and (to is not None or rate is not None):
+        raise UserError("--to and --rate are for the folder that --out names; a study takes --rates.")
+    if method != "double-end" and beta is not None:
+        raise UserError(f"--beta {beta}: is for --method double-end, and this is {method}.")
+    if out is not None and method == "double-end" and chosen is None:
+        raise UserError("double-end pruning needs --beta: a share from 0 to 1, or auto to search for it.")
+    order = Order(
+        run=target, out=out, to=to, rate=rate, method=method, beta=chosen, aum=aum, seed=seed,
+        study=study_of(compare, chosen, train.repeats, choose_on), repeats=train.repeats, choose_on=choose_on,
+        data=train.data, data_flags=data_flags or DataFlags(),
+        given={"net": train.net, "width": train.width, "protocol": train.protocol}, steps=train.steps,
+        where=where or Where(), resume=resume, force=force,
+    )  # fmt: skip
+    check_order(order)
+    keep_freed_memory()
+    try:
+        done = carry_out(order)
+    except SweepInterrupted:
+        return 130
+    tell(done, as_json=json)
+    return 0
+
+
+def checked_beta(text: str | None, *, flag: str = "--beta") -> Beta:
+    """A share, "auto", or None where none is given.
+
+    Raises:
+        UserError: neither.
+    """
+    if text is None or text == "auto":
+        return text  # type: ignore[return-value]  # "auto" is a str to mypy
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise UserError(f"{flag} {text}: expected a share from 0 to 1, or auto.")
+    return share
+
+
+def study_of(flags: StudyFlags, beta: Beta, repeats: int, choose_on: Literal["test", "validation"]) -> Study | None:
+    """The study that the flags ask for.
+
+    Raises:
+        UserError: rates or methods that are none.
+    """
+    if flags.study is None:
+        return None
+    check_output(flags.study, flag="--study")
+    methods: list[Pruning] = []
+    for word in flags.methods.split(","):
+        if word not in get_args(Method):
+            raise UserError(f"--methods {word}: expected {', '.join(get_args(Method))}, joined by commas.")
+        methods.append(word)  # type: ignore[arg-type]  # one of its words
+    rates = []
+    for word in flags.rates.split(","):
+        try:
+            rates.append(float(word))
+        except ValueError:
+            raise UserError(f"--rates {word}: expected shares to remove, joined by commas, such as 0.1,0.3.") from None
+        if not 0 <= rates[-1] < 1:
+            raise UserError(f"--rates {word}: expected shares from 0 to below 1.")
+    return Study(
+        file=flags.study, rates=tuple(dict.fromkeys(rates)), methods=tuple(dict.fromkeys(methods)), repeats=repeats,
+        beta=beta if isinstance(beta, float) else None, search=flags.search, chosen_on=choose_on,
+    )  # fmt: skip
+
+
+def check_order(order: Order) -> None:
+    """Refuse what makes no sense, before anything is read.
+
+    Raises:
+        UserError: as it says.
+    """
+    if order.force and order.resume:
+        raise UserError("--force begins anew and --resume goes on: give one of them.")
+    if launched().size > 1:
+        raise UserError("pruning starts processes of its own: give the same command to hmn, without torchrun.")
+    order.where.check()
+    for flag, value in (("repeats", order.repeats), ("steps", order.steps), ("width", order.given.get("width"))):
+        if value is not None and value < 1:
+            raise UserError(f"--{flag} {value}: expected at least 1.")
+    if not 0 <= order.seed < 2**63:
+        raise UserError(f"--seed {order.seed}: expected 0 or more, below 2^63.")
+
+
+def print_search(search: Mapping[str, Any]) -> None:
+    """The table of a search on stdout, and what it says."""
+    table = Table(header_style="cyan")
+    for column in ("beta", "accuracy %", "std", "n", ""):
+        table.add_column(column, justify="left" if not column else "right")
+    for row in search["betas"]:
+        close = row["beta"] in search["indistinguishable_from"]
+        mark = "best" if row["beta"] == search["best"] else "not told from it" if close else ""
+        spread = f"{row['std']:.2f}" if row["n"] > 1 else "-"
+        table.add_row(f"{row['beta']:g}", f"{row['mean']:.2f}", spread, str(row["n"]), mark)
+    print_table(
+        f"beta at {search['images_per_class']} images per class ({100 * search['rate']:.1f} % removed), "
+        f"{search['chosen_on']} accuracy",
+        table,
+    )
+    results().print(f"{search['sentence']}.", markup=False, soft_wrap=True)
+    if search["chosen_on"] == "test":
+        results().print(f"{ON_TEST}.", markup=False, soft_wrap=True)
+    elif search["validation_seen"]:
+        results().print(f"{SEEN}.", markup=False, soft_wrap=True)
+
+
+def print_study(report: Mapping[str, Any]) -> None:
+    """The accuracies as a table on stdout, and how far double-end leads random."""
+    table = Table(header_style="cyan")
+    table.add_column("pruning")
+    for column in ("removed %", "images per class", "beta", "accuracy %", "std", "n"):
+        table.add_column(column, justify="right")
+    for row in report["rows"]:
+        count = f"{row['images_per_class']}" + (" (budget)" if row["in_budget"] else "")
+        table.add_row(
+            row["method"], f"{100 * row['rate']:.1f}", count, "" if row["beta"] is None else f"{row['beta']:g}",
+            f"{row['mean']:.2f}", f"{row['std']:.2f}" if row["n"] > 1 else "-", str(row["n"]),
+        )  # fmt: skip
+    width = "" if report["width"] is None else f", width {report['width']}"
+    print_table(f"{report['data']}: test accuracy of {report['net']}{width}, {report['steps']:,} steps", table)
+    for row in report["comparisons"]:
+        errors = row["in_standard_errors"]
+        told = "of unknown error" if errors is None else f"{errors:+.1f} standard errors"
+        results().print(
+            f"{100 * row['rate']:.1f} % removed: double-end {row['difference']:+.2f} points against random, {told}",
+            markup=False,
+        )
+
+
+def tell(done: Done, *, as_json: bool) -> None:
+    """What came of it, on stdout."""
+    order, record, report = done.order, done.record, done.report
+    if as_json:
+        folder = None if record is None else {"out": str(order.out), **record}
+        print_json({"pruned": folder, "study": report})
+        return
+    if record is not None:
+        search = record["chosen_by"]
+        if search is not None:
+            print_search(search)
+        print_facts(f"pruned {order.run} into {order.out}", facts_of(record, order))
+    if report is not None:
+        shown_already = None if record is None else record["chosen_by"]
+        for search in report["beta_search"]:
+            if search != shown_already:
+                print_search(search)
+        print_study(report)
+
+
+def facts_of(record: Mapping[str, Any], order: Order) -> dict[str, str]:
+    """A pruned folder in a few lines."""
+    before, after = (shown(tuple(record["images_per_class"][when])) for when in ("before", "after"))
+    floats = record["floats"]
+    left = floats["budget"] - floats["after"]
+    beta = "" if record["beta"] is None else f", beta {record['beta']:g}"
+    return {
+        "images": f"{len(record['kept']):,} ({before} -> {after} per class)",
+        "method": record["method"] + beta,
+        "floats": f"{floats['after']:,} of {floats['budget']:,}"
+        + (f", {-left:,} over the budget" if left < 0 else f", {left:,} left"),
+        "next": f"hmn evaluate {shlex.quote(str(order.out))}",
+    }

@@ -1,0 +1,64 @@
+"""`hmn report`: runs as one page of HTML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from hmn.cli.flags import Switch
+from hmn.containers.artifact.place import need_artifact
+from hmn.errors import UserError
+from hmn.runtime.console import note, print_json, results, size
+
+
+def report(
+    *runs: Path,
+    out: Path,
+    results_: Annotated[list[Path] | None, Parameter(name="--results", consume_multiple=True, negative=())] = None,
+    title: str | None = None,
+    force: Switch = False,
+    json: Switch = False,
+) -> int:
+    """Write runs as one self-contained page of HTML: sizes, history, images by AUM, accuracies, recipe.
+
+    The page needs no network. Its sliders show which images `hmn prune` would remove.
+
+    Parameters
+    ----------
+    runs
+        Folders that `hmn condense` or `hmn prune` wrote; with `aum.npz` of `hmn profile` the images can be sorted.
+        Results that lie in them as JSON are shown.
+    out
+        HTML file to write.
+    results_
+        More results, as `hmn evaluate --out` and `hmn prune --study` write them.
+    title
+        Of the page.
+    force
+        Write over the file.
+    json
+        Print JSON.
+    """
+    try:
+        import jinja2  # noqa: F401
+    except ImportError:
+        raise UserError("a report needs jinja2: pip install 'hmn[report]'") from None
+    from hmn.report.page import write_page
+
+    if not runs:
+        raise UserError("hmn report: name at least one folder that `hmn condense` wrote.")
+    if out.is_dir() or (out.exists() and not force):
+        remedy = "choose a file." if out.is_dir() else "choose another name or pass --force."
+        raise UserError(f"--out {out}: is already there: {remedy}")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--out {out}: expected the name of an .html file.")
+    page = write_page([need_artifact(run) for run in runs], out, results=results_ or [], title=title)
+    for line in page.notes:
+        note(line)
+    if json:
+        print_json({"out": str(out), "bytes": page.num_bytes, "images": page.images, "images_shown": page.shown})
+    else:
+        results().print(f"{out}: {page.images:,} images, {size(page.num_bytes)}", markup=False, soft_wrap=True)
+    return 0

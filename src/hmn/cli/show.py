@@ -1,0 +1,80 @@
+"""`hmn generate` and `hmn show`: the images of a condensed folder as files and as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hmn.cli.flags import Switch
+from hmn.containers.artifact.place import need_artifact
+from hmn.errors import UserError
+from hmn.runtime.console import print_json, results
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def show(
+    target: Path,
+    /,
+    *,
+    out: Path,
+    per_class: int = 10,
+    classes: str | None = None,
+    force: Switch = False,
+    json: Switch = False,
+) -> int:
+    """Draw the images of a condensed folder as one picture, a class a row.
+
+    Parameters
+    ----------
+    target
+        A folder that `hmn condense` wrote.
+    out
+        PNG file to write.
+    per_class
+        Images per class.
+    classes
+        Names or numbers of classes, joined by commas (default: the first ten).
+    force
+        Write over the file.
+    json
+        Print JSON.
+    """
+    from hmn.containers.artifact.load import load
+    from hmn.containers.artifact.picture import grid, save_png
+
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {out}: expected the name of a .png file.")
+    if out.exists() and (out.is_dir() or not force):
+        remedy = "choose a file." if out.is_dir() else "choose another name or pass --force."
+        raise UserError(f"--out {out}: is already there: {remedy}")
+    if per_class < 1:
+        raise UserError(f"--per-class {per_class}: expected at least 1.")
+    images = load(need_artifact(target))
+    names = images.class_names
+    chosen = list(range(min(10, len(names)))) if classes is None else chosen_classes(classes, names)
+    save_png(grid(images.pixels, images.labels, names, per_class=per_class, classes=chosen), out)
+    if json:
+        print_json({"out": str(out), "classes": [names[label] for label in chosen], "per_class": per_class})
+    else:
+        results().print(str(out), markup=False, soft_wrap=True)
+    return 0
+
+
+def chosen_classes(text: str, names: Sequence[str]) -> list[int]:
+    """Classes given by name, or by number from 0, joined by commas.
+
+    Raises:
+        UserError: one of them is neither.
+    """
+    chosen = []
+    for part in (part.strip() for part in text.split(",")):
+        if part in names:
+            chosen.append(list(names).index(part))
+        elif part.isdecimal() and int(part) < len(names):
+            chosen.append(int(part))
+        else:
+            listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+            raise UserError(f"--classes {part}: no such class; expected names ({listed}) or 0..{len(names) - 1}.")
+    return chosen

@@ -1,0 +1,175 @@
+"""Checks of a whole recipe before anything is read, written or deleted on its behalf."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from hmn.errors import UserError
+from hmn.recipes.protocols import PROTOCOLS
+from hmn.recipes.settings import CondenseConfig, Recipe
+
+MAX_COUNT = 2**31 - 1
+MAX_SEED = 2**63 - 1
+MAX_NUMBER = 1e6
+"""Above it no learning rate, weight or factor makes sense, and float32 runs out of numbers in a step or two."""
+COUNTS_FROM_1 = (
+    "ipc",
+    "condense.real_per_class",
+    "condense.generated_per_class",
+    "condense.start.batch",
+    "condense.network.width",
+    "condense.network.update_batch_size",
+    "evaluate.width",
+    "evaluate.seeds",
+    *(f"trajectory.{name}" for name in ("student_steps", "student_batch", "expert_epochs", "max_start_epoch")),
+    *(f"trajectory.{name}" for name in ("experts", "expert_batch", "expert_steps", "differentiate_every", "averaged")),
+    *(f"trajectory.{name}" for name in ("strayed_every", "strayed_steps")),
+    *(f"unrolled.{name}" for name in ("student_steps", "student_per_class")),
+)
+"""Whole numbers that must be at least 1; the others may be 0."""
+ABOVE_0 = (
+    "condense.lr",
+    "condense.start.lr",
+    "trajectory.student_lr",
+    "trajectory.expert_lr",
+    "unrolled.student_lr",
+    "unrolled.max_norm",
+)
+BELOW_1 = (
+    "condense.beta1",
+    "condense.beta2",
+    "condense.momentum",
+    "condense.network.momentum",
+    "unrolled.student_momentum",
+)
+SHARES = (
+    *(f"condense.{name}" for name in ("network.cutmix_probability", "augment.crop_share", "augment.cutout_share")),
+    "trajectory.strayed_share",
+)
+"""Numbers from 0 to 1, both included."""
+FROM_1 = ("condense.augment.scale",)
+
+
+def check_recipe(recipe: Recipe, *, image_shape: tuple[int, int, int], num_classes: int) -> None:
+    """Refuse settings that a run could not begin or end with.
+
+    Both networks are built once, which costs less than a second.
+
+    Args:
+        recipe: with every setting resolved.
+        image_shape: channels, height, width of the real images.
+        num_classes: their classes.
+
+    Raises:
+        UserError: a number out of its range or not finite, an unknown augmentation, network or protocol, a network
+            that does not take such images, or nothing to do.
+    """
+    for path, kind, value in leaves(recipe):
+        _check_choice(path, kind, value)
+        _check_number(path, value)
+    _check_work(recipe.condense)
+    own = recipe.trajectory
+    if own.derivative == "exact" and own.differentiate_every > 1:
+        raise UserError(
+            f"trajectory.differentiate_every {own.differentiate_every}: an exact derivative goes through every step; "
+            "expected 1, or trajectory.derivative direct."
+        )
+    if own.averaged > own.expert_epochs:
+        raise UserError(
+            f"trajectory.averaged {own.averaged}: a target is the mean of weights on the way to it; expected at most "
+            f"trajectory.expert_epochs, {own.expert_epochs}."
+        )
+    if recipe.condense.learned_as != "float32" and recipe.container == "hmn":
+        raise UserError(
+            f"condense.learned_as {recipe.condense.learned_as}: an hmn container is stored with its BatchNorm folded "
+            "away, so what it learns is not what it stores; expected float32, or another --container."
+        )
+    if recipe.evaluate.protocol not in PROTOCOLS:
+        raise UserError(
+            f"evaluate.protocol {recipe.evaluate.protocol!r}: unknown training protocol; "
+            f"expected one of {', '.join(PROTOCOLS)}."
+        )
+    from hmn.train.augment import operations
+
+    try:
+        operations(recipe.condense.augment.strategy)
+    except UserError as error:
+        raise UserError(f"condense.augment.strategy: {error}") from None
+    network, evaluate = recipe.condense.network, recipe.evaluate
+    for path, name, width in (
+        ("condense.network", network.name, network.width),
+        ("evaluate.net", evaluate.net, evaluate.width),
+    ):
+        _check_net(path, name, width, image_shape, num_classes)
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Path, annotation and value of every setting in a tree of them."""
+    hints = get_type_hints(type(config))
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            yield from leaves(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, hints[field.name], value
+
+
+def _check_choice(path: str, kind: Any, value: Any) -> None:
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise UserError(f"{path} {value!r}: expected one of {', '.join(map(str, get_args(kind)))}.")
+
+
+def _check_number(path: str, value: Any) -> None:
+    """A number in its range; other values pass."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if path == "seed":
+        good, expected = 0 <= value <= MAX_SEED, f"a whole number from 0 to {MAX_SEED}"
+    elif isinstance(value, int) and path in COUNTS_FROM_1:
+        good, expected = 1 <= value <= MAX_COUNT, f"a whole number from 1 to {MAX_COUNT:,}"
+    elif isinstance(value, float) and not math.isfinite(value):  # a whole number may be too large for isfinite
+        good, expected = False, "a finite number"
+    elif path in ABOVE_0:
+        good, expected = 0 < value <= MAX_NUMBER, f"a number above 0, up to {MAX_NUMBER:,.0f}"
+    elif path in BELOW_1:
+        good, expected = 0 <= value < 1, "a number from 0 to below 1"
+    elif path in SHARES:
+        good, expected = 0 <= value <= 1, "a number from 0 to 1"
+    elif path in FROM_1:
+        good, expected = 1 <= value <= MAX_NUMBER, f"a number from 1 to {MAX_NUMBER:,.0f}"
+    elif isinstance(value, int):
+        good, expected = 0 <= value <= MAX_COUNT, f"a whole number from 0 to {MAX_COUNT:,}"
+    else:
+        good, expected = 0 <= value <= MAX_NUMBER, f"a number from 0 to {MAX_NUMBER:,.0f}"
+    if not good:
+        raise UserError(f"{path} {value}: expected {expected}.")
+
+
+def _check_work(config: CondenseConfig) -> None:
+    """Reconstruction alone (no epochs) is a run; nothing at all is a mistake."""
+    if config.epochs and not config.inner_steps:
+        raise UserError(f"condense.inner_steps 0: expected at least 1 sweep for each of {config.epochs:,} epochs.")
+    if not config.epochs and (config.start.kind == "noise" or not config.start.steps):
+        raise UserError(
+            "condense.epochs 0: leaves nothing to do; expected at least 1, or condense.start.kind real "
+            "with condense.start.steps of at least 1, which reconstructs real images and no more."
+        )
+
+
+def _check_net(path: str, name: str, width: int | None, image_shape: tuple[int, int, int], num_classes: int) -> None:
+    import torch
+
+    from hmn.nets import build_net
+
+    try:
+        build_net(
+            name, num_classes=num_classes, image_shape=image_shape, width=width,
+            generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (RuntimeError, MemoryError) as error:  # torch's allocator raises the former
+        raise UserError(f"{path}: {name} of width {width} cannot be built here ({error}).") from None

@@ -1,0 +1,185 @@
+"""Storing a condensed data set as a folder that anybody can load, check and read.
+
+    container.safetensors   the container, finalised; all that loading needs
+    recipe.toml             every setting it was made with
+    ledger.json             floats and bytes, part by part, with the checksum of the container
+    preview.png             a class a row
+    README.md               a card for people, and for the Hub
+
+The same container and settings give the same bytes.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from hmn.containers import AnyContainer
+from hmn.containers.artifact.card import card
+from hmn.containers.artifact.format import (
+    FORMAT_NAME,
+    FORMAT_VERSION,
+    ArtifactInfo,
+    describe,
+    expected_shapes,
+    version_of,
+)
+from hmn.containers.artifact.load import CondensedImages, info, load, load_container
+from hmn.containers.artifact.picture import grid, png_bytes
+from hmn.containers.artifact.read import CONTAINER_FILE, LEDGER_FILE
+from hmn.containers.quantise import SCALE_SUFFIX, STORED_AS, decode, encode
+from hmn.errors import UserError
+from hmn.recipes.settings import Dtype, Recipe
+from hmn.runtime.files import write_atomically
+
+__all__ = [
+    "FORMAT_VERSION",
+    "ArtifactInfo",
+    "CondensedImages",
+    "Rounded",
+    "as_stored",
+    "info",
+    "load",
+    "load_container",
+    "save",
+]
+
+
+class Rounded(NamedTuple):
+    """How an artifact's values were rounded, to store a part of them once more without a second rounding."""
+
+    scales: Mapping[str, Tensor]
+    """As in the file; none but for int8 and int4."""
+    error: dict[str, float] | None
+    """What it cost in pixels when it was measured."""
+
+
+def save(
+    container: AnyContainer,
+    out: Path,
+    *,
+    recipe: Recipe,
+    data_name: str,
+    dtype: Dtype = "float32",
+    facts: Mapping[str, Any],
+    rounded: Rounded | None = None,
+) -> None:
+    """Write an artifact's files, each whole or not at all, into an existing folder.
+
+    Args:
+        container: as condensed, or finalised already.
+        out: an existing folder; files of these names are replaced.
+        recipe: what it was made with.
+        data_name: the real data's name, for people.
+        dtype: how values are stored. What all but float32 cost in pixels is measured and written down.
+        facts: further lines of the card, such as commit and versions. Times in here change the card's bytes.
+        rounded: how the values were rounded already, where they come out of an artifact of the same dtype.
+
+    Raises:
+        UserError: no such folder, an unknown dtype, or values that are not finite or too large for the dtype.
+    """
+    from hmn.recipes.named import recipe_to_toml
+
+    if not out.is_dir():
+        raise UserError(f"{out}: no such folder: create it before an artifact is saved there.")
+    if dtype not in STORED_AS:
+        raise UserError(f"dtype={dtype!r}: expected one of {', '.join(STORED_AS)}.")
+    final = copy.deepcopy(container.finalised()).cpu()
+    state = {name: value.detach() for name, value in final.state_dict().items()}
+    assert {name: tuple(value.shape) for name, value in state.items()} == expected_shapes(final.shape)
+    _check_finite(state, "condensing diverged: choose a smaller learning rate")
+    stored = _encoded(state, dtype, None if rounded is None else rounded.scales)
+    pixels, error = _what_is_kept(final, stored, dtype)
+    error = error if rounded is None else rounded.error
+    metadata = describe(shape=final.shape, class_names=final.class_names, normalisation=final.normalisation,
+                        data_name=data_name, dtype=dtype, quantisation_error=error)  # fmt: skip
+    content = safetensors.torch.save(stored, metadata)
+    ledger = _ledger(final, stored, content, dtype=dtype, data_name=data_name, error=error)
+    preview = png_bytes(grid(pixels, final.labels, final.class_names))
+    # The ledger goes first and comes last: a save that is cut short leaves no checksum that contradicts it.
+    (out / LEDGER_FILE).unlink(missing_ok=True)
+    write_atomically(out / CONTAINER_FILE, content)
+    write_atomically(out / "recipe.toml", recipe_to_toml(recipe).encode())
+    write_atomically(out / "preview.png", preview)
+    write_atomically(out / "README.md", card(ledger, final.normalisation, recipe, facts).encode())
+    write_atomically(out / LEDGER_FILE, (json.dumps(ledger, indent=2, sort_keys=True) + "\n").encode())
+
+
+def as_stored(container: AnyContainer, dtype: str) -> tuple[AnyContainer, int]:
+    """The container that a file of `dtype` gives back, finalised and on the CPU, and the bytes of the values in it.
+
+    Raises:
+        UserError: values that are not finite or too large for the dtype.
+    """
+    final = copy.deepcopy(container.finalised()).cpu()
+    stored = _encoded({name: value.detach() for name, value in final.state_dict().items()}, dtype, None)
+    final.load_state_dict(decode(stored, expected_shapes(final.shape)))
+    return final, sum(value.nbytes for value in stored.values())
+
+
+def _encoded(state: Mapping[str, Tensor], dtype: str, scales: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    stored = encode(state, dtype, scales=scales)
+    _check_finite(stored, f"too large for {dtype}: store as float32")
+    return stored
+
+
+def _check_finite(tensors: Mapping[str, Tensor], remedy: str) -> None:
+    for name, value in sorted(tensors.items()):
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise UserError(f"the container's {name} holds values that are not finite: {remedy}.")
+
+
+def _what_is_kept(
+    final: AnyContainer, stored: Mapping[str, Tensor], dtype: str
+) -> tuple[Tensor, dict[str, float] | None]:
+    """Images [n, c, h, w] from the stored values, and what their dtype costs in pixels of [0, 1]."""
+    exact = final.render_all()
+    if dtype == "float32":
+        return exact, None
+    rounded = copy.deepcopy(final)
+    rounded.load_state_dict(decode(stored, expected_shapes(final.shape)))
+    kept = rounded.render_all()
+    difference = (kept - exact).abs()
+    return kept, {"mean": float(difference.double().mean()), "max": float(difference.max())}
+
+
+def _ledger(
+    final: AnyContainer,
+    stored: Mapping[str, Tensor],
+    content: bytes,
+    *,
+    dtype: str,
+    data_name: str,
+    error: dict[str, float] | None,
+) -> dict[str, Any]:
+    """Contents of ledger.json."""
+    ledger, shape = final.ledger(), final.shape
+    scales = sum(value.nbytes for name, value in stored.items() if name.endswith(SCALE_SUFFIX))
+    return {
+        "format": FORMAT_NAME,
+        "format_version": version_of(shape, dtype),
+        "container": shape.kind,
+        "data": data_name,
+        "dtype": dtype,
+        "class_names": list(final.class_names),
+        "image_shape": list(shape.image_shape),
+        "images": shape.num_images,
+        "images_per_class": list(shape.images_per_class),
+        "parts": [part._asdict() for part in ledger.parts],
+        "num_floats": ledger.num_floats,
+        "budget": ledger.budget,
+        "stored_floats": ledger.stored_floats,
+        "scale_bytes": scales,
+        "value_bytes": sum(value.nbytes for value in stored.values()),
+        "file_bytes": len(content),
+        "quantisation_error": error,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }

@@ -1,0 +1,247 @@
+"""What every container is: a learned source of labelled images with a ledger."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Generic, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from hmn.containers.ledger import Ledger
+from hmn.containers.shape import RivalShape
+from hmn.data.source import Normalisation
+from hmn.errors import UserError
+
+Shape = TypeVar("Shape", bound=RivalShape)
+
+
+class Container(nn.Module, ABC):
+    """A learned source of images: differentiable in its parameters, countable, class by class in order."""
+
+    labels: Tensor
+    """int64 [n], one per generated image, in ascending order."""
+    class_names: tuple[str, ...]
+    normalisation: Normalisation
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of a generated image."""
+
+    @property
+    def exact_start(self) -> bool:
+        """Whether `start_from` takes real images over: as they are, as bases, or their low frequencies."""
+        return False
+
+    @property
+    def not_prunable(self) -> str | None:
+        """Why single images cannot be taken out, as a whole sentence for people; None where `keep` does it."""
+        return None
+
+    @property
+    def copies(self) -> int:
+        """Images that share all that is stored of them: they lie one after the other and are pruned together."""
+        return 1
+
+    @abstractmethod
+    def images(self, index: Tensor) -> Tensor:
+        """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
+
+    @abstractmethod
+    def ledger(self) -> Ledger:
+        """Floats and bytes, part by part."""
+
+    @abstractmethod
+    def keep(self, index: Tensor) -> Self:
+        """A smaller copy that holds the images at `index` [k]; their pixels do not change.
+
+        Raises:
+            ValueError: the index is empty, repeats an image, leaves the range or a class without images.
+            UserError: the container cannot be pruned image by image (`not_prunable`).
+        """
+
+    @abstractmethod
+    def rows(self, name: str, classes: range) -> slice | None:
+        """Rows of parameter `name` that only the images of these classes need; None for one that all images share."""
+
+    @abstractmethod
+    def part(self, classes: range) -> Self:
+        """A copy with the memories of these classes alone, numbered from 0, for one process of several.
+
+        The processes' parts make up the container: what depends on the images rendered together, such as BatchNorm,
+        takes in those that all of them render at the same time, so that rendering a part is collective
+        (hmn.runtime.processes).
+        """
+
+    @abstractmethod
+    def finalised(self) -> Self:
+        """The container in a form in which every image is independent of the others, ready to be stored."""
+
+    def start_from(self, targets: Tensor) -> bool:
+        """Take over these images [n, c, h, w] in [0, 1], one for each of its own; False where they must be fitted."""
+        return False
+
+    def render_all(self) -> Tensor:
+        """Every image, float32 [n, c, h, w] in [0, 1], without gradients."""
+        device = self.labels.device
+        with torch.inference_mode():
+            chunks = torch.arange(len(self), device=device).split(RENDER_CHUNK)
+            images = [self.images(chunk) for chunk in chunks]
+            return images[0] if len(images) == 1 else torch.cat(images)
+
+
+class Rival(Container, Generic[Shape]):
+    """A container whose parameters are the tensors of its shape, by their names.
+
+    A parameter either has rows that belong to single images (or to groups of images of one class), or is shared by
+    all images. Every image depends on its own rows and on what is shared, at all times: finalising changes nothing
+    that is seen.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        class_names: tuple[str, ...],
+        normalisation: Normalisation,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if len(class_names) != shape.num_classes:
+            raise ValueError(f"{len(class_names)} class names for {shape.num_classes} classes: expected one for each.")
+        self.shape: Shape = shape
+        self.class_names, self.normalisation = class_names, normalisation
+        self.register_buffer("labels", class_labels(shape.images_per_class), persistent=False)
+        generator = generator or torch.Generator().manual_seed(0)
+        for name, size in shape.tensors().items():
+            self._set(name, self._first_values(name, size, generator))
+
+    def _set(self, name: str, values: Tensor) -> None:
+        """Parameter `name` anew; a dot in it means a position in a list of parameters."""
+        group, _, position = name.partition(".")
+        if not position:
+            setattr(self, group, nn.Parameter(values))
+            return
+        if not hasattr(self, group):
+            setattr(self, group, nn.ParameterList())
+        listed = getattr(self, group)
+        if int(position) < len(listed):
+            listed[int(position)] = nn.Parameter(values)
+        else:
+            listed.append(nn.Parameter(values))
+
+    @abstractmethod
+    def _first_values(self, name: str, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Values that parameter `name` begins with."""
+
+    @abstractmethod
+    def _rows_of(self, name: str, images: Tensor) -> Tensor | None:
+        """Rows of parameter `name`, in order, that only the images at `images` (ordered) need; None if shared."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.shape.image_shape
+
+    @property
+    def exact_start(self) -> bool:
+        return self.shape.exact_start
+
+    @property
+    def not_prunable(self) -> str | None:
+        return self.shape.not_prunable
+
+    @property
+    def copies(self) -> int:
+        return self.shape.copies
+
+    def ledger(self) -> Ledger:
+        return self.shape.ledger()
+
+    def rows(self, name: str, classes: range) -> slice | None:
+        """Rows of parameter `name` that only the images of these classes need; None for one that all images share."""
+        span = images_of(self.shape.images_per_class, classes)
+        before = self._rows_of(name, torch.arange(span.start))
+        own = self._rows_of(name, torch.arange(span.start, span.stop))
+        if before is None or own is None:
+            return None
+        return slice(len(before), len(before) + len(own))
+
+    def part(self, classes: range) -> Self:
+        """A copy with the rows of these classes alone, and all that is shared, for one process of several."""
+        span = images_of(self.shape.images_per_class, classes)
+        return self._with(torch.arange(span.start, span.stop), classes)
+
+    def keep(self, index: Tensor) -> Self:
+        """A smaller copy that holds the images at `index` [k]; their pixels do not change.
+
+        Raises:
+            ValueError: the index is empty, repeats an image, leaves the range or a class without images.
+            UserError: the container cannot be pruned image by image (`not_prunable`).
+        """
+        if self.not_prunable is not None:
+            raise UserError(self.not_prunable)
+        index = check_keep(index.cpu(), len(self), self.copies)
+        kept_counts(self.labels.cpu(), index, self.class_names)
+        return self._with(index, range(self.shape.num_classes))
+
+    def _with(self, images: Tensor, classes: range) -> Self:
+        """A copy with the images at `images` (ordered) alone, all of these classes, numbered from 0."""
+        smaller = copy.deepcopy(self)
+        smaller.shape = self._shape_with(images, classes)
+        smaller.class_names = self.class_names[classes.start : classes.stop]
+        for name, values in self.named_parameters():
+            if (rows := self._rows_of(name, images)) is not None:
+                smaller._set(name, values.detach()[rows.to(values.device)].clone())
+        smaller.labels = class_labels(smaller.shape.images_per_class).to(self.labels.device)
+        return smaller
+
+    def _shape_with(self, images: Tensor, classes: range) -> Shape:
+        """The shape with these images alone."""
+        labels = self.labels.cpu()[images] - classes.start
+        counts = torch.bincount(labels, minlength=len(classes))
+        return replace(self.shape, images_per_class=tuple(counts.tolist()))
+
+    def finalised(self) -> Self:
+        """The container as it is stored."""
+        return copy.deepcopy(self)
+
+
+RENDER_CHUNK = 2048
+"""Images decoded at a time when a whole container is rendered: bounds memory, large enough for full speed."""
+
+
+def images_of(images_per_class: tuple[int, ...], classes: range) -> slice:
+    """Where the images of these classes lie among all, class by class."""
+    before, end = (sum(images_per_class[:label]) for label in (classes.start, classes.stop))
+    return slice(before, end)
+
+
+def class_labels(images_per_class: tuple[int, ...]) -> Tensor:
+    """int64 [n]: 0 as often as the first number says, and so on."""
+    return torch.arange(len(images_per_class)).repeat_interleave(torch.tensor(images_per_class))
+
+
+def kept_counts(labels: Tensor, index: Tensor, class_names: tuple[str, ...]) -> tuple[int, ...]:
+    """Images of each class at `index`; an error where a class would be left without any."""
+    counts = torch.bincount(labels[index], minlength=len(class_names)).tolist()
+    if 0 in counts:
+        empty = class_names[counts.index(0)]
+        raise ValueError(f"keeping these images leaves class {empty!r} without any: keep at least one of each.")
+    return tuple(counts)
+
+
+def check_keep(index: Tensor, num_images: int, copies: int = 1) -> Tensor:
+    """The index in ascending order, or an error for one that is empty, repeats, leaves the range or parts copies."""
+    ordered = index.sort().values
+    if not len(index) or ordered[0] < 0 or ordered[-1] >= num_images or len(ordered.unique()) != len(index):
+        raise ValueError(f"cannot keep {index.tolist()[:8]}...: expected distinct images in 0..{num_images - 1}.")
+    whole = (ordered[::copies] // copies * copies)[:, None] + torch.arange(copies, device=ordered.device)
+    if not torch.equal(ordered, whole.flatten()):
+        raise ValueError(f"cannot keep {index.tolist()[:8]}...: expected all {copies} views of each image.")
+    return ordered

@@ -1,0 +1,267 @@
+"""What `hmn evaluate` trains on: a condensed folder, a data set, or other images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hmn.containers.artifact.place import check_finished, held_out, is_artifact, need_artifact, read_run
+from hmn.data.formats import SHAPING_FLAGS, DataFlags
+from hmn.errors import UserError
+from hmn.recipes.named import DEFAULT_RECIPE
+
+if TYPE_CHECKING:
+    from hmn.containers.ledger import Ledger
+    from hmn.data.real import RealData, Splits
+    from hmn.data.source import Source
+    from hmn.recipes.settings import EvaluateConfig
+
+
+SUBSET_SEED = 0
+"""Seed of every choice of random real images: the same images for every network."""
+VALIDATION_SHARE, VALIDATION_SEED = 0.1, 0
+"""The validation split that is carved from the training images, class by class."""
+RECORDED = ("command", "commit", "versions", "hardware")
+"""What results repeat of the run that condensed."""
+WHOLE = {"test": "whole training set", "validation": "training set less validation"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """Something to train on, with what its storage costs."""
+
+    name: str
+    detail: str
+    source: Source
+    test: RealData
+    data: str
+    num_floats: int
+    num_bytes: int
+    ipc: int
+    settings: EvaluateConfig
+    recipe: str | None = None
+    condense_seconds: float | None = None
+    processor_seconds: float | None = None
+    condensed: dict[str, Any] | None = None
+    """Checksum of the container, and what its run says of itself: command, commit, versions, hardware."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What its row of the report says besides: how images were chosen or stored."""
+
+
+def target_of(
+    target: str,
+    *,
+    data: str | None,
+    subset: int | None,
+    flags: DataFlags,
+    on: Literal["test", "validation"] = "test",
+) -> tuple[Candidate, Splits]:
+    """The target, and the data that it is tested on.
+
+    With on="validation" that is a tenth of the training images, which real images to train on then lack.
+    A container that was condensed from the whole training split has seen that tenth.
+
+    Raises:
+        UserError: the target or its data cannot be read.
+    """
+    if is_artifact(Path(target)):
+        if subset is not None:
+            raise UserError(f"--subset {subset}: {target} is a condensed folder; --subset is for real data.")
+        return condensed(Path(target), data, flags, on)
+    check_finished(Path(target))
+    return real(target, data, subset, flags, on)
+
+
+def read_splits(data: str, flags: DataFlags, on: Literal["test", "validation"]) -> Splits:
+    """A data set, with a part of its training images in the place of the test split where `on` says so."""
+    splits = read_data(data, flags)
+    if on == "test":
+        return splits
+    from hmn.data import split_validation
+
+    rest, validation = split_validation(splits.train, share=VALIDATION_SHARE, seed=VALIDATION_SEED)
+    return replace(splits, train=rest, test=validation)
+
+
+def condensed(
+    path: Path, data: str | None, flags: DataFlags, on: Literal["test", "validation"]
+) -> tuple[Candidate, Splits]:
+    """A condensed folder, and the data to test it on.
+
+    Raises:
+        UserError: the folder or the data cannot be read, or the data have other classes.
+    """
+    from hmn.containers.artifact.load import info, load
+
+    stored = info(need_artifact(path))
+    run = read_run(path)
+    name = data or run.get("data") or stored.data_name
+    try:
+        splits = read_splits(name, with_recorded(flags, run.get("data_flags"), same_place=data is None), on)
+    except UserError as error:
+        if data is not None:
+            raise
+        raise UserError(f"{str(error).rstrip('.')}; name the container's data with --data") from None
+    check_classes(path, stored.class_names, name, splits.train.class_names)
+    per_image = math.prod(stored.shape.image_shape)
+    candidate = Candidate(
+        name=stored.shape.kind,
+        detail="; ".join([f"stored as {stored.dtype}", *remarks(run, stored.ledger, on)]),
+        source=load(path),
+        test=splits.test,
+        data=splits.name,
+        num_floats=stored.ledger.num_floats,
+        num_bytes=stored.value_bytes,
+        ipc=max(1, stored.ledger.budget // (len(stored.class_names) * per_image)),
+        settings=stored_settings(path, splits),
+        recipe=run.get("recipe"),
+        condense_seconds=run.get("condense_seconds"),
+        processor_seconds=run.get("processor_seconds"),
+        condensed={"sha256": stored.checksum} | {key: run[key] for key in RECORDED if key in run},
+        record={"stored": stored.dtype},
+    )
+    return candidate, splits
+
+
+def with_recorded(flags: DataFlags, recorded: object, *, same_place: bool) -> DataFlags:
+    """The flags, with the run's own where none are given; its data folder only for the data that it recorded."""
+    if not isinstance(recorded, dict):
+        return flags
+    changes: dict[str, Any] = {}
+    for flag in SHAPING_FLAGS:
+        given, value = getattr(flags, flag), recorded.get(flag)
+        if (given is None or given is False) and value is not None:  # seed 0 is given
+            changes[flag] = Path(value) if flag == "data_dir" else value
+    if not same_place:
+        changes.pop("data_dir", None)
+    return replace(flags, **changes)
+
+
+def default_settings(splits: Splits) -> EvaluateConfig:
+    """How networks are trained on data of this kind where nobody says otherwise."""
+    from hmn.recipes.named import recipe
+
+    train = splits.train
+    return recipe(
+        DEFAULT_RECIPE,
+        dataset=splits.name,
+        ipc=1,
+        image_shape=train.image_shape,
+    ).evaluate
+
+
+def stored_settings(path: Path, splits: Splits) -> EvaluateConfig:
+    """How the recipe of a condensed folder says that networks are trained on it."""
+    from hmn.recipes.values import given_file
+
+    settings = default_settings(splits)
+    if not (path / "recipe.toml").exists():
+        return settings
+    stored = given_file(path / "recipe.toml")
+    own = {name.partition(".")[2]: value for name, value in stored.items() if name.startswith("evaluate.")}
+    return replace(settings, **{"width": None, **own})
+
+
+def check_classes(path: Path, made_from: Sequence[str], name: str, tested_on: Sequence[str]) -> None:
+    """Refuse test data of other classes than the container's. Plain numbers may stand for any names.
+
+    Raises:
+        UserError: another number of classes, or other names.
+    """
+    named = [names for names in (made_from, tested_on) if not all(text.isdigit() for text in names)]
+    if len(made_from) != len(tested_on) or (len(named) == 2 and list(made_from) != list(tested_on)):
+        raise UserError(
+            f"{path} was made from {len(made_from)} classes ({some(made_from)}), {name} has {len(tested_on)} "
+            f"({some(tested_on)}): name the container's own data with --data."
+        )
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def real(
+    target: str, data: str | None, subset: int | None, flags: DataFlags, on: Literal["test", "validation"]
+) -> tuple[Candidate, Splits]:
+    """Real data as the training set, or a folder of images to be tested on other data."""
+    from hmn.data import balanced_indices, load_images
+
+    if data is None:
+        splits = read_splits(target, flags, on)
+        train, name = splits.train, WHOLE[on]
+    else:
+        splits = read_splits(data, flags, on)
+        name = Path(target).name or target
+        train = load_images(
+            target,
+            like=splits.train,
+            skip_bad=flags.skip_bad,
+            image_column=flags.image_column,
+            label_column=flags.label_column,
+        )
+    detail = ""
+    if subset is not None:
+        import torch
+
+        index = balanced_indices(train.labels, subset, torch.Generator().manual_seed(SUBSET_SEED))
+        train, name = train.subset(index), f"{subset} real per class" if data is None else name
+        detail = f"{subset} per class at random, seed {SUBSET_SEED}"
+    return real_candidate(name, train, splits, detail=detail), splits
+
+
+def real_candidate(
+    name: str, train: RealData, splits: Splits, *, detail: str, record: Mapping[str, Any] | None = None
+) -> Candidate:
+    """Real images, stored as they are: a float or a byte for every value."""
+    values = len(train) * math.prod(train.image_shape)
+    return Candidate(
+        name=name,
+        detail=detail,
+        source=train,
+        test=splits.test,
+        data=splits.name,
+        num_floats=values,
+        num_bytes=values,
+        ipc=max(1, len(train) // train.num_classes),
+        settings=default_settings(splits),
+        record=record or {},
+    )
+
+
+def read_data(data: str, flags: DataFlags) -> Splits:
+    """The data set that a name or a path stands for.
+
+    Raises:
+        UserError: it cannot be found or read as it is.
+    """
+    from hmn.data import load_data
+
+    if is_artifact(Path(data)):
+        raise UserError(f"{data} is a condensed folder, not data: give the name or the path of a data set.")
+    check_finished(Path(data))
+    return load_data(
+        data,
+        data_dir=flags.data_dir,
+        size=flags.size,
+        channels=flags.channels,
+        download=flags.download,
+        skip_bad=flags.skip_bad,
+        image_column=flags.image_column,
+        label_column=flags.label_column,
+        **{name: value for name in ("split_seed", "test_share") if (value := getattr(flags, name)) is not None},
+    )
+
+
+def remarks(run: Mapping[str, Any], account: Ledger, on: Literal["test", "validation"]) -> list[str]:
+    """A budget that is exceeded, and whether the images tested on were seen before."""
+    found = []
+    if account.num_floats > account.budget:
+        found.append(f"{account.num_floats - account.budget:,} floats over its budget of {account.budget:,}")
+    if on == "validation":
+        words = "never seen" if held_out(run) else "seen"
+        found.append(f"the validation images were {words} in its condensation")
+    return found

@@ -1,0 +1,84 @@
+"""The target after a round trip through each way to store its floats."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from hmn.containers.artifact.place import is_artifact
+from hmn.errors import UserError
+from hmn.recipes.settings import Dtype
+from hmn.runtime.console import note
+
+if TYPE_CHECKING:
+    from hmn.measure.candidates import Candidate
+
+
+DTYPES = get_args(Dtype)
+
+
+def stored_dtypes(text: str | None) -> tuple[str, ...]:
+    """The ways to store floats that --stored names, each once, in the order of `DTYPES`.
+
+    Raises:
+        UserError: another name, or none.
+    """
+    names = [name for name in (text or "").split(",") if name]
+    for name in names:
+        if name not in DTYPES:
+            raise UserError(f"--stored {name}: expected {', '.join(DTYPES)}, joined by commas.")
+    if text is not None and not names:
+        raise UserError(f"--stored {text!r}: expected {', '.join(DTYPES)}, joined by commas.")
+    return tuple(name for name in DTYPES if name in names)
+
+
+def check_stored(target: str, dtypes: tuple[str, ...]) -> None:
+    """Refuse what cannot be measured, before any training.
+
+    Raises:
+        UserError: the target is no condensed folder, or was rounded already.
+    """
+    if not dtypes:
+        return
+    if not is_artifact(Path(target)):
+        raise UserError(f"--stored {','.join(dtypes)}: {target} is real data; expected a folder of `hmn condense`.")
+    from hmn.containers.artifact.load import info
+
+    own = info(target).dtype
+    if own != "float32" and set(dtypes) != {own}:
+        other = next(name for name in dtypes if name != own)
+        raise UserError(
+            f"--stored {other}: {target} is stored as {own}, and what that rounded away is gone: condense with "
+            "--dtype float32, or leave --stored out."
+        )
+
+
+def stored_candidate(path: Path, dtype: str, target: Candidate) -> Candidate:
+    """The images that come back where the target is stored as `dtype`, at the bytes of its values, scales included.
+
+    Raises:
+        UserError: values too large for the dtype.
+    """
+    from hmn.containers.artifact.load import CondensedImages, load_container
+    from hmn.containers.artifact.save import as_stored
+
+    exact = load_container(path)
+    container, num_bytes = as_stored(exact, dtype)
+    source = CondensedImages(container)
+    difference = (source.pixels - exact.render_all()).abs()
+    error = {"mean": float(difference.double().mean()), "max": float(difference.max())}
+    record: dict[str, Any] = {"stored": dtype, "quantisation_error": error}
+    return replace(
+        target, name=f"{target.name} as {dtype}", source=source, num_bytes=num_bytes, record=record,
+        detail=f"stored as {dtype}: pixels of [0, 1] differ by {error['mean']:.2g} on average, {error['max']:.2g} "
+        "at most",
+    )  # fmt: skip
+
+
+def stored_candidates(path: Path, dtypes: tuple[str, ...], target: Candidate) -> list[Candidate]:
+    """The target in each of these ways but the one that it is stored in, which its own row tells of."""
+    own = target.record["stored"]
+    if own in dtypes:
+        note(f"--stored {own}: that is the target itself")
+    return [stored_candidate(path, dtype, target) for dtype in dtypes if dtype != own]

@@ -1,0 +1,230 @@
+"""Area under the margin: how easily networks come to give every image its own label while they train on all of them.
+
+The lowest are hard or mislabelled, the highest are easy and repeat each other. Training is by the recipe of
+evaluation but for CutMix: a mixed image belongs to two classes, and its margin tells little of either. The published
+histograms reach the number of epochs, which margins of mixed images could not. Cutout goes with it, as where CutMix is
+on.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hmn.data.source import Source, images_checksum
+from hmn.errors import UserError
+from hmn.nets import build_net
+from hmn.recipes.settings import TrainConfig
+from hmn.runtime.files import write_atomically
+from hmn.train import EpochRecord, Margin, render, train
+from hmn.train.augment import without_cutout
+
+EPOCHS = 200
+"""Of the paper's histograms (supplement D.4)."""
+MARGINS: tuple[Margin, ...] = ("softmax", "logit")
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Profile:
+    """The AUM of every image of a source, and how it was taken."""
+
+    aum: Tensor
+    """float64 [n] in the source's order, mean over the networks. softmax: summed over epochs, in -epochs..epochs;
+    logit: mean over epochs."""
+    labels: Tensor
+    """int64 [n]."""
+    margin: Margin
+    epochs: int
+    net: str
+    width: int | None
+    seeds: tuple[int, ...]
+    """A network each."""
+    source: str
+    """Its name, for people."""
+    sha256: str
+    """Of what was profiled: a container's file, or labels and pixels (`images_checksum`)."""
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.aum)
+
+
+def profiling_config(config: TrainConfig) -> TrainConfig:
+    """The settings of a training with its margins clear: no CutMix, and without cutout, which CutMix replaces."""
+    return replace(config, cutmix_probability=0.0, augment=without_cutout(config.augment))
+
+
+def profile(
+    source: Source,
+    *,
+    net: str,
+    width: int | None,
+    config: TrainConfig,
+    epochs: int = EPOCHS,
+    seeds: Sequence[int] = (0,),
+    margin: Margin = "softmax",
+    device: torch.device | str | None = None,
+    name: str = "",
+    sha256: str | None = None,
+    on_epoch: Callable[[int, EpochRecord], None] | None = None,
+) -> Profile:
+    """Train a fresh network a seed on `source` and add up every image's margin, epoch by epoch.
+
+    A margin is of the training forward pass: own label less the best other, before the step. Softmax margins are
+    summed over epochs, logit margins averaged. Source: section 3 of arXiv:2310.07506; arXiv:2001.10528.
+
+    Args:
+        source: labelled images; a container is rendered once.
+        net: the network's name.
+        width: channels of its first layer; None is its own default.
+        config: how it is trained, taken as it is (`profiling_config` switches CutMix off); `epochs` replaces its own.
+        epochs: of each training.
+        seeds: of the networks.
+        margin: softmax or logit.
+        device: where to train.
+        name: of the source, for people.
+        sha256: of what was profiled; of labels and pixels where None.
+        on_epoch: called with (seed, record).
+
+    Raises:
+        UserError: no seed, fewer than one epoch or two classes, or a setting that training refuses.
+    """
+    if not seeds:
+        raise UserError("a profile needs at least one seed.")
+    if epochs < 1:
+        raise UserError(f"epochs={epochs}: expected at least 1.")
+    if len(source.class_names) < 2:
+        raise UserError(f"{name or 'the data'}: a margin needs at least 2 classes, got {len(source.class_names)}.")
+    if margin not in MARGINS:
+        raise UserError(f"margin={margin!r}: expected one of {', '.join(MARGINS)}.")
+    if isinstance(source, nn.Module):
+        source = cast(Source, render(source))
+    config = replace(config, epochs=epochs, steps=None)
+    total = torch.zeros(len(source), dtype=torch.float64)
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        fresh = build_net(
+            net, num_classes=len(source.class_names), image_shape=source.image_shape, width=width, generator=generator
+        )
+        for record in train(fresh, source, config, generator=generator, device=device, margin=margin):
+            assert record.margins is not None
+            total += record.margins
+            if on_epoch is not None:
+                on_epoch(seed, record)
+    if not bool(total.isfinite().all()):
+        raise UserError("the profile's training diverged: choose a smaller learning rate.")
+    return Profile(
+        aum=total / len(seeds) / (1 if margin == "softmax" else epochs), labels=source.labels.cpu().clone(),
+        margin=margin, epochs=epochs, net=net, width=width, seeds=tuple(seeds), source=name,
+        sha256=sha256 or images_checksum(source), class_names=source.class_names,
+    )  # fmt: skip
+
+
+def suspects(profile: Profile, count: int) -> Tensor:
+    """The `count` images (or all, where there are fewer) of lowest AUM, lowest first: int64 indices.
+
+    They are the first to look at where labels may be wrong.
+    """
+    return profile.aum.argsort(stable=True)[:count]
+
+
+AUM_FILE = "aum.npz"
+"""In a folder; one of the files that go when a run begins anew (hmn.condense.folder)."""
+FORMAT = "hmn-aum-1"
+MAX_FILE_BYTES = 2**30
+
+
+def save_profile(profile: Profile, place: Path) -> Path:
+    """Write a profile, whole or not at all, into an existing folder as aum.npz, or to a file; returns its path."""
+    path = place / AUM_FILE if place.is_dir() else place
+    facts = {
+        "format": FORMAT, "margin": profile.margin, "epochs": profile.epochs, "net": profile.net,
+        "width": profile.width, "seeds": list(profile.seeds), "source": profile.source, "sha256": profile.sha256,
+        "class_names": list(profile.class_names),
+    }  # fmt: skip
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer, aum=profile.aum.numpy(), labels=profile.labels.numpy(), facts=np.array(json.dumps(facts))
+    )
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def load_profile(place: Path, *, sha256: str | None) -> Profile:
+    """The profile in a folder, or in a file.
+
+    Args:
+        place: a folder that holds aum.npz, or the file.
+        sha256: of the images that it is to be used for (`ArtifactInfo.checksum` for a container); None compares
+            nothing.
+
+    Raises:
+        UserError: nothing there, damaged, or the profile of something else.
+    """
+    path = place / AUM_FILE if place.is_dir() else place
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; write it with: hmn profile {place if place.is_dir() else 'TARGET'}")
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ValueError(f"{path.stat().st_size:,} bytes, more than the limit of {MAX_FILE_BYTES:,}")
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            aum, labels, facts = arrays["aum"], arrays["labels"], json.loads(str(arrays["facts"][()]))
+        found = _profile(aum, labels, facts)
+    # zlib.error is no OSError; numpy raises several kinds for a bad header.
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise _damaged(path, error) from None
+    except Exception as error:
+        if type(error).__module__ == "zlib":
+            raise _damaged(path, error) from None
+        raise
+    if sha256 is not None and found.sha256 != sha256:
+        raise UserError(
+            f"{path}: the AUM of other images (SHA-256 {found.sha256[:12]}..., these are {sha256[:12]}...): "
+            "profile these with hmn profile."
+        )
+    return found
+
+
+def _profile(aum: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], facts: Any) -> Profile:
+    """The arrays and facts of a file, checked; raises what Python does."""
+    if not isinstance(facts, dict) or facts["format"] != FORMAT:
+        raise ValueError(f"expected format {FORMAT}")
+    if aum.dtype != np.float64 or aum.ndim != 1 or labels.dtype != np.int64 or labels.shape != aum.shape:
+        raise ValueError(f"aum is {aum.dtype} {aum.shape}, labels are {labels.dtype} {labels.shape}")
+    names, seeds, width = facts["class_names"], facts["seeds"], facts["width"]
+    sound = (
+        bool(np.isfinite(aum).all())
+        and isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+        and (not len(labels) or 0 <= int(labels.min()) <= int(labels.max()) < len(names))
+        and isinstance(seeds, list)
+        and all(type(seed) is int for seed in seeds)
+        and (width is None or type(width) is int)
+        and type(facts["epochs"]) is int
+        and 0 < facts["epochs"] < math.inf
+        and facts["margin"] in MARGINS
+        and all(isinstance(facts[name], str) for name in ("net", "source", "sha256"))
+    )
+    if not sound:
+        raise ValueError("a value is not as expected")
+    return Profile(
+        aum=torch.from_numpy(aum.copy()), labels=torch.from_numpy(labels.copy()), margin=facts["margin"],
+        epochs=facts["epochs"], net=facts["net"], width=width, seeds=tuple(seeds), source=facts["source"],
+        sha256=facts["sha256"], class_names=tuple(names),
+    )  # fmt: skip
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return UserError(f"{path}: not a profile, or damaged ({reason}): write it again with hmn profile.")

@@ -1,0 +1,87 @@
+"""Named recipes: each published method with its own settings, and short ones for a CPU. Every one states its cost."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from hmn.errors import UserError
+from hmn.recipes import fast, matching, short, trajectories
+from hmn.recipes.parts import ASSUMED_STD, Fitted
+from hmn.recipes.settings import OWN_LOOPS, Recipe
+
+MAKERS: dict[str, Callable[[Fitted], Recipe]] = {
+    "cpu": short.cpu, "quick": short.quick, "fast": fast.fast, "fast-1h": fast.fast_1h,
+    "fast-3h": fast.fast_3h,
+    "dc": matching.dc, "dsa": matching.dsa, "dm": matching.dm, "idc-i": matching.idc_i,
+    "idc": matching.idc, "mtt": trajectories.mtt, "haba": trajectories.haba, "linba": trajectories.linba,
+    "hmn": matching.hmn, "ddif": trajectories.ddif,
+    "dsa-cpu": short.dsa_cpu, "dm-cpu": short.dm_cpu, "idc-i-cpu": short.idc_i_cpu,
+    "idc-cpu": short.idc_cpu, "haba-cpu": short.haba_cpu, "linba-cpu": short.linba_cpu,
+    "hmn-cpu": short.hmn_cpu, "ddif-cpu": short.ddif_cpu,
+}  # fmt: skip
+RECIPES = tuple(MAKERS)
+ALIASES = {"paper": "hmn"}
+"""Former names, still in recipe.toml files and scripts."""
+
+
+def recipe(
+    name: str,
+    *,
+    dataset: str,
+    ipc: int,
+    image_shape: tuple[int, int, int],
+    num_classes: int = 10,
+    std: Sequence[float] | None = None,
+) -> Recipe:
+    """A recipe by name, fitted to a data set.
+
+    A method's name (dc, dsa, dm, idc-i, idc, mtt, haba, linba, hmn, ddif) is its container, objective and settings as
+    published; with -cpu it is a version of about 20 minutes on one thread for CIFAR-10 at 1 IPC. fast: the most
+    accuracy for a quarter of an hour that was found, fast-1h and fast-3h: for about as many hours. cpu: feature
+    matching for an hour or less on two cores. quick: a minute or two on small data, to see that everything works.
+
+    Args:
+        name: one of RECIPES, or a former name.
+        dataset: name of the data, which decides where a method's settings differ between data sets.
+        ipc: images per class in budget.
+        image_shape: channels, height, width: small images take shallower networks, large ones ResNetAP-10.
+        num_classes: of the data; with `ipc` it gives DC's batches and MTT's.
+        std: standard deviations by which the pixels are normalised, which convert the learning rates of methods that
+            store normalised images (`hmn.recipes.parts.in_pixels`); None for 0.25.
+
+    Raises:
+        UserError: no recipe has this name.
+    """
+    maker = MAKERS.get(ALIASES.get(name, name))
+    if maker is None:
+        close = difflib.get_close_matches(name, (*RECIPES, *ALIASES), n=1, cutoff=0.0)[0]
+        raise UserError(f"no recipe is called {name!r}: expected one of {', '.join(RECIPES)}; did you mean {close}?")
+    fitted = Fitted(
+        dataset=dataset, ipc=ipc, image_shape=image_shape, num_classes=num_classes, std=tuple(std or (ASSUMED_STD,))
+    )
+    return maker(fitted)
+
+
+def recipe_to_toml(recipe: Recipe) -> str:
+    """The resolved recipe as TOML, which `hmn condense --config` reads again.
+
+    Settings that are None are left out, and so are the tables of other objectives' own loops.
+    """
+    import tomli_w
+
+    unused = [name for name in OWN_LOOPS if name != recipe.condense.objective]
+    return tomli_w.dumps(_without_none({key: value for key, value in asdict(recipe).items() if key not in unused}))
+
+
+def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }
+
+
+DEFAULT_RECIPE = "cpu"

@@ -1,0 +1,74 @@
+"""What recipes are made from: the data that one is fitted to, its networks, DSA's augmentation, rates in pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from hmn.recipes.settings import AugmentConfig, EvaluateConfig, NetworkConfig
+
+DSA = AugmentConfig(strategy="color_crop_cutout_flip_scale_rotate", at_once="one")
+"""One operation a call, with DSA's strengths. Source: VICO-UoE/DatasetCondensation utils.py: ParamDiffAug."""
+NO_AUGMENT = AugmentConfig(strategy="none")
+EVERY_IMAGE = 128
+"""Images of a class a sweep for methods that take all of them, of which the largest published number is 50."""
+ASSUMED_STD = 0.25
+"""Of the pixels, where the data's own standard deviation is not said."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """The data and the budget that a recipe is fitted to."""
+
+    dataset: str
+    ipc: int
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    std: tuple[float, ...]
+    """Standard deviation of the pixels by which images are normalised, per channel."""
+
+    @property
+    def side(self) -> int:
+        """Of an image, the shorter one."""
+        return min(self.image_shape[1:])
+
+    @property
+    def column(self) -> int:
+        """Which of the published budgets holds: 0 for 1, 1 for up to 10, 2 for more images a class."""
+        return 0 if self.ipc <= 1 else 1 if self.ipc <= 10 else 2
+
+
+def in_pixels(lr: float, fitted: Fitted) -> float:
+    """A published learning rate of SGD on normalised images as one on pixels in [0, 1], to two digits.
+
+    With x = (p - m) / s, a step of p with rate r is one of x with rate r / s^2: the published rate times s^2, averaged
+    over the channels.
+    """
+    return float(f"{lr * sum(s * s for s in fitted.std) / len(fitted.std):.2g}")
+
+
+def network_name(image_shape: tuple[int, int, int]) -> str:
+    """ConvNet-3 below 64 pixels, ConvNet-4 from there and ResNetAP-10 from 96, as the literature has them.
+
+    Below 16 pixels ConvNet-2: a third pooling would leave less than 2x2 positions.
+    """
+    side = min(image_shape[1:])
+    if side >= 96:
+        return "resnetap10"
+    if side >= 64:
+        return "convnet4"
+    return "convnet3" if side >= 16 else "convnet2"
+
+
+def untrained(fitted: Fitted) -> NetworkConfig:
+    """Networks as they are drawn, of their own width: nothing trains them."""
+    return NetworkConfig(
+        name=network_name(fitted.image_shape), width=None, update_batches=0, cutmix_probability=0.0
+    )  # fmt: skip
+
+
+def evaluated(fitted: Fitted, protocol: str) -> EvaluateConfig:
+    """Networks of the data's size by a protocol."""
+    net = network_name(fitted.image_shape)
+    return EvaluateConfig(net=net, width=64 if net == "convnet2" else None, protocol=protocol)

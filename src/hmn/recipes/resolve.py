@@ -1,0 +1,110 @@
+"""The recipe of a run: a named one or a whole file, changed by what was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import NoneType
+from typing import TYPE_CHECKING, Any, get_args
+
+from hmn.errors import UserError
+from hmn.recipes.named import DEFAULT_RECIPE
+from hmn.recipes.settings import OWN_LOOPS, ObjectiveName, Recipe, SizesConfig
+from hmn.recipes.values import changed, content, settings_of
+
+if TYPE_CHECKING:
+    from hmn.data.real import Splits
+
+
+SIZES = [setting.path for setting in settings_of(SizesConfig, "sizes.")]
+
+
+def resolve(name: str | None, from_file: Mapping[str, Any], own: Mapping[str, Any], splits: Splits, ipc: int) -> Recipe:
+    """The recipe with the file's settings, then one's own, put over it.
+
+    Raises:
+        UserError: no such recipe, or a setting of one's own that its objective does not read.
+    """
+    found = _resolved(name, from_file, own, splits, ipc)
+    check_used(found, own)
+    return found
+
+
+def _resolved(
+    name: str | None, from_file: Mapping[str, Any], own: Mapping[str, Any], splits: Splits, ipc: int
+) -> Recipe:
+    from hmn.recipes.named import ALIASES, RECIPES
+    from hmn.recipes.named import recipe as named_recipe
+
+    def named(name: str) -> Recipe:
+        train = splits.train
+        return named_recipe(
+            name, dataset=splits.name, ipc=ipc, image_shape=train.image_shape, num_classes=train.num_classes,
+            std=train.normalisation.std,
+        )  # fmt: skip
+
+    if "cost" not in from_file:
+        base = named(name or from_file.get("name", DEFAULT_RECIPE))
+        given = {**{path: value for path, value in from_file.items() if path not in ("name", "ipc")}, **own}
+        if given.get("container", base.container) != base.container:
+            given = {**dict.fromkeys(SIZES), **given}  # the recipe's sizes are of its own container
+        return changed(base, given)
+    whole = whole_recipe({**from_file, "ipc": ipc})
+    title = whole.name
+    # Settings may have been edited in the file: it keeps a recipe's name only where it holds that recipe's settings.
+    edited = title in (*RECIPES, *ALIASES) and content(named(title)) != content(whole)
+    return changed(replace(whole, name=f"{title}-changed" if edited else title), own)
+
+
+def learned_as_stored(recipe: Recipe, dtype: str, given: Mapping[str, Any]) -> Recipe:
+    """The recipe for values that are stored as `dtype`: int4 is also learned so, where `given` does not say how."""
+    if dtype != "int4" or recipe.container == "hmn" or "condense.learned_as" in given:
+        return recipe
+    return changed(recipe, {"condense.learned_as": dtype})
+
+
+def whole_recipe(values: Mapping[str, Any]) -> Recipe:
+    """The recipe in a file of all settings, as a run writes it; TOML has no null, so what is absent is None."""
+    absent = {
+        setting.path: None
+        for setting in settings_of(Recipe)
+        if NoneType in get_args(setting.kind) and setting.path not in values
+    }
+    title = values.get("name", "file")
+    found = changed(Recipe(name=title, cost=values["cost"], ipc=values["ipc"]), {**absent, **values})
+    return replace(found, name=title, cost=values["cost"])
+
+
+_NETWORK = ("trained_on", "warm_up_batches", "update_batches", "update_batch_size", "lr", "momentum", "weight_decay")
+_MATCHING = (
+    "condense.distance", "condense.cross_entropy_weight", "condense.generated_per_class", "condense.step_per",
+    *(f"condense.network.{name}" for name in (*_NETWORK, "cutmix_probability")),
+)  # fmt: skip
+"""What the loops of trajectory and unrolled have no use for: they take no sweeps, and their networks start afresh."""
+UNUSED: Mapping[ObjectiveName, tuple[str, ...]] = {
+    "gradient": ("condense.cross_entropy_weight",),
+    "features": ("condense.distance",),
+    "distribution": ("condense.distance", "condense.cross_entropy_weight"),
+    "trajectory": (*_MATCHING, "condense.real_per_class"),
+    "unrolled": _MATCHING,
+}
+"""Of each objective: settings of the condensation that it does not read."""
+
+
+def check_used(recipe: Recipe, given: Mapping[str, Any]) -> None:
+    """Refuse settings that the recipe's objective does not read.
+
+    Args:
+        recipe: with every setting resolved.
+        given: what was asked for besides what a recipe says, by path.
+
+    Raises:
+        UserError: one of them is for another objective.
+    """
+    objective = recipe.condense.objective
+    for path, value in given.items():
+        owner = path.partition(".")[0]
+        if owner in OWN_LOOPS and owner != objective:
+            raise UserError(f"{path} {value}: is for --objective {owner}, and this is {objective}: leave it out.")
+        if path in UNUSED[objective]:
+            raise UserError(f"{path} {value}: --objective {objective} does not use it: leave it out.")

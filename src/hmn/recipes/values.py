@@ -1,0 +1,189 @@
+"""Settings by their dotted paths: from flags, the environment and TOML files into dataclasses."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from hmn.errors import UserError
+from hmn.recipes.settings import (
+    OWN_LOOPS,
+    Recipe,
+)
+
+ENVIRONMENT_PREFIX = "HMN_"
+
+
+class Setting(NamedTuple):
+    """One leaf of a tree of settings."""
+
+    path: str
+    """Names joined by dots, as in a flag: condense.network.width."""
+    kind: Any
+    """Its annotation."""
+    help: str
+
+
+def settings_of(cls: type, prefix: str = "") -> Iterator[Setting]:
+    """Every leaf of a dataclass tree, in the order of the code."""
+    hints, docs = get_type_hints(cls), _field_docs(cls)
+    for field in fields(cls):
+        path = prefix + field.name
+        if is_dataclass(hints[field.name]):
+            yield from settings_of(hints[field.name], path + ".")
+        else:
+            yield Setting(path, hints[field.name], docs.get(field.name, ""))
+
+
+def _field_docs(cls: type) -> dict[str, str]:
+    """The string under each field of a class, which Python itself does not keep."""
+    body = ast.parse(inspect.getsource(cls)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    docs = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            docs[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return docs
+
+
+def given_environment(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Settings from variables such as HMN_SEED, HMN_IPC, HMN_CONDENSE_LR or HMN_CONDENSE_NETWORK_WIDTH.
+
+    Raises:
+        UserError: a variable that begins like a setting and names none, or a value of the wrong kind.
+    """
+    settings = [setting for setting in settings_of(Recipe) if setting.path not in ("name", "cost")]
+    names = {_variable(setting.path): setting for setting in settings}
+    groups = tuple({name.split("_")[1] for name in names})
+    found = {}
+    for name, text in environment.items():
+        if name in names:
+            setting = names[name]
+            found[setting.path] = convert(setting, text, origin=f"environment variable {name}")
+        elif name.startswith(tuple(f"{ENVIRONMENT_PREFIX}{group}_" for group in groups)):
+            raise UserError(f"environment variable {name} names no setting{nearest(name, names)}")
+    return found
+
+
+def _variable(path: str) -> str:
+    return ENVIRONMENT_PREFIX + path.replace(".", "_").upper()
+
+
+def given_file(path: Path) -> dict[str, Any]:
+    """Settings from a TOML file of tables like a recipe's, by path.
+
+    Raises:
+        UserError: no such file, not TOML, a key that names no setting, or a value of the wrong kind.
+    """
+    return given_table(read_toml(path), origin=path)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        UserError: no such file, or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path}: not a TOML file that can be read ({error}).") from None
+
+
+def given_table(table: Mapping[str, Any], *, origin: Path) -> dict[str, Any]:
+    """Settings from tables like a recipe's, by path; `origin` is the file to name.
+
+    Raises:
+        UserError: a key that names no setting, or a value of the wrong kind.
+    """
+    known = {setting.path: setting for setting in settings_of(Recipe)}
+    found = {}
+    for key, value in flatten(table):
+        if key not in known:
+            raise UserError(f"{origin}: no setting is called {key}{nearest(key, known)}")
+        found[key] = convert(known[key], value, origin=f"{origin}, {key}")
+    return found
+
+
+def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested tables, their names joined by dots."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that is none of the known ones: which it may have been."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    return f": did you mean {close[0]}?" if close else "."
+
+
+def convert(setting: Setting, value: Any, *, origin: str) -> Any:
+    """A value from a file, the environment or text as the setting's type.
+
+    Raises:
+        UserError: it is of another kind.
+    """
+    kinds = get_args(setting.kind) if get_origin(setting.kind) in (Union, UnionType) else (setting.kind,)
+    for kind in kinds:
+        if get_origin(kind) is Literal:
+            if value in get_args(kind):
+                return value
+        elif kind is NoneType:
+            if value is None or (isinstance(value, str) and value.lower() == "none"):
+                return None
+        elif isinstance(value, str) and kind is not str:
+            try:
+                return kind(value)
+            except ValueError:
+                continue
+        elif isinstance(value, kind) and not isinstance(value, bool):
+            return value
+        elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+    raise UserError(f"{origin}: got {value!r}, expected {_expected(kinds)}.")
+
+
+def _expected(kinds: tuple[Any, ...]) -> str:
+    words = {int: "a whole number", float: "a number", str: "text", NoneType: '"none"'}
+    return " or ".join(
+        "one of " + ", ".join(map(str, get_args(kind))) if get_origin(kind) is Literal else words.get(kind, str(kind))
+        for kind in kinds
+    )
+
+
+def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """The recipe with the values at the given paths; its name and its stated cost say so where condensation differs.
+
+    Results carry the recipe's name, so a recipe that was changed must not go under its old name.
+    """
+    result = recipe
+    for path, value in values.items():
+        result = _set(result, path.split("."), value)
+    if content(result) != content(recipe) and not result.name.endswith("-changed"):
+        cost = f"see --dry-run; {result.name} as it stands: {result.cost}"
+        result = replace(result, name=result.name + "-changed", cost=cost)
+    return result
+
+
+def content(recipe: Recipe) -> tuple[Any, ...]:
+    """What a recipe's name stands for: how it condenses, and into what."""
+    own = [getattr(recipe, name) for name in OWN_LOOPS if name == recipe.condense.objective]
+    return recipe.container, recipe.sizes, recipe.condense, *own
+
+
+def _set(config: Any, path: list[str], value: Any) -> Any:
+    inner = value if len(path) == 1 else _set(getattr(config, path[0]), path[1:], value)
+    return replace(config, **{path[0]: inner})

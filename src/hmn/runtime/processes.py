@@ -1,0 +1,300 @@
+"""Several processes for one condensation: torchrun starts them, these functions let them work as one.
+
+In one process every function is the identity, and torch.distributed is not imported. The other way round, every
+function from `sum_in_place` on is collective: all processes call it, in the same order. Wrappers
+such as DistributedDataParallel are not used: they do nothing for gradients taken by torch.autograd.grad.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+
+from hmn.errors import UserError
+from hmn.runtime.device import choose_device
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+T = TypeVar("T")
+ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun tells every process that it starts."""
+TIMEOUT = "HMN_PROCESS_TIMEOUT"
+TIMEOUT_SECONDS = 1800.0
+"""How long a process that neither answers nor ends is waited for; $HMN_PROCESS_TIMEOUT has precedence. One that ends
+is noticed at once."""
+
+
+class Place(NamedTuple):
+    """Which of how many processes this one is."""
+
+    rank: int
+    size: int
+
+
+class ProcessLost(ConnectionError):
+    """Another process of the run has ended, or does not answer."""
+
+
+_ALONE = Place(0, 1)
+_joined = _ALONE
+
+
+def launched() -> Place:
+    """What torchrun says of this process; the only one where nothing started it as one of several.
+
+    Raises:
+        UserError: the variables are no numbers.
+    """
+    if any(name not in os.environ for name in ENVIRONMENT):
+        return _ALONE
+    try:
+        return Place(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    except ValueError:
+        told = ", ".join(f"{name}={os.environ[name]!r}" for name in ENVIRONMENT[:2])
+        raise UserError(f"{told}: expected whole numbers, as torchrun sets them; unset them to run alone.") from None
+
+
+def place() -> Place:
+    """Which of the processes that work as one this is: the only one outside of `joined`."""
+    return _joined
+
+
+def is_first() -> bool:
+    """Whether this process is the one that owns files and speaks to people."""
+    return _joined.rank == 0
+
+
+def local_rank() -> int:
+    """The number of this process among those of its machine."""
+    text = os.environ.get("LOCAL_RANK", "")
+    return int(text) if text.isdigit() and all(name in os.environ for name in ENVIRONMENT) else 0
+
+
+def own_range(count: int) -> range:
+    """This process's share of `count` things: contiguous, sizes differing by one at most."""
+    each, more = divmod(count, _joined.size)
+    first = _joined.rank * each + min(_joined.rank, more)
+    return range(first, first + each + (_joined.rank < more))
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Inside, the processes that torchrun started are one: gloo between CPUs, and NCCL between GPUs, one for each.
+
+    Raises:
+        UserError: more processes on this machine than it has GPUs, or a timeout that is no number.
+        ProcessLost: not all processes came.
+    """
+    global _joined
+    wanted = launched()
+    if wanted.size == 1:
+        yield
+        return
+    import torch.distributed as dist
+
+    timeout = timedelta(seconds=_timeout_seconds())
+    backend = _backend()
+    with _stdout_to_stderr(), _heard():
+        dist.init_process_group(backend, timeout=timeout)
+    _joined = wanted
+    try:
+        yield
+    except ProcessLost:
+        raise  # leaving together is not possible any more: see `leave`
+    except BaseException:
+        dist.destroy_process_group()
+        raise
+    else:
+        dist.destroy_process_group()
+    finally:
+        _joined = _ALONE
+
+
+def leave(code: int) -> NoReturn:
+    """End this process, after a `ProcessLost`, without the tidying that Python and the backends do at their end.
+
+    gloo's destructor sometimes finds a thread still reading from the process that is gone, and aborts (SIGABRT in
+    5 of 50 tries), which hides the exit code.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _backend() -> str:
+    """gloo, and beside it NCCL where there are GPUs, of which this process takes its own."""
+    import torch
+
+    device = choose_device()
+    if device == "mps":
+        raise UserError("HMN_DEVICE=mps: one process at a time; leave out torchrun, or unset HMN_DEVICE.")
+    if device == "cpu":
+        return "gloo"
+    here, devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if here > devices:
+        raise UserError(
+            f"{here} processes on a machine with {devices} GPU{'s' if devices > 1 else ''}: start at most {devices} "
+            "there (torchrun --nproc-per-node), or run on its CPU with HMN_DEVICE=cpu."
+        )
+    torch.cuda.set_device(local_rank())
+    return "cpu:gloo,cuda:nccl"
+
+
+def _timeout_seconds() -> float:
+    text = os.environ.get(TIMEOUT, "")
+    try:
+        seconds = float(text or TIMEOUT_SECONDS)
+        if not 1 <= seconds <= 1e6:
+            raise ValueError
+    except ValueError:
+        raise UserError(f"environment variable {TIMEOUT}: got {text!r}, expected seconds, 1 or more.") from None
+    return seconds
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Some versions of gloo greet on stdout, which is for results."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Inside, the backends' errors become one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        here = _joined if _joined.size > 1 else launched()
+        reason = " ".join(str(error).split())
+        reason = reason if len(reason) <= 160 else reason[:157] + "..."
+        raise ProcessLost(
+            f"process {here.rank} of 0..{here.size - 1}: another process has ended or does not answer ({reason})."
+        ) from error
+
+
+def sum_in_place(values: Tensor) -> Tensor:
+    """The sum over all processes, the same bits in each, in the place of `values`."""
+    if _joined.size > 1:
+        import torch.distributed as dist
+
+        with _heard():
+            dist.all_reduce(values)
+    return values
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """The gradients of parameters that all processes hold, summed over them; an absent one counts as zeros."""
+    held = list(parameters)
+    if _joined.size == 1 or not held:  # there are containers that share nothing
+        return
+    import torch
+
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
+    flat = sum_in_place(torch.cat([part.flatten() for part in parts]))
+    for parameter, values in zip(held, flat.split([p.numel() for p in held]), strict=True):
+        parameter.grad = values.view_as(parameter)
+
+
+def copy_from_first(tensors: Iterable[Tensor]) -> None:
+    """The first process's values in every process's tensors, in place."""
+    if _joined.size > 1:
+        import torch.distributed as dist
+
+        with _heard():
+            for values in tensors:
+                dist.broadcast(values, 0)
+
+
+def any_process(*flags: bool) -> tuple[bool, ...]:
+    """For each flag, whether a process has it set."""
+    if _joined.size == 1:
+        return flags
+    import torch
+
+    return tuple(bool(count) for count in sum_in_place(torch.tensor(flags, dtype=torch.int64)))
+
+
+def gather(value: T) -> list[T]:
+    """On the first process what every process gave, by rank; nothing on the others. Tensors must be on the CPU."""
+    if _joined.size == 1:
+        return [value]
+    import torch.distributed as dist
+
+    found: list[Any] | None = [None] * _joined.size if is_first() else None
+    with _heard():
+        dist.gather_object(value, found)
+    return found or []
+
+
+def from_first(value: T) -> T:
+    """What the first process gave, on every process. Tensors must be on the CPU."""
+    if _joined.size == 1:
+        return value
+    import torch.distributed as dist
+
+    held: list[Any] = [value]
+    with _heard():
+        dist.broadcast_object_list(held, src=0)
+    return held[0]
+
+
+def on_first(work: Callable[[], T]) -> T:
+    """`work` done by the first process alone; its result, or the mistake that it met, on all of them.
+
+    Raises:
+        UserError, OSError: what `work` raised.
+    """
+    if _joined.size == 1:
+        return work()
+    outcome: tuple[T | None, Exception | None] = (None, None)
+    if is_first():
+        try:
+            outcome = (work(), None)
+        except (UserError, OSError) as error:
+            outcome = (None, error)
+    value, mistake = from_first(outcome)
+    if mistake is not None:
+        raise mistake
+    return value  # type: ignore[return-value]  # T itself may be None
+
+
+def agreed(work: Callable[[], T]) -> T:
+    """`work` done by every process; where one of them meets a mistake, all of them raise it.
+
+    Raises:
+        UserError, OSError: what `work` raised, on whichever process.
+    """
+    if _joined.size == 1:
+        return work()
+    value, error = None, None
+    try:
+        value = work()
+    except (UserError, OSError) as caught:
+        error = caught
+    everyone = from_first(gather(error))
+    found = next((other for other in everyone if other is not None), None)
+    if found is not None:
+        raise found
+    return value  # type: ignore[return-value]  # T itself may be None
+
+
+def in_turn(work: Callable[[], T]) -> T:
+    """`agreed`, the first process of every machine before the others, to whom the files that it leaves are of use."""
+    if _joined.size == 1:
+        return work()
+    leads = local_rank() == 0
+    early = agreed(lambda: work() if leads else None)
+    late = agreed(lambda: None if leads else work())
+    return early if leads else late  # type: ignore[return-value]  # one of the two is of `work`

@@ -1,0 +1,154 @@
+"""The methods that a comparison is asked for: real images, recipes, containers under one, folders made before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from hmn.containers.artifact.place import check_finished, is_artifact
+from hmn.errors import UserError
+from hmn.recipes.named import ALIASES, RECIPES
+from hmn.recipes.settings import ContainerName, Recipe
+from hmn.recipes.values import convert, nearest, settings_of
+
+Kind = Literal["whole", "coreset", "codec", "recipe", "container", "file", "folder"]
+REAL: dict[str, Kind] = {
+    "whole": "whole", "random": "coreset", "herding": "coreset", "k-center": "coreset",
+    "webp": "codec", "jpeg": "codec", "avif": "codec",
+}  # fmt: skip
+CONDENSED = ("recipe", "container", "file")
+"""Kinds that are condensed here; a folder was condensed before."""
+CONTAINERS: tuple[str, ...] = get_args(ContainerName)
+NEEDED = ("whole", "random")
+"""Always trained: the label-robust score is reckoned against them."""
+SETTABLE = {
+    setting.path: setting
+    for setting in settings_of(Recipe)
+    if setting.path not in ("name", "cost", "ipc", "container") and not setting.path.startswith("evaluate.")
+}
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A row of the table for every budget."""
+
+    name: str
+    kind: Kind
+    folders: tuple[Path, ...] = ()
+    """Condensed before: one a budget."""
+    config: Path | None = None
+    """A TOML file of settings."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of --set, by path."""
+
+
+def read_methods(words: str, *, recipe: str | None, overrides: Sequence[str]) -> list[Method]:
+    """The methods of --methods, in its order, those that are always needed behind them.
+
+    Raises:
+        UserError: an unknown name, one that is given twice, a path that holds nothing, or a --set of no method.
+    """
+    found: dict[str, Method] = {}
+    for word in words.split(","):
+        method = _method(word.strip(), recipe)
+        before = found.get(method.name)
+        if before is not None and not (before.kind == method.kind == "folder"):
+            raise UserError(f"--methods: {method.name} is given twice; expected every name once.")
+        if before is not None:  # one label may have a folder for every budget
+            method = Method(name=method.name, kind="folder", folders=before.folders + method.folders)
+        found[method.name] = method
+    for name in NEEDED:
+        found.setdefault(name, Method(name=name, kind=REAL[name]))
+    changes = read_overrides(overrides, found)
+    return [
+        Method(name=m.name, kind=m.kind, folders=m.folders, config=m.config, settings=changes.get(m.name, {}))
+        for m in found.values()
+    ]
+
+
+def _method(word: str, recipe: str | None) -> Method:
+    if not word:
+        raise UserError("--methods: a name is missing; expected names joined by commas, without gaps.")
+    label, sign, place = word.partition("=")
+    if sign:
+        return _labelled(label, Path(place).expanduser(), word)
+    if word in REAL:
+        return Method(name=word, kind=REAL[word])
+    if recipe is not None and word in CONTAINERS:
+        return Method(name=word, kind="container")
+    if word in RECIPES or word in ALIASES:
+        return Method(name=word, kind="recipe")
+    if word in CONTAINERS:
+        raise UserError(f"--methods {word}: a container alone says not how it is condensed; add --recipe NAME for all.")
+    known = (*REAL, *RECIPES, *(CONTAINERS if recipe is not None else ()))
+    raise UserError(f"--methods {word}: no method is called so{nearest(word, known)}")
+
+
+def _labelled(label: str, place: Path, word: str) -> Method:
+    if not _LABEL.fullmatch(label) or label in REAL:
+        raise UserError(f"--methods {word}: expected LABEL=PATH, the label of letters, digits, dots and dashes, "
+                        "and not the name of real images.")  # fmt: skip
+    if place.suffix.lower() == ".toml":
+        if not place.is_file():
+            raise UserError(f"--methods {word}: {place}: no such file.")
+        return Method(name=label, kind="file", config=place.resolve())
+    return Method(name=label, kind="folder", folders=tuple(_folders(place, word)))
+
+
+def _folders(place: Path, word: str) -> Iterator[Path]:
+    """The folder, or those in it."""
+    if is_artifact(place):
+        yield place.resolve()
+        return
+    if not place.is_dir():
+        raise UserError(f"--methods {word}: {place}: no such folder; expected one that `hmn condense` wrote.")
+    check_finished(place)
+    inner = sorted(folder for folder in place.iterdir() if is_artifact(folder))
+    if not inner:
+        raise UserError(f"--methods {word}: {place} holds nothing condensed; expected what `hmn condense` wrote.")
+    for folder in inner:
+        yield folder.resolve()
+
+
+def read_overrides(flags: Sequence[str], methods: Mapping[str, Method]) -> dict[str, dict[str, Any]]:
+    """The settings of --set METHOD:setting=value flags, by method and path.
+
+    Raises:
+        UserError: not of that form, a method that is not condensed here, an unknown setting, or a wrong value.
+    """
+    condensed = [name for name, method in methods.items() if method.kind in CONDENSED]
+    found: dict[str, dict[str, Any]] = {}
+    for flag in flags:
+        name, colon, rest = flag.partition(":")
+        path, sign, value = rest.partition("=")
+        if not (colon and sign):
+            raise UserError(f"--set {flag}: expected METHOD:setting=value, such as mosaic:condense.lr=0.005.")
+        if name not in condensed:
+            expected = ", ".join(condensed) or "none here"
+            raise UserError(f"--set {flag}: {name} is no method that is condensed here; those are: {expected}.")
+        if path not in SETTABLE:
+            raise UserError(f"--set {flag}: no setting is called {path}{nearest(path, SETTABLE)}")
+        if path in found.get(name, {}):
+            raise UserError(f"--set {name}:{path} is given twice.")
+        found.setdefault(name, {})[path] = convert(SETTABLE[path], value, origin=f"--set {name}:{path}")
+    return found
+
+
+def read_budgets(words: str) -> list[int]:
+    """The images per class of --ipc, in order.
+
+    Raises:
+        UserError: not numbers, below 1, or one twice.
+    """
+    found = []
+    for word in words.split(","):
+        if not word.strip().isdigit() or int(word) < 1:
+            raise UserError(f"--ipc {words}: expected whole numbers from 1, joined by commas, such as 1,10.")
+        found.append(int(word))
+    if len({*found}) < len(found):
+        raise UserError(f"--ipc {words}: expected every budget once.")
+    return sorted(found)

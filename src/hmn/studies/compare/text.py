@@ -1,0 +1,186 @@
+"""A comparison of methods as text: the columns of its table, Markdown, and the notes that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hmn.recipes.published import Published, remark
+
+Row = dict[str, Any]
+TEXT_COLUMNS = ("method", "container", "objective")
+"""The others hold numbers."""
+BUDGET, ACCURACY = "IPC", "accuracy %"
+REAL = ("whole", "coreset", "codec")
+"""Kinds of rows that are real images."""
+SORTS = {"accuracy": "the higher accuracy first", "method": "in the order of --methods"}
+
+
+def in_order(rows: Sequence[Row], sort: str) -> list[Row]:
+    """Rows by budget, the whole training set last; within a budget by accuracy, failed ones last, or as they are."""
+
+    def place(row: Row) -> tuple[float, float]:
+        budget = float("inf") if row["ipc"] is None else row["ipc"]
+        if sort == "method":
+            return budget, 0.0
+        return budget, float("inf") if row["accuracy_percent"] is None else -row["accuracy_percent"]["mean"]
+
+    return sorted(rows, key=place)
+
+
+def heads(table: Mapping[str, Any]) -> list[str]:
+    """Names of the columns."""
+    others = [f"{dtype} {what}" for dtype in table["stored"] for what in ("bytes", "%")]
+    return [
+        "method", BUDGET, ACCURACY, "published %", "LRS", "container", "objective", "floats", "bytes", "images",
+        *others, "condensing", "processor", "peak memory",
+    ]  # fmt: skip
+
+
+def cells(row: Row, table: Mapping[str, Any]) -> list[str]:
+    """A row's values in those columns."""
+    made, score, beside = row["made"], row["label_robust_score"], row["published"]
+    floats = _number(row["floats"])
+    others = []
+    for dtype in table["stored"]:
+        other = row["stored"].get(dtype)
+        others += ["", ""] if other is None else [_number(other["bytes"]), accuracy_words(other["accuracy_percent"])]
+    return [
+        row["method"], "all" if row["ipc"] is None else str(row["ipc"]),
+        accuracy_words(row["accuracy_percent"]) or row["status"],
+        "" if beside is None else str(Published(**beside)), "" if score is None else _score_words(score),
+        row["container"] or ("real" if row["kind"] in REAL else ""), objective_words(row),
+        f"({floats})" if floats and row["kind"] == "codec" else floats, _number(row["bytes"]), _number(row["images"]),
+        *others, time_words(made.get("condense_seconds")), time_words(made.get("processor_seconds")),
+        memory_words(made.get("peak_memory_bytes")),
+    ]  # fmt: skip
+
+
+def objective_words(row: Row) -> str:
+    """What was matched, and gradients by which distance."""
+    if row["objective"] is None:
+        return ""
+    return row["objective"] + (f" ({row['distance']})" if row["distance"] else "")
+
+
+def accuracy_words(accuracy: Mapping[str, Any] | None) -> str:
+    """Mean and deviation; the number of networks is the same for all rows."""
+    if accuracy is None:
+        return ""
+    return f"{accuracy['mean']:.1f}" + (f" ± {accuracy['std']:.1f}" if len(accuracy["values"]) > 1 else "")
+
+
+def _score_words(score: Mapping[str, Any]) -> str:
+    deviation = f" ± {score['std']:.3f}" if len(score["values"]) > 1 else ""
+    return f"{score['mean']:.3f}{deviation}"
+
+
+def time_words(seconds: float | None) -> str:
+    """A duration in the unit that compares best."""
+    if seconds is None:
+        return ""
+    return f"{seconds / 60:,.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+
+
+def memory_words(num_bytes: int | None) -> str:
+    """Memory in MB, powers of ten."""
+    return "" if num_bytes is None else f"{num_bytes / 1e6:,.0f} MB"
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def title(table: Mapping[str, Any]) -> str:
+    """What was compared, in a line."""
+    budgets = dict.fromkeys(row["ipc"] for row in table["rows"] if row["ipc"] is not None)
+    return f"{table['data']}: methods at {', '.join(map(str, budgets))} IPC, {table['tested_on']} accuracy"
+
+
+def protocol_words(table: Mapping[str, Any]) -> str:
+    """How every network was trained and tested."""
+    how = table["protocol"]
+    width = "" if how["width"] is None else f" of width {how['width']}"
+    seeds = len(how["seeds"])
+    name = "" if " steps" in how["name"] else f"protocol {how['name']}, "
+    return (
+        f"Every row: {seeds} {'network' if seeds == 1 else 'networks'} {how['net']}{width}, {name}"
+        f"{how['train_steps']:,} optimizer steps of {how['batch_size']} images, {how['schedule']} from {how['lr']:g}, "
+        f"tested after the last step on {table['test_images']:,} {table['tested_on']} images."
+    )
+
+
+def notes(table: Mapping[str, Any]) -> list[str]:
+    """What the columns mean, where the published numbers are from, and what failed."""
+    rows = table["rows"]
+    found = [
+        f"Rows by budget, then {SORTS[table['sorted_by']]}. Accuracy: mean ± 1 sample standard deviation, n = "
+        f"{len(table['protocol']['seeds'])} networks of one set each.",
+        "Two accounts: floats as the field counts them (real images: a float a value; files of a codec: bytes / 4, in "
+        "brackets), and bytes as stored (containers float32, real images a byte a value, files of a codec without the "
+        "headers that all share).",
+        "Condensing: wall time, time of all cores together, and peak memory, as far as a run recorded them. Real "
+        "images are chosen, not condensed: what that takes is in table.json, next to nothing where a choice was kept.",
+        "LRS: DD-Ranking's label-robust score (arXiv:2505.13300), (e^a - 1/e) / (e - 1/e) with a = (IOR - HLR) / 2, "
+        "HLR = whole less method, IOR = method less random at the same floats, of accuracies in [0, 1], seed by seed. "
+        "DD-Ranking itself searches learning rates and takes the best of several tests; here every row has the one "
+        "protocol.",
+    ]
+    if table["stored"]:
+        found.append(
+            f"{' and '.join(table['stored'])}: the container after the round trip through that format; for a codec, as "
+            "many images as the budget's floats have bytes in it."
+        )
+    beside = {remark(Published(**row["published"])): row["method"] for row in rows if row["published"]}
+    if beside:
+        found.append(
+            "Published: at full length with each paper's own settings, not this protocol. "
+            + "; ".join(f"{method}: {words}" for words, method in beside.items()) + "."
+        )  # fmt: skip
+    found += [f"{place(row)}: {row['detail']}." for row in rows if row["detail"]]
+    for row in rows:
+        if row["status"] == "failed":
+            found.append(f"{place(row)} failed: {row['reason']}")
+        failed = [
+            (dtype, other) for dtype, other in row["stored"].items() if other["reason"] and row["status"] == "done"
+        ]
+        found += [f"{place(row)} as {dtype} failed: {other['reason']}" for dtype, other in failed]
+    return found
+
+
+def place(row: Row) -> str:
+    """A row by name."""
+    return row["method"] if row["ipc"] is None else f"{row['method']} at {row['ipc']} IPC"
+
+
+def facts_words(table: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How the table came about, as names and values."""
+    facts = table["facts"]
+    pairs = [("command", facts["command"]), ("commit", facts["commit"]), *facts["versions"].items(),
+             *facts["hardware"].items()]  # fmt: skip
+    return [(name, str(value)) for name, value in pairs if value is not None]
+
+
+def markdown(table: Mapping[str, Any]) -> str:
+    """The table as GitHub's Markdown."""
+    columns = heads(table)
+    rule = ["---" if column in TEXT_COLUMNS else "---:" for column in columns]
+    lines = [f"# {_escaped(title(table))}", "", _escaped(protocol_words(table)), "", _line(columns), _line(rule)]
+    lines += [_line(cells(row, table)) for row in table["rows"]]
+    lines += ["", *(f"- {_escaped(note)}" for note in notes(table)), ""]
+    lines += [f"- {name}: `{value.replace('`', '')}`" for name, value in facts_words(table)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(values: Sequence[str]) -> str:
+    return "| " + " | ".join(map(_escaped, values)) + " |"
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown takes for nothing else; labels and paths are people's own."""
+    for sign in "\\`*_<>|[]":
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.split())
+
+
+COMPARISON_FORMAT = "hmn-comparison-1"

@@ -1,0 +1,157 @@
+"""The loop of a sweep: hands runs to a backend, keeps their outcomes, and stops in good order."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from hmn.errors import UserError
+from hmn.runtime.signals import _signals
+from hmn.studies.pool.attempt import Attempt, Task
+from hmn.studies.pool.backend import Backend, Job
+from hmn.studies.pool.outcome import OUTCOME, Outcome, SweepRun, failed, read_outcome, write_outcome
+
+POLL_SECONDS = 0.1
+LOCK = ".lock"
+SETTINGS_PREFIX = "HMN_"
+"""Variables that go to every worker."""
+
+
+class State(NamedTuple):
+    """Where a sweep is."""
+
+    done: int
+    """Runs that have ended, failed ones and those of earlier attempts included."""
+    total: int
+    running: tuple[str, ...]
+    ended: tuple[tuple[str, Outcome], ...] = ()
+    """Runs that ended since the last call, with their outcomes."""
+    stopping: bool = False
+    """Whether a signal has come."""
+
+
+class SweepInterrupted(Exception):
+    """A signal stopped the sweep; every run that was on its way has saved its progress or was killed."""
+
+    def __init__(self, outcomes: dict[str, Outcome]) -> None:
+        super().__init__("the sweep was interrupted")
+        self.outcomes = outcomes
+
+
+def run_sweep(
+    runs: Sequence[SweepRun],
+    task: Task,
+    out: Path,
+    *,
+    backend: Backend,
+    threads: int,
+    on_change: Callable[[State], None] | None = None,
+) -> dict[str, Outcome]:
+    """Every run's outcome by name, in the order of `runs`; what an earlier sweep in `out` has done is not repeated.
+
+    Each run works in its own folder `out/<name>`, and leaves outcome.json there. A run that fails stops no other.
+
+    Args:
+        runs: independent of each other; names differ.
+        task: what a run is: a function of a module, which the backend's processes can import.
+        out: the sweep's folder: where several machines work, one that all of them see.
+        backend: where runs work; closed at the end.
+        threads: of each run.
+        on_change: called about ten times a second.
+
+    Raises:
+        UserError: another sweep works in the folder, or two runs have one name.
+        SweepInterrupted: SIGINT or SIGTERM came. A second signal kills what has not ended by then.
+    """
+    if len({run.name for run in runs}) < len(runs):
+        raise UserError("two runs of a sweep have the same name: each needs a folder of its own.")
+    out = out.resolve()
+    try:
+        with alone(out):
+            outcomes = _work_off(runs, task, out, backend, threads, on_change or (lambda state: None))
+    finally:
+        backend.close()
+    return {run.name: outcomes[run.name] for run in runs}
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Inside, no other sweep works in the folder, which is made where it is absent.
+
+    Raises:
+        UserError: one does already.
+    """
+    from filelock import FileLock, Timeout
+
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"{out}: another sweep works there; wait for its end, or choose another folder.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _work_off(
+    runs: Sequence[SweepRun], task: Task, out: Path, backend: Backend, threads: int, on_change: Callable[[State], None]
+) -> dict[str, Outcome]:
+    environment = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS_PREFIX)}
+    outcomes = {run.name: found for run in runs if (found := finished(out / run.name)) is not None}
+    waiting = deque(run for run in runs if run.name not in outcomes)
+    jobs: dict[str, Job] = {}
+    on_change(State(len(outcomes), len(runs), ()))
+    try:
+        with _signals() as signals:
+            while jobs or (waiting and not signals.count):
+                batch = [waiting.popleft() for _ in range(min(len(waiting), backend.slots - len(jobs)))]
+                if batch and not signals.count:
+                    for run in batch:  # an earlier failure must not be taken for this attempt's
+                        (out / run.name / OUTCOME).unlink(missing_ok=True)
+                    attempts = [
+                        Attempt(run=run, task=task, folder=out / run.name, threads=threads, environment=environment)
+                        for run in batch
+                    ]
+                    jobs.update(zip((run.name for run in batch), backend.start(attempts), strict=True))
+                for job in jobs.values() if signals.count else ():
+                    job.kill() if signals.count > 1 else job.stop()
+                over = [name for name, job in jobs.items() if job.done()]
+                ended = tuple((name, _judge(jobs.pop(name), out / name, bool(signals.count))) for name in over)
+                outcomes.update(ended)
+                behind = sum(outcome.status != "interrupted" for outcome in outcomes.values())
+                on_change(State(behind, len(runs), tuple(jobs), ended, stopping=bool(signals.count)))
+                if jobs or waiting:  # a signal that came by the end is told, not slept through
+                    time.sleep(POLL_SECONDS)
+    finally:  # where our own code failed, too, nothing goes on behind the caller's back
+        for job in jobs.values():
+            job.stop()
+    if sum(outcome.status != "interrupted" for outcome in outcomes.values()) < len(runs):
+        raise SweepInterrupted(outcomes)
+    return outcomes
+
+
+def finished(folder: Path) -> Outcome | None:
+    """The outcome of a run that is done, and None of any other."""
+    found = read_outcome(folder)
+    return found if found is not None and found.status == "done" else None
+
+
+def _judge(job: Job, folder: Path, stopping: bool) -> Outcome:
+    """How a run ended; the folder of one that was killed says so too."""
+    outcome = job.outcome()
+    if outcome.status == "done":
+        return outcome
+    if stopping:  # what it has not said itself, being stopped or killed explains
+        return read_outcome(folder) or Outcome(status="interrupted")
+    if outcome.status == "interrupted":
+        outcome = failed("stopped by a signal from elsewhere: --resume goes on from its checkpoint.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_outcome(folder, outcome)
+    return outcome

@@ -1,0 +1,137 @@
+"""The choice of beta from repeated trainings, and what its noise allows to say. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hmn.prune.target import Counts, Target, share_removed, shown
+from hmn.runtime.console import note
+from hmn.studies.pruning.trials import Spec, Trials
+
+STANDARD_ERRORS = 2.0
+"""A difference of fewer standard errors than this is called none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The best of several settings by the mean of their accuracies."""
+
+    best: float
+    distinguishable: bool
+    """Whether it leads each of its neighbours on the grid by more than `STANDARD_ERRORS`."""
+    indistinguishable_from: tuple[float, ...]
+    """Every setting that it does not lead by so much."""
+    pooled_std: float | None
+    """Sample standard deviation of the repeats, pooled over the grid: what a difference is held against. With three
+    repeats each setting's own would often be nearly nought by luck. None where nothing was repeated."""
+    sentence: str
+    """The same in words."""
+
+
+def choose(values: Mapping[float, Sequence[float]]) -> Choice:
+    """The beta of the highest mean accuracy, the smaller of two equals.
+
+    Args:
+        values: accuracies in per cent of the repeats, by beta; at least one beta, and one value for each.
+    """
+    grid = sorted(values)
+    means = {beta: statistics.fmean(values[beta]) for beta in grid}
+    best = max(grid, key=lambda beta: (means[beta], -beta))
+    noise = pooled_std(list(values.values()))
+
+    def led(beta: float) -> bool:
+        if noise is None:
+            return False
+        error = noise * math.sqrt(1 / len(values[best]) + 1 / len(values[beta]))
+        return means[best] - means[beta] > STANDARD_ERRORS * error
+
+    near = tuple(beta for beta in grid if beta != best and not led(beta))
+    place = grid.index(best)
+    told = not {*grid[max(0, place - 1) : place], *grid[place + 1 : place + 2]} & {*near}
+    return Choice(
+        best=best, distinguishable=told, indistinguishable_from=near, pooled_std=noise,
+        sentence=_sentence(best, values[best], noise, near, told),
+    )  # fmt: skip
+
+
+def pooled_std(groups: Sequence[Sequence[float]]) -> float | None:
+    """Standard deviation within groups, by the degrees of freedom of all; None where no group has two values."""
+    freedom = sum(len(group) - 1 for group in groups)
+    if not freedom:
+        return None
+    return math.sqrt(sum((len(group) - 1) * statistics.variance(group) for group in groups if len(group) > 1) / freedom)
+
+
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """Values, mean, sample standard deviation (0 for one) and number, as results write them."""
+    return {
+        "values": [round(value, 4) for value in values],
+        "mean": round(statistics.fmean(values), 4),
+        "std": round(statistics.stdev(values), 4) if len(values) > 1 else 0.0,
+        "n": len(values),
+    }
+
+
+def standard_error(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Of the difference of two means, from both samples' standard deviations; None where one has a single value."""
+    if min(len(first), len(second)) < 2:
+        return None
+    return math.sqrt(sum(statistics.variance(values) / len(values) for values in (first, second)))
+
+
+def _sentence(best: float, values: Sequence[float], noise: float | None, near: Sequence[float], told: bool) -> str:
+    head = f"best beta {best:g}: {statistics.fmean(values):.2f} %"
+    if noise is None:
+        return f"{head}; one training each tells nothing about noise: beta is not settled by this"
+    head += f" (n {len(values)}; standard deviation within a beta {noise:.2f})"
+    if not near:
+        return f"{head}; it leads every other beta by more than {STANDARD_ERRORS:g} standard errors"
+    listed = ", ".join(f"{beta:g}" for beta in near)
+    if told:
+        return f"{head}; it leads its neighbours by more than {STANDARD_ERRORS:g} standard errors, but not {listed}"
+    return f"{head}; not distinguishable from {listed} (no more than {STANDARD_ERRORS:g} standard errors apart)"
+
+
+SEEN = (
+    "the validation images were seen in its condensation: a choice on them is less honest than after "
+    "`hmn condense --hold-out`"
+)
+ON_TEST = "beta is chosen on the test split, which the accuracy is then no measure of"
+
+
+def search_beta(
+    target: Target, trials: Trials, counts: Sequence[Counts], *, repeats: int, on: Literal["test", "validation"]
+) -> list[dict[str, Any]]:
+    """A search for each of the counts: what it found, as results write it.
+
+    Every beta of the grid prunes to the same counts and trains the same seeds.
+    """
+    from hmn.prune.survivors import BETAS
+
+    if on == "test":
+        note(f"{ON_TEST}.")
+    elif not target.held_out:
+        note(f"{SEEN}.")
+    specs = {
+        (wanted, beta): Spec(method="double-end", counts=wanted, beta=beta, on=on)
+        for wanted in counts
+        for beta in BETAS
+    }
+    found = trials.run("search", list(specs.values()), repeats)
+    return [entry(target, wanted, {beta: found[specs[wanted, beta]] for beta in BETAS}, on=on) for wanted in counts]
+
+
+def entry(target: Target, counts: Counts, values: Mapping[float, Sequence[float]], *, on: str) -> dict[str, Any]:
+    """One search: its choice and everything that it was chosen from."""
+    choice = choose(values)
+    return {
+        "rate": share_removed(target, counts), "images_per_class": shown(counts), "chosen_on": on,
+        "validation_seen": not target.held_out, "best": choice.best, "distinguishable": choice.distinguishable,
+        "indistinguishable_from": list(choice.indistinguishable_from),
+        "pooled_std": None if choice.pooled_std is None else round(choice.pooled_std, 4), "sentence": choice.sentence,
+        "betas": [{"beta": beta, **summary(values[beta])} for beta in sorted(values)],
+    }  # fmt: skip

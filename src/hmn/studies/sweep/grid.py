@@ -1,0 +1,208 @@
+"""From the flags of `hmn sweep` to its runs: the settings that vary, their values, and every run settled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hmn.containers.choose import checked_ipc, choose_shape
+from hmn.data.formats import DataFlags
+from hmn.errors import UserError
+from hmn.recipes.named import ALIASES, RECIPES
+from hmn.recipes.resolve import learned_as_stored, resolve
+from hmn.recipes.settings import Dtype, Recipe
+from hmn.recipes.values import Setting, convert, flatten, given_table, nearest, read_toml, settings_of
+from hmn.studies.condensation import Condensation
+from hmn.studies.pool.outcome import SweepRun
+from hmn.studies.sweep.table import folder_name, product, short_names
+
+if TYPE_CHECKING:
+    from hmn.data.real import Splits
+
+
+FLAGS = (Setting("recipe", Literal[(*RECIPES, *ALIASES)], ""), Setting("images", int, ""), Setting("dtype", Dtype, ""))
+"""What may vary besides the settings of a recipe."""
+VARIED = {setting.path: setting for setting in (*FLAGS, *settings_of(Recipe)) if setting.path not in ("name", "cost")}
+EVALUATE = "evaluate."
+TABLE = "vary"
+"""Table of a --config file that holds the grid."""
+MAX_RUNS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What the command says of every run."""
+
+    data: str
+    data_flags: DataFlags
+    on: Literal["test", "validation"]
+    recipe: str | None
+    from_file: Mapping[str, Any]
+    own: Mapping[str, Any]
+    """Settings from flags and the environment, by path; `ipc` among them where it is given."""
+    images: int | None
+    dtype: Dtype
+    steps: int | None
+    checkpoint_seconds: float
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One combination of values: a row of the table."""
+
+    values: dict[str, Any]
+    run: str
+    """The run that it is part of. Points that differ in how networks are evaluated share a condensation."""
+    evaluation: str
+    """The file in the run's folder that holds its result."""
+
+
+def read_config(path: Path | None) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """Settings of a TOML file, and the grid in its table `vary`.
+
+    Raises:
+        UserError: not a file of settings, or values that are not lists.
+    """
+    if path is None:
+        return {}, {}
+    content = read_toml(path)
+    table = content.pop(TABLE, {})
+    if not isinstance(table, dict):
+        raise UserError(f"{path}, {TABLE}: expected a table, such as [{TABLE}] with the line seed = [0, 1, 2].")
+    grid = {}
+    for name, values in flatten(table):
+        if not isinstance(values, list):
+            raise UserError(f"{path}, {TABLE}.{name}: got {values!r}, expected a list of values.")
+        grid[name] = checked_values(name, values, origin=f"{path}, {TABLE}.{name}")
+    return given_table(content, origin=path), grid
+
+
+def read_flags(flags: Sequence[str]) -> dict[str, list[Any]]:
+    """The grid of --vary name=value,value,... flags.
+
+    Raises:
+        UserError: not of that form, an unknown setting, one that is given twice, or a value of another kind.
+    """
+    grid: dict[str, list[Any]] = {}
+    for flag in flags:
+        name, sign, words = flag.partition("=")
+        if not (name and sign):
+            raise UserError(f"--vary {flag}: expected setting=value,value,... such as --vary seed=0,1,2.")
+        if name in grid:
+            raise UserError(f"--vary {name} is given twice: put all its values into one.")
+        grid[name] = checked_values(name, words.split(",") if words else [], origin=f"--vary {name}")
+    return grid
+
+
+def checked_values(name: str, values: Sequence[Any], *, origin: str) -> list[Any]:
+    """Values of one setting, of its own kind."""
+    if name not in VARIED:
+        raise UserError(f"{origin}: no setting is called {name}{nearest(name, VARIED)}")
+    if not values or "" in values:
+        raise UserError(f"{origin}: a value is missing; expected {name}=value,value,... without gaps.")
+    found = [convert(VARIED[name], value, origin=origin) for value in values]
+    for value in found:
+        if found.count(value) > 1:
+            raise UserError(f"{origin}: {value} is given twice; expected every value once.")
+    return found
+
+
+def check_conflicts(grid: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
+    """Refuse a setting that has one value as a flag and others in the grid.
+
+    Raises:
+        UserError: as it says.
+    """
+    if not grid:
+        raise UserError(f"nothing varies: give --vary setting=value,value,... or a table [{TABLE}] in --config.")
+    both = [name for name in grid if fixed.get(name) is not None]
+    if both:
+        raise UserError(f"--{both[0]} and --vary {both[0]}: give one of them.")
+
+
+def settle(grid: Mapping[str, Sequence[Any]], given: Given, splits: Splits) -> tuple[list[SweepRun], list[Point]]:
+    """Every run with all its settings, and the points of the grid in order.
+
+    Raises:
+        UserError: no ipc, too many runs, or a combination that `hmn condense` would refuse.
+    """
+    points = product(grid)
+    if len(points) > MAX_RUNS:
+        raise UserError(f"the grid has {len(points):,} points: expected at most {MAX_RUNS:,}; leave some values out.")
+    names, digits = short_names(grid), max(3, len(str(len(points) - 1)))
+    payloads: dict[str, Condensation] = {}
+    folders: dict[str, str] = {}
+    found = []
+    for values in points:
+        made_from = {path: value for path, value in values.items() if not path.startswith(EVALUATE)}
+        key = repr(made_from)
+        if key not in folders:
+            folders[key] = folder_name(len(folders), made_from, names, digits=digits)
+        run = folders[key]
+        settled = condensation(values, given, splits)
+        evaluations = dict(payloads[run].evaluations) if run in payloads else {}
+        file = f"evaluation-{len(evaluations)}.json" if evaluations else "evaluation.json"
+        evaluations[file] = settled.recipe.evaluate
+        payloads[run] = replace(payloads.get(run, settled), evaluations=evaluations)
+        found.append(Point(values=values, run=run, evaluation=file))
+    return [SweepRun(name=name, payload=payload) for name, payload in payloads.items()], found
+
+
+def condensation(values: Mapping[str, Any], given: Given, splits: Splits) -> Condensation:
+    """One point of the grid, checked as `hmn condense` checks a run."""
+    from hmn.condense.check import check_recipe
+
+    flags = {setting.path for setting in FLAGS}
+    settings = {**given.own, **{path: value for path, value in values.items() if path not in flags}}
+    name = values.get("recipe", given.recipe)
+    if name is not None and "cost" in given.from_file:
+        raise UserError(f"recipe {name}, and --config with a whole recipe: give one of them.")
+    ipc = checked_ipc(given.data, settings.pop("ipc", given.from_file.get("ipc")))
+    train = splits.train
+    dtype = values.get("dtype", given.dtype)
+    recipe = resolve(name, given.from_file, settings, splits, ipc)
+    recipe = learned_as_stored(recipe, dtype, {**given.from_file, **settings})
+    check_recipe(recipe, image_shape=train.image_shape, num_classes=train.num_classes)
+    chosen = choose_shape(
+        splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
+        real_per_class=int(train.labels.bincount(minlength=train.num_classes).min()),
+        images=values.get("images", given.images), container=recipe.container, sizes=recipe.sizes,
+    )  # fmt: skip
+    return Condensation(
+        data=given.data, data_flags=given.data_flags, on=given.on, chosen=chosen, recipe=recipe,
+        dtype=dtype, checkpoint_seconds=given.checkpoint_seconds, evaluations={}, steps=given.steps,
+        command=given.command,
+    )  # fmt: skip
+
+
+def plan_of(
+    runs: Sequence[SweepRun], points: Sequence[Point], grid: Mapping[str, Any], splits: Splits
+) -> dict[str, Any]:
+    """What sweep.json holds; `identity` is everything that decides the table."""
+    from hmn.data.real import fingerprint
+    from hmn.recipes.named import recipe_to_toml
+
+    first: Condensation = runs[0].payload
+    settings = {
+        run.name: {
+            "recipe": recipe_to_toml(run.payload.recipe),
+            "shape": repr(run.payload.chosen.shape),
+            "dtype": run.payload.dtype,
+            "steps": run.payload.steps,
+            "evaluations": {name: vars(config) for name, config in run.payload.evaluations.items()},
+        }
+        for run in runs
+    }
+    return {
+        "command": list(first.command),
+        "identity": {
+            "vary": dict(grid),
+            "data": {part: fingerprint(getattr(splits, part)) for part in ("train", "test")},
+            "tested_on": first.on,
+            "runs": settings,
+        },
+        "points": [vars(point) for point in points],
+    }

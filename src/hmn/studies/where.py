@@ -1,0 +1,99 @@
+"""Where runs work: on this machine, on Ray or on Slurm, and how many at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cyclopts import Group, Parameter
+
+from hmn.errors import UserError
+from hmn.runtime.device import choose_device
+from hmn.runtime.facts import num_cores
+from hmn.studies.folder import LOGS
+from hmn.studies.pool import LocalPool, RayPool, SlurmPool
+from hmn.studies.pool.on_slurm import slurm_parameters
+
+if TYPE_CHECKING:
+    from hmn.studies.pool.backend import Backend
+
+
+PRELOAD = ("hmn.studies.condensation", "hmn.condense.run", "hmn.train", "hmn.containers.artifact.load", "torch._dynamo")
+"""What the local pool imports once for all its processes; torch's optimizers import the last, which takes seconds."""
+PACKAGES = {"ray": "ray", "slurm": "submitit"}
+
+
+@Parameter(name="*", group=Group("Where runs work", sort_key=18))
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Where and how many runs work: flags of every verb that has several; None where not given."""
+
+    backend: Literal["local", "ray", "slurm"] = "local"
+    """local: processes on this machine. ray: Ray. slurm: Slurm jobs, through submitit."""
+    workers: int | None = None
+    """Runs at a time (default: one a core, one in all with an accelerator; on a cluster: all)."""
+    threads_per_run: int | None = None
+    """Threads of each run (default: cores / workers; on a cluster 1)."""
+    address: str | None = None
+    """Ray cluster: auto, host:port or ray://host:port (default: start Ray on this machine)."""
+    gpus_per_run: float | None = None
+    """Ray: accelerators, or a share of one, that each run reserves and sees (default: none)."""
+    slurm: str | None = None
+    """Slurm: partition=NAME,gpus=1,timeout_min=600,mem_gb=16 and any other parameter of submitit."""
+
+    def check(self) -> None:
+        """Refuse numbers below 1, flags of another backend, and one that is not installed.
+
+        Raises:
+            UserError: as it says.
+        """
+        for flag, count in (("workers", self.workers), ("threads-per-run", self.threads_per_run)):
+            if count is not None and count < 1:
+                raise UserError(f"--{flag} {count}: expected at least 1.")
+        for flag, value, needs in (
+            ("--address", self.address, "ray"),
+            ("--gpus-per-run", self.gpus_per_run, "ray"),
+            ("--slurm", self.slurm, "slurm"),
+        ):
+            if value is not None and self.backend != needs:
+                raise UserError(f"{flag} {value}: is for --backend {needs}, and this is --backend {self.backend}.")
+        if self.gpus_per_run is not None and not 0 <= self.gpus_per_run < float("inf"):
+            raise UserError(f"--gpus-per-run {self.gpus_per_run}: expected 0 or more.")
+        package = PACKAGES.get(self.backend)
+        if package is not None and find_spec(package) is None:
+            raise UserError(f"--backend {self.backend}: {package} is not installed; pip install 'hmn[distributed]'.")
+        slurm_parameters((self.slurm or "").split(",") if self.slurm is not None else ())
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether other machines do the work."""
+        return self.address is not None or self.backend == "slurm"
+
+    def workers_for(self, num_runs: int) -> int:
+        """Runs at a time."""
+        if self.workers is not None:
+            return min(self.workers, num_runs)
+        if self.is_cluster:
+            return num_runs
+        return 1 if choose_device() != "cpu" else min(num_cores(), num_runs)
+
+    def threads_for(self, workers: int) -> int:
+        """Threads of each run."""
+        if self.threads_per_run is not None:
+            return self.threads_per_run
+        return 1 if self.is_cluster else max(1, num_cores() // workers)
+
+    def pool(self, out: Path, *, workers: int, threads: int) -> Backend:
+        """The backend; a connection is made, and nothing is started.
+
+        Raises:
+            UserError: it cannot be reached, or a parameter is wrong.
+        """
+        if self.backend == "ray":
+            return RayPool(address=self.address, slots=workers, threads=threads, gpus=self.gpus_per_run or 0.0)
+        if self.backend == "slurm":
+            parameters = slurm_parameters(self.slurm.split(",") if self.slurm is not None else ())
+            return SlurmPool(out / LOGS, workers=workers, threads=threads, parameters=parameters)
+        return LocalPool(workers, preload=PRELOAD if choose_device() == "cpu" else ())

@@ -1,0 +1,146 @@
+"""Counted operations against those that torch executes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hmn.condense.cost.operations import (
+    Counts,
+    counts_of,
+    matching_operations,
+    net_operations,
+    reckon,
+    render_operations,
+    run_operations,
+    sweep_operations,
+)
+from hmn.condense.objectives import feature_match, gradient_match
+from hmn.containers import Hmn
+from hmn.containers.hmn_sizes import plan, preset
+from hmn.data.source import Batch, Normalisation
+from hmn.errors import UserError
+from hmn.nets import Net, build_net
+from hmn.recipes.settings import CondenseConfig, NetworkConfig, StartConfig
+from tests.condense.cost.flop_clock import FlopClock
+
+SHAPE = (3, 16, 16)
+COUNTS = Counts(classes=2, real_per_class=6, generated_per_class=4, update_batches=3, update_batch_size=5)
+
+
+@pytest.fixture(autouse=True)
+def _uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HMN_COMPILE", "0")  # compiled code hides its operations
+
+
+def network(name: str, width: int | None = 16) -> Net:
+    return build_net(name, num_classes=2, image_shape=SHAPE, width=width, generator=torch.Generator().manual_seed(0))
+
+
+def batch(per_class: int) -> Batch:
+    labels = torch.arange(2).repeat_interleave(per_class)
+    return Batch(torch.randn(len(labels), *SHAPE, generator=torch.Generator().manual_seed(1)), labels)
+
+
+def test_convnet_counts_as_published() -> None:
+    found = net_operations("convnet3", width=128, num_classes=10, image_shape=(3, 32, 32))
+    assert found.forward == pytest.approx(101.5e6, rel=1e-3)
+    assert found.weight_gradient == pytest.approx(297.4e6, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["convnet3", "resnetap10", "resnet18"])
+def test_passes_of_a_network(name: str) -> None:
+    net, counted = network(name), net_operations(name, width=16, num_classes=2, image_shape=SHAPE)
+    images, labels = batch(2)
+    with FlopClock() as clock:
+        net(images)
+        assert clock.total == 4 * counted.forward
+        clock.total = 0
+        F.cross_entropy(net(images), labels).backward()  # type: ignore[no-untyped-call]
+        assert clock.total == 4 * counted.weight_gradient
+        clock.total = 0
+        wanted = images.clone().requires_grad_()
+        F.cross_entropy(net(wanted), labels).backward()  # type: ignore[no-untyped-call]
+        assert clock.total == 4 * counted.both_gradients
+        net.requires_grad_(False)
+        clock.total = 0
+        F.cross_entropy(net(wanted), labels).backward()  # type: ignore[no-untyped-call]
+        assert clock.total == 4 * counted.image_gradient
+
+
+@pytest.mark.parametrize("name", ["convnet3", "resnetap10"])
+def test_objectives(name: str) -> None:
+    net, counted = network(name), net_operations(name, width=16, num_classes=2, image_shape=SHAPE)
+    real, generated = batch(COUNTS.real_per_class), batch(COUNTS.generated_per_class)
+    with FlopClock() as clock:
+        gradient_match(net, real, generated)
+        # The linear layer's own gradient is not taken, which the count does not know.
+        assert clock.total == pytest.approx(matching_operations(COUNTS, counted, "gradient"), rel=0.01)
+        clock.total = 0
+        feature_match(net, real, generated, cross_entropy_weight=1.0)
+        # Class means are matrix products too, small ones for few classes.
+        assert clock.total == pytest.approx(matching_operations(COUNTS, counted, "features"), rel=0.05)
+
+
+def test_features_of_the_last_classes_cost_what_those_of_the_first_do() -> None:
+    """Else a sweep would grow with the square of the classes."""
+    net = build_net("convnet3", num_classes=50, image_shape=SHAPE, width=16, generator=torch.Generator().manual_seed(0))
+    taken = []
+    for first in (0, 48):
+        real, generated = (Batch(images, labels + first) for images, labels in (batch(6), batch(4)))
+        with FlopClock() as clock:
+            feature_match(net, real, generated, cross_entropy_weight=1.0)
+            taken.append(clock.total)
+    assert taken[0] == taken[1] > 0
+
+
+@pytest.mark.parametrize("ipc", [1, 10])
+def test_rendering(ipc: int) -> None:
+    shape = preset("cifar10", ipc)
+    assert shape is not None
+    container = Hmn(shape, class_names=tuple("abcdefghij"), normalisation=Normalisation((0.5,) * 3, (0.25,) * 3))
+    with FlopClock() as clock:
+        images = container.images(torch.arange(200))
+        # The kernels are spread from 4x4 to four times 3x3 by small products.
+        assert clock.total == pytest.approx(render_operations(shape, 200), rel=0.02)
+        images.sum().backward()  # type: ignore[no-untyped-call]
+        assert clock.total == pytest.approx(3 * render_operations(shape, 200), rel=0.03)
+
+
+def config(**values: Any) -> CondenseConfig:
+    return CondenseConfig(**{"epochs": 2, "inner_steps": 5, "network": NetworkConfig(update_batches=3), **values})
+
+
+def test_a_sweep_and_a_run_add_up() -> None:
+    shape = plan(num_classes=2, image_shape=SHAPE, ipc=10)
+    net = net_operations("convnet3", width=16, num_classes=2, image_shape=SHAPE)
+    sweep = sweep_operations(COUNTS, net, shape, "gradient")
+    assert sweep.real + sweep.generated == matching_operations(COUNTS, net, "gradient")
+    assert sweep.total == sweep.real + sweep.generated + sweep.render + sweep.update
+    assert sweep.update == 3 * 5 * net.weight_gradient
+    noise = run_operations(config(), COUNTS, net, shape)
+    assert noise == 10 * sweep.total
+    start = StartConfig(kind="real", steps=7, batch=4)
+    real = run_operations(config(start=start), COUNTS, net, shape)
+    assert real - noise == 7 * 3 * render_operations(shape, 4)
+    warm = run_operations(config(network=NetworkConfig(update_batches=3, warm_up_batches=4)), COUNTS, net, shape)
+    assert warm - noise == 2 * 4 * 5 * net.weight_gradient
+
+
+def test_counts_are_no_more_than_there_is() -> None:
+    shape = preset("cifar10", 1)
+    assert shape is not None
+    counts = counts_of(CondenseConfig(), shape, images_per_class=3)
+    assert (counts.classes, counts.real_per_class, counts.generated_per_class) == (10, 3, 85)
+    assert counts.update_batch_size == 30
+
+
+def test_reckoning_divides() -> None:
+    found = reckon(4 * 10**12, 4 * 10**15, gpus=4, tflops=0.5)
+    assert (found.seconds_per_sweep, found.total_seconds) == (2.0, 2000.0)
+    for gpus, tflops in ((0, 1.0), (1, 0.0), (1, -1.0), (1, float("nan"))):
+        with pytest.raises(UserError, match="expected"):
+            reckon(1, 1, gpus=gpus, tflops=tflops)

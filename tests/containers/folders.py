@@ -1,0 +1,46 @@
+"""Stored containers of every kind over the digits, as drawn at random: nothing in them is trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from hmn.containers import RIVAL_SHAPES, AnyContainer, ContainerShape, build_container
+from hmn.containers.artifact.save import save
+from hmn.containers.choose import plan_rival
+from hmn.containers.hmn_sizes import plan
+from hmn.data import load_data
+from hmn.recipes.named import recipe
+
+KINDS = ("hmn", *RIVAL_SHAPES)
+
+
+def digits_container(kind: str, ipc: int = 10) -> AnyContainer:
+    """A container for the digits with the floats of `ipc` images a class."""
+    budget = 10 * ipc * 64
+    shape: ContainerShape
+    if kind == "hmn":
+        shape = plan(num_classes=10, image_shape=(1, 8, 8), budget=budget)
+    else:
+        shape = plan_rival(kind, num_classes=10, image_shape=(1, 8, 8), budget=budget)
+    train = load_data("digits").train
+    return build_container(
+        shape, class_names=train.class_names, normalisation=train.normalisation,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+
+
+def digits_folder(
+    out: Path, kind: str = "hmn", ipc: int = 10, *, dtype: Literal["float32", "float16", "int8", "int4"] = "float32"
+) -> Path:
+    """A folder as `hmn condense digits --container KIND` writes it."""
+    out.mkdir(parents=True)
+    made_by = recipe("quick", dataset="digits", ipc=ipc, image_shape=(1, 8, 8))
+    save(digits_container(kind, ipc), out, recipe=made_by, data_name="digits", dtype=dtype, facts={})
+    (out / "run.json").write_text(json.dumps({"data": "digits", "recipe": "quick", "ipc": ipc, "condense_seconds": 1}))
+    records = [{"phase": "condense", "done": step, "total": 9, "loss": 9 / step} for step in range(1, 10)]
+    (out / "history.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return out
