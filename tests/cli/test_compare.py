@@ -21,10 +21,21 @@ from hmn.cli.main import main
 from hmn.measure.label_robust import score_rounds
 
 TINY = [
-    "--condense.epochs", "1", "--condense.inner-steps", "30", "--condense.start.steps", "10",
-    "--condense.network.width", "4", "--condense.network.update-batches", "1", "--condense.real-per-class", "4",
-    "--condense.generated-per-class", "4",
-]  # fmt: skip
+    "--condense.epochs",
+    "1",
+    "--condense.inner-steps",
+    "30",
+    "--condense.start.steps",
+    "10",
+    "--condense.network.width",
+    "4",
+    "--condense.network.update-batches",
+    "1",
+    "--condense.real-per-class",
+    "4",
+    "--condense.generated-per-class",
+    "4",
+]
 PROTOCOL = ["--protocol", "quick", "--steps", "10", "--width", "8", "--seeds", "2"]
 FLAGS = ["--ipc", "1", "--recipe", "quick", "--checkpoint-seconds", "0.1", *PROTOCOL, *TINY]
 DEADLINE_SECONDS = 300.0
@@ -43,9 +54,12 @@ def started(out: Path, *flags: str) -> Iterator[subprocess.Popen[str]]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("HMN_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "hmn", "compare", "digits", "--out", str(out), "--workers", "2", *flags],
-        env={**own, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "HMN_COMPILE": "0"}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
+        env={**own, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "HMN_COMPILE": "0"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     try:
         yield process
     finally:

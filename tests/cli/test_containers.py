@@ -24,10 +24,21 @@ from tests.cli.test_main import refused
 from tests.condense.test_loop import toy
 
 TINY = [
-    "--condense.epochs", "1", "--condense.inner-steps", "2", "--condense.start.steps", "4", "--condense.network.width",
-    "4", "--condense.network.update-batches", "1", "--condense.real-per-class", "4", "--condense.generated-per-class",
+    "--condense.epochs",
+    "1",
+    "--condense.inner-steps",
+    "2",
+    "--condense.start.steps",
     "4",
-]  # fmt: skip
+    "--condense.network.width",
+    "4",
+    "--condense.network.update-batches",
+    "1",
+    "--condense.real-per-class",
+    "4",
+    "--condense.generated-per-class",
+    "4",
+]
 KINDS = tuple(RIVAL_SHAPES)
 DIGITS = ["condense", "digits", "--ipc", "10", "--recipe", "quick"]
 
@@ -178,10 +189,18 @@ def test_a_restored_state_ends_with_the_same_bits(kind: str, optimizer: str) -> 
     """DSA's settings: cosine distance, SGD, networks trained on what is generated."""
     real = toy()
     config = CondenseConfig(
-        objective="gradient", distance="cosine", optimizer=optimizer, lr=0.05, schedule="constant", epochs=2,  # type: ignore[arg-type]
-        inner_steps=2, real_per_class=6, generated_per_class=4, start=StartConfig(kind="real", steps=10),
+        objective="gradient",
+        distance="cosine",
+        optimizer=optimizer,
+        lr=0.05,
+        schedule="constant",
+        epochs=2,  # type: ignore[arg-type]
+        inner_steps=2,
+        real_per_class=6,
+        generated_per_class=4,
+        start=StartConfig(kind="real", steps=10),
         network=NetworkConfig(width=8, update_batches=2, update_batch_size=256, trained_on="generated"),
-    )  # fmt: skip
+    )
     whole = new_state(kind, real, config)
     losses = [record.loss for record in condense(whole, real, config)]
     broken = new_state(kind, real, config)
@@ -201,9 +220,15 @@ def test_networks_can_be_trained_on_what_is_generated() -> None:
     for trained_on in ("real", "generated"):
         network = NetworkConfig(width=8, update_batches=90, update_batch_size=30, trained_on=trained_on)  # type: ignore[arg-type]
         config = CondenseConfig(
-            objective="distribution", epochs=1, inner_steps=1, real_per_class=6, generated_per_class=2, lr=1e-9,
-            start=StartConfig(kind="noise"), network=network,
-        )  # fmt: skip
+            objective="distribution",
+            epochs=1,
+            inner_steps=1,
+            real_per_class=6,
+            generated_per_class=2,
+            lr=1e-9,
+            start=StartConfig(kind="noise"),
+            network=network,
+        )
         state = new_state("pixels", real, config)
         for parameter in state.container.parameters():
             parameter.data.zero_()
@@ -218,9 +243,15 @@ def test_networks_can_be_trained_on_what_is_generated() -> None:
 def test_the_objective_distribution_lowers_its_own_loss() -> None:
     real = toy()
     config = CondenseConfig(
-        objective="distribution", epochs=1, inner_steps=150, real_per_class=10, generated_per_class=3, lr=0.02,
-        augment=AugmentConfig(strategy="none"), start=StartConfig(kind="noise"),
+        objective="distribution",
+        epochs=1,
+        inner_steps=150,
+        real_per_class=10,
+        generated_per_class=3,
+        lr=0.02,
+        augment=AugmentConfig(strategy="none"),
+        start=StartConfig(kind="noise"),
         network=NetworkConfig(width=8, update_batches=0),
-    )  # fmt: skip
+    )
     losses = [record.loss for record in condense(new_state("pixels", real, config), real, config)]
     assert sum(losses[-20:]) < 0.7 * sum(losses[:20])

@@ -70,8 +70,11 @@ def test_iterations_of_several_methods_share_a_figure(tmp_path: Path) -> None:
         files.append(str(write_json(tmp_path / f"{name}.json", content)))
     rows = drawn(["iterations", "--results", *files, "--label", "HMN", "IDC"], tmp_path / "named")
     assert [(row["label"], float(row["mean"])) for row in rows] == [
-        ("HMN", 41.0), ("HMN", 42.0), ("IDC", 31.0), ("IDC", 32.0),
-    ]  # fmt: skip
+        ("HMN", 41.0),
+        ("HMN", 42.0),
+        ("IDC", 31.0),
+        ("IDC", 32.0),
+    ]
     text = (tmp_path / "named.svg").read_text()
     assert "<!-- HMN -->" in text and "<!-- IDC -->" in text
     rows = drawn(["iterations", "--results", *files], tmp_path / "unnamed")
@@ -86,14 +89,16 @@ def test_minutes_put_results_of_a_label_on_one_line(tmp_path: Path) -> None:
     files = [result("long", 3600.0), result("short", 90.0), result("paper", 600.0, recipe="hmn-changed")]
     rows = drawn(["minutes", "--results", *files, "--label", "ours", "ours"], tmp_path / "minutes")
     assert [(row["label"], float(row["minutes"]), float(row["mean"]), row["tested_on"]) for row in rows] == [
-        ("ours", 60.0, 45.0, "validation"), ("ours", 1.5, 45.0, "validation"),
+        ("ours", 60.0, 45.0, "validation"),
+        ("ours", 1.5, 45.0, "validation"),
         ("hmn-changed", 10.0, 45.0, "validation"),
-    ]  # fmt: skip
+    ]
     text = (tmp_path / "minutes.svg").read_text()
     assert text.count("<!-- ours -->") == 1 and "Validation accuracy" in text
     for other, part in (
-        (result("wide", 60.0, width=128), "must be the same"), (result("none", 0.0), "no processor time"),
-    ):  # fmt: skip
+        (result("wide", 60.0, width=128), "must be the same"),
+        (result("none", 0.0), "no processor time"),
+    ):
         with pytest.raises(UserError, match=part):
             minutes([Path(files[0]), Path(other)], [])
 
@@ -104,15 +109,19 @@ def test_schedules_as_figure_and_table(tmp_path: Path) -> None:
     multistep = write_json(tmp_path / "b.json", evaluation(schedule="multistep", lr=0.1, accuracy_percent=other))
     rows = drawn(["schedules", "--results", str(cosine), str(multistep)], tmp_path / "schedules")
     assert [(row["schedule"], float(row["mean"]), row["lr"]) for row in rows] == [
-        ("cosine", 45.0, "0.01"), ("multistep", 48.0, "0.1"),
-    ]  # fmt: skip
+        ("cosine", 45.0, "0.01"),
+        ("multistep", 48.0, "0.1"),
+    ]
     table = (tmp_path / "schedules.md").read_text()
     assert "| hmn, cifar10, 1 IPC | 45.0 ± 1.0 (n = 3) | 48.0 (n = 1) | +3.0 |" in table
 
 
 def test_generation_time(tmp_path: Path) -> None:
-    rows = [{"label": f"{ipc} IPC", "images": 10 * ipc, "form": form, "seconds": seconds}
-            for ipc in (1, 10) for form, seconds in (("hmn", [0.1, 0.2, 0.3]), ("paper", [0.4]))]  # fmt: skip
+    rows = [
+        {"label": f"{ipc} IPC", "images": 10 * ipc, "form": form, "seconds": seconds}
+        for ipc in (1, 10)
+        for form, seconds in (("hmn", [0.1, 0.2, 0.3]), ("paper", [0.4]))
+    ]
     file = write_json(tmp_path / "a.json", {"kind": "generation-time", "rows": rows, "hardware": {"cpu": "X"}})
     found = drawn(["generation-time", "--results", str(file)], tmp_path / "time")
     assert [(row["form"], row["n"]) for row in found] == [("hmn", "3"), ("paper", "1")] * 2
@@ -218,15 +227,21 @@ def test_series_differ_in_grey() -> None:
     ],
 )
 def test_mistakes_are_one_line(
-    arguments: list[str], part: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    part: str,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text").write_text("no json")
     places = {
-        "run": run, "evaluation": write_json(tmp_path / "e.json", evaluation()), "text": tmp_path / "text",
+        "run": run,
+        "evaluation": write_json(tmp_path / "e.json", evaluation()),
+        "text": tmp_path / "text",
         "broken": write_json(tmp_path / "b.json", {"method": "hmn", "accuracy_percent": {"values": ["x"]}}),
-    }  # fmt: skip
+    }
     given = [re.sub(r"^\{(\w+)\}$", lambda found: str(places[found[1]]), argument) for argument in arguments]
     assert main(["figure", *given, "--out", "figure"]) == 2
     out, err = capsys.readouterr()
@@ -261,22 +276,38 @@ def test_accuracy_by_bytes_has_a_line_for_each_method(tmp_path: Path) -> None:
 
     def row(method: str, kind: str, mean: float | None, size: int, **stored: dict[str, Any]) -> dict[str, Any]:
         found = None if mean is None else accuracy(mean)
-        return {"method": method, "kind": kind, "ipc": None if kind == "whole" else 1, "bytes": size, "images": 5,
-                "stored_as": None if kind in ("codec", "coreset") else "float32", "accuracy_percent": found,
-                "stored": stored}  # fmt: skip
+        return {
+            "method": method,
+            "kind": kind,
+            "ipc": None if kind == "whole" else 1,
+            "bytes": size,
+            "images": 5,
+            "stored_as": None if kind in ("codec", "coreset") else "float32",
+            "accuracy_percent": found,
+            "stored": stored,
+        }
 
     int8 = {"bytes": 100, "images": 5, "accuracy_percent": accuracy(39.0), "reason": None}
     failed = {**int8, "accuracy_percent": None, "reason": "no"}
-    content = {"format": "hmn-comparison-1", "rows": [
-        row("hmn-cpu", "recipe", 40.0, 400, int8=int8, float16=failed), row("webp", "codec", 50.0, 390, int8=int8),
-        row("herding", "coreset", 20.0, 100), row("bad", "recipe", None, 400), row("whole", "whole", 80.0, 9000),
-    ]}  # fmt: skip
+    content = {
+        "format": "hmn-comparison-1",
+        "rows": [
+            row("hmn-cpu", "recipe", 40.0, 400, int8=int8, float16=failed),
+            row("webp", "codec", 50.0, 390, int8=int8),
+            row("herding", "coreset", 20.0, 100),
+            row("bad", "recipe", None, 400),
+            row("whole", "whole", 80.0, 9000),
+        ],
+    }
     path = write_json(tmp_path / "table.json", content)
     rows = drawn(["bytes", "--results", str(path)], tmp_path / "bytes")
     assert [(one["method"], one["stored_as"], int(one["bytes"]), float(one["mean"])) for one in rows] == [
-        ("hmn-cpu", "float32", 400, 40.0), ("hmn-cpu", "int8", 100, 39.0), ("webp", "files", 390, 50.0),
-        ("webp", "files", 100, 39.0), ("herding", "uint8", 100, 20.0),
-    ]  # fmt: skip
+        ("hmn-cpu", "float32", 400, 40.0),
+        ("hmn-cpu", "int8", 100, 39.0),
+        ("webp", "files", 390, 50.0),
+        ("webp", "files", 100, 39.0),
+        ("herding", "uint8", 100, 20.0),
+    ]
     assert {float(one["std"]) for one in rows} == {1.0} and {one["n"] for one in rows} == {"3"}
     content["rows"] = content["rows"][3:]
     with pytest.raises(UserError, match="no method is done"):

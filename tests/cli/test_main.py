@@ -14,9 +14,17 @@ from hmn.cli.main import VERBS, main
 from hmn.containers.hmn_sizes import PRESETS
 
 TINY = [
-    "--condense.epochs", "1", "--condense.inner-steps", "2", "--condense.start.steps", "20",
-    "--condense.network.width", "4", "--condense.network.update-batches", "1",
-]  # fmt: skip
+    "--condense.epochs",
+    "1",
+    "--condense.inner-steps",
+    "2",
+    "--condense.start.steps",
+    "20",
+    "--condense.network.width",
+    "4",
+    "--condense.network.update-batches",
+    "1",
+]
 """A condensation of digits of a second or two."""
 TRAIN = ["--steps", "4", "--width", "4", "--seeds", "2"]
 
@@ -139,11 +147,7 @@ def test_help_is_fast() -> None:
     ],
 )
 def test_mistakes_are_one_line(
-    arguments: list[str],
-    part: str,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], part: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HMN_DATA", str(tmp_path))
@@ -203,9 +207,14 @@ def test_ledger_of_a_folder(condensed: Path, capsys: pytest.CaptureFixture[str])
 def test_condense_writes_the_folder(condensed: Path) -> None:
     names = {path.name for path in condensed.iterdir()}
     assert names == {
-        "container.safetensors", "recipe.toml", "ledger.json", "history.jsonl", "preview.png", "README.md",
+        "container.safetensors",
+        "recipe.toml",
+        "ledger.json",
+        "history.jsonl",
+        "preview.png",
+        "README.md",
         "run.json",
-    }  # fmt: skip
+    }
     record = json.loads((condensed / "run.json").read_text())
     assert record["command"].startswith("hmn condense digits --ipc 2")
     assert record["data"] == "digits" and record["recipe"] == "quick-changed"
@@ -227,18 +236,7 @@ def test_a_used_folder_is_kept(condensed: Path, capsys: pytest.CaptureFixture[st
 
 def test_json_is_all_of_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    arguments = [
-        "condense",
-        "digits",
-        "--ipc",
-        "2",
-        "--recipe",
-        "quick",
-        "--out",
-        str(out),
-        "--dtype",
-        "int8",
-    ]
+    arguments = ["condense", "digits", "--ipc", "2", "--recipe", "quick", "--out", str(out), "--dtype", "int8"]
     assert main([*arguments, *TINY, "--json"]) == 0
     text, progress = capsys.readouterr()
     found = json.loads(text)
@@ -248,14 +246,7 @@ def test_json_is_all_of_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_the_written_recipe_starts_the_same_run(condensed: Path, tmp_path: Path) -> None:
-    arguments = [
-        "condense",
-        "digits",
-        "--config",
-        str(condensed / "recipe.toml"),
-        "--out",
-        str(tmp_path / "again"),
-    ]
+    arguments = ["condense", "digits", "--config", str(condensed / "recipe.toml"), "--out", str(tmp_path / "again")]
     assert main(arguments) == 0
     for name in ("container.safetensors", "recipe.toml", "history.jsonl"):
         assert (tmp_path / "again" / name).read_bytes() == (condensed / name).read_bytes(), name
@@ -280,31 +271,31 @@ def test_environment_mistake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HMN_CONDENSE_LRATE", "0.2")
-    refused(
-        capsys,
-        ["condense", "digits", "--ipc", "2", "--out", str(tmp_path / "x")],
-        "did you mean HMN_CONDENSE_",
-    )
+    refused(capsys, ["condense", "digits", "--ipc", "2", "--out", str(tmp_path / "x")], "did you mean HMN_CONDENSE_")
 
 
 KEYS = {
-    "command", "commit", "versions", "hardware", "data", "method", "recipe", "ipc", "floats", "bytes",
-    "images", "condense_seconds", "protocol", "train_steps", "accuracy_percent",
-}  # fmt: skip
+    "command",
+    "commit",
+    "versions",
+    "hardware",
+    "data",
+    "method",
+    "recipe",
+    "ipc",
+    "floats",
+    "bytes",
+    "images",
+    "condense_seconds",
+    "protocol",
+    "train_steps",
+    "accuracy_percent",
+}
 
 
 def test_evaluate_reports(condensed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "results" / "x.json"
-    arguments = [
-        "evaluate",
-        str(condensed),
-        *TRAIN,
-        "--against",
-        "random,whole,codec",
-        "--json",
-        "--out",
-        str(out),
-    ]
+    arguments = ["evaluate", str(condensed), *TRAIN, "--against", "random,whole,codec", "--json", "--out", str(out)]
     assert main(arguments) == 0
     found = json.loads(capsys.readouterr().out)
     assert json.loads(out.read_text()) == found
@@ -433,18 +424,7 @@ def test_bad_data(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_skip_bad_goes_on(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, _ = bad_data(kind, tmp_path)
     out = tmp_path / "out"
-    arguments = [
-        "condense",
-        str(data),
-        "--ipc",
-        "3",
-        "--recipe",
-        "quick",
-        "--out",
-        str(out),
-        "--skip-bad",
-        *TINY,
-    ]
+    arguments = ["condense", str(data), "--ipc", "3", "--recipe", "quick", "--out", str(out), "--skip-bad", *TINY]
     assert main(arguments) == 0
     assert (out / "container.safetensors").exists()
     if kind != "empty class":

@@ -42,9 +42,27 @@ def test_plan_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[st
     flags = DataFlags(data_dir=Path("/my data"), size=16, channels=1, skip_bad=True, label_column="fine label")
     command = next_command("a b", 2, 5, "quick", flags)
     assert shlex.split(command) == [
-        "hmn", "condense", "a b", "--ipc", "2", "--recipe", "quick", "--images", "5", "--data-dir", "/my data",
-        "--size", "16", "--channels", "1", "--skip-bad", "--label-column", "fine label", "--out", "DIR",
-    ]  # fmt: skip
+        "hmn",
+        "condense",
+        "a b",
+        "--ipc",
+        "2",
+        "--recipe",
+        "quick",
+        "--images",
+        "5",
+        "--data-dir",
+        "/my data",
+        "--size",
+        "16",
+        "--channels",
+        "1",
+        "--skip-bad",
+        "--label-column",
+        "fine label",
+        "--out",
+        "DIR",
+    ]
     assert next_command("digits", 2, None, "cpu", DataFlags()) == "hmn condense digits --ipc 2 --recipe cpu --out DIR"
     given = next_command("digits", 2, None, "cpu", DataFlags(), {"condense.network.update_batches": 3})
     assert "--condense.network.update-batches 3 --out" in given
@@ -61,11 +79,14 @@ def test_the_width_that_a_network_has_by_itself() -> None:
 
     for name in ("convnet3", "resnetap10", "resnet18", "resnet18-in", "vgg11", "densenet121"):
         counts = [
-            sum(values.numel() for values in build_net(
-                name, num_classes=10, image_shape=(3, 32, 32), width=width, generator=torch.Generator()
-            ).parameters())
+            sum(
+                values.numel()
+                for values in build_net(
+                    name, num_classes=10, image_shape=(3, 32, 32), width=width, generator=torch.Generator()
+                ).parameters()
+            )
             for width in (None, width_of(name, None))
-        ]  # fmt: skip
+        ]
         assert counts[0] == counts[1]
     assert width_of("convnet3", 4) == 4 and width_of("timm/resnet18", None) is None
 

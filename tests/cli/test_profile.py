@@ -92,9 +92,17 @@ def data_of(names: tuple[str, ...]) -> tuple[RealData, Profile]:
     labels = torch.arange(count) % len(names)
     data = RealData(pixels, labels, names, Normalisation((0.5,) * 3, (0.25,) * 3), "d")
     profile = Profile(
-        aum=torch.arange(count, 0, -1, dtype=torch.float64), labels=labels, margin="softmax", epochs=1, net="n",
-        width=None, seeds=(0,), source=NASTY, sha256="", class_names=names,
-    )  # fmt: skip
+        aum=torch.arange(count, 0, -1, dtype=torch.float64),
+        labels=labels,
+        margin="softmax",
+        epochs=1,
+        net="n",
+        width=None,
+        seeds=(0,),
+        source=NASTY,
+        sha256="",
+        class_names=names,
+    )
     return data, profile
 
 
@@ -103,9 +111,24 @@ def test_names_cannot_become_markup() -> None:
     html = suspects_page(data, profile, count=9, facts={NASTY: NASTY})
     page = Page(html)
     assert {tag for tag, _ in page.tags} <= {
-        "html", "head", "meta", "title", "style", "body", "h1", "p", "dl", "dt", "dd", "ol", "li", "figure", "img",
-        "figcaption", "br",
-    }  # fmt: skip
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "h1",
+        "p",
+        "dl",
+        "dt",
+        "dd",
+        "ol",
+        "li",
+        "figure",
+        "img",
+        "figcaption",
+        "br",
+    }
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(pictures) == 9 and all({*attributes} == {"src", "alt"} for attributes in pictures)
     assert all((attributes["src"] or "").startswith("data:image/png;base64,") for attributes in pictures)

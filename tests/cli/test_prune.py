@@ -25,9 +25,21 @@ from hmn.studies.pool import Outcome
 from hmn.studies.pool.attempt import Attempt
 
 SHORT = [
-    "--recipe", "quick", "--condense.epochs", "1", "--condense.inner-steps", "4", "--condense.start.steps", "10",
-    "--condense.network.width", "4", "--condense.network.update-batches", "1", "--evaluate.width", "4",
-]  # fmt: skip
+    "--recipe",
+    "quick",
+    "--condense.epochs",
+    "1",
+    "--condense.inner-steps",
+    "4",
+    "--condense.start.steps",
+    "10",
+    "--condense.network.width",
+    "4",
+    "--condense.network.update-batches",
+    "1",
+    "--evaluate.width",
+    "4",
+]
 OVER = ["condense", "digits", "--ipc", "1", "--over-budget", "20%", *SHORT]
 TRAININGS = ["--steps", "3", "--width", "4", "--repeats", "2", "--workers", "2"]
 
@@ -136,8 +148,21 @@ def test_a_profile_lies_beside_its_container(over: Path, capsys: pytest.CaptureF
     assert (len(found), found.epochs, found.net, found.width, found.margin) == (500, 2, "convnet2", 4, "softmax")
     assert torch.equal(found.labels, load(over).labels)
     assert "is already there: add --force" in refused(capsys, "profile", str(over), "--epochs", "2")
-    output, _ = called(capsys, "profile", str(over), "--epochs", "1", "--width", "4", "--force", "--json",
-                       "--out", str(over.parent / "other.npz"), "--margin", "logit")  # fmt: skip
+    output, _ = called(
+        capsys,
+        "profile",
+        str(over),
+        "--epochs",
+        "1",
+        "--width",
+        "4",
+        "--force",
+        "--json",
+        "--out",
+        str(over.parent / "other.npz"),
+        "--margin",
+        "logit",
+    )
     told = json.loads(output)
     other = load_profile(over.parent / "other.npz", sha256=info(over).checksum)
     assert told["aum"]["mean"] == pytest.approx(float(other.aum.mean())) and other.margin == "logit"
@@ -242,9 +267,12 @@ def check_study(report: dict[str, Any], search: dict[str, Any]) -> None:
     assert report["beta_search"] == [search] and report["validation_seen"] is False
     rows = [(row["method"], row["images_per_class"], row["rate"], row["in_budget"]) for row in report["rows"]]
     assert rows == [
-        ("unpruned", 50, 0.0, False), ("double-end", 42, 0.16, True), ("random", 42, 0.16, True),
-        ("double-end", 25, 0.5, False), ("random", 25, 0.5, False),
-    ]  # fmt: skip
+        ("unpruned", 50, 0.0, False),
+        ("double-end", 42, 0.16, True),
+        ("random", 42, 0.16, True),
+        ("double-end", 25, 0.5, False),
+        ("random", 25, 0.5, False),
+    ]
     for row in report["rows"]:
         assert row["n"] == len(row["values"]) == 2
         assert row["mean"] == pytest.approx(sum(row["values"]) / 2, abs=1e-3)
@@ -328,9 +356,13 @@ def test_the_whole_pipeline_in_one_command(tmp_path: Path, capsys: pytest.Captur
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(
-    over: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    words: list[str], told: str,
-) -> None:  # fmt: skip
+    over: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    told: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert told in refused(capsys, "prune", str(over), *words)
     assert list(tmp_path.iterdir()) == []

@@ -20,11 +20,35 @@ from hmn.cli.main import main
 from hmn.studies.pool.loop import LOCK
 
 TINY = [
-    "--ipc", "1", "--recipe", "quick", "--images", "4", "--condense.epochs", "1", "--condense.inner-steps", "16",
-    "--condense.start.steps", "10", "--condense.network.width", "4", "--condense.network.update-batches", "1",
-    "--condense.real-per-class", "4", "--condense.generated-per-class", "4", "--evaluate.width", "8",
-    "--evaluate.seeds", "2", "--steps", "20", "--checkpoint-seconds", "0.2",
-]  # fmt: skip
+    "--ipc",
+    "1",
+    "--recipe",
+    "quick",
+    "--images",
+    "4",
+    "--condense.epochs",
+    "1",
+    "--condense.inner-steps",
+    "16",
+    "--condense.start.steps",
+    "10",
+    "--condense.network.width",
+    "4",
+    "--condense.network.update-batches",
+    "1",
+    "--condense.real-per-class",
+    "4",
+    "--condense.generated-per-class",
+    "4",
+    "--evaluate.width",
+    "8",
+    "--evaluate.seeds",
+    "2",
+    "--steps",
+    "20",
+    "--checkpoint-seconds",
+    "0.2",
+]
 """Runs of about a second of processor time."""
 GRID = ["--vary", "seed=0,1", "--vary", "condense.network.lr=0.01,0.02,0.03,1e6"]
 """Eight runs; the two at 1e6 diverge."""
@@ -47,8 +71,12 @@ def started(out: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
     paths = {"PYTHONPATH": str(Path(__file__).parents[2] / "src"), TOKEN: str(out)}
     process = subprocess.Popen(
         [sys.executable, "-m", "hmn", "sweep", "digits", "--out", str(out), "--workers", "2", *TINY, *more],
-        env={**own, **paths}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
+        env={**own, **paths},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     try:
         yield process
     finally:
@@ -254,8 +282,10 @@ def test_ipc_is_needed_unless_it_varies(tmp_path: Path, capsys: pytest.CaptureFi
 def test_dry_run_and_a_grid_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Runs that differ in their evaluation alone share a condensation; a flag has precedence over the file."""
     config = tmp_path / "grid.toml"
-    config.write_text('[condense]\nlr = 0.3\n[vary]\nseed = [0, 1]\n"recipe" = ["quick", "cpu"]\n'
-                      '[vary.evaluate]\nnet = ["convnet1", "convnet2"]\n')  # fmt: skip
+    config.write_text(
+        '[condense]\nlr = 0.3\n[vary]\nseed = [0, 1]\n"recipe" = ["quick", "cpu"]\n'
+        '[vary.evaluate]\nnet = ["convnet1", "convnet2"]\n'
+    )
     out = tmp_path / "x"
     command = ["sweep", "digits", "--ipc", "1", "--config", str(config), "--out", str(out), "--dry-run"]
     assert main([*command, "--vary", "seed=5", "--workers", "9", "--json"]) == 0

@@ -21,10 +21,14 @@ from tests.runtime.rank_tasks import NAMES, toy
 
 BUDGET = 3 * 8 * 64
 CONFIG = CondenseConfig(
-    objective="features", epochs=1, inner_steps=3, real_per_class=6, generated_per_class=5,
+    objective="features",
+    epochs=1,
+    inner_steps=3,
+    real_per_class=6,
+    generated_per_class=5,
     start=StartConfig(kind="real", steps=5, batch=12),
     network=NetworkConfig(name="convnet2", width=8, update_batches=1, update_batch_size=9),
-)  # fmt: skip
+)
 KINDS = (*RIVALS, "mosaic, bounded", "frequency, mirrored")
 
 

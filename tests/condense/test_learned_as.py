@@ -34,13 +34,17 @@ from tests.condense.objectives.test_unrolled import BASE, DIRECT, UNROLLED, cont
 DTYPES = ("float16", "int8", "int4")
 AS_INT4 = replace(BASE, learned_as="int4", inner_steps=4, start=StartConfig(kind="real", steps=4, batch=8))
 BY_CLASS = replace(
-    AS_INT4, objective="gradient", step_per="class",
+    AS_INT4,
+    objective="gradient",
+    step_per="class",
     network=replace(BASE.network, trained_on="generated", update_batches=1),
-)  # fmt: skip
+)
 LOOPS = {
-    "gradient": replace(AS_INT4, objective="gradient"), "gradient, class by class": BY_CLASS,
-    "trajectory": AS_INT4, "unrolled": AS_INT4,
-}  # fmt: skip
+    "gradient": replace(AS_INT4, objective="gradient"),
+    "gradient, class by class": BY_CLASS,
+    "trajectory": AS_INT4,
+    "unrolled": AS_INT4,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -123,8 +127,14 @@ def test_every_loop_learns_so_is_stored_so_and_goes_on_to_the_same_bits(loop: st
     records = list(unbroken.records())
     assert sum(record.phase == "condense" for record in records) == 4
     # As an int4 file it holds what the loop has seen last, and its values were finer than that.
-    save(unbroken.container, tmp_path, recipe=Recipe(name="tiny", cost="none", ipc=1), data_name="shades",
-         dtype="int4", facts={})  # type: ignore[arg-type]  # fmt: skip
+    save(
+        unbroken.container,
+        tmp_path,
+        recipe=Recipe(name="tiny", cost="none", ipc=1),
+        data_name="shades",
+        dtype="int4",
+        facts={},
+    )  # type: ignore[arg-type]
     error = info(tmp_path).quantisation_error
     assert error is not None and 0 < error["mean"] < error["max"]
     with shown_as_stored(unbroken.container, "int4"):
@@ -149,12 +159,16 @@ def learned_as(out: Path) -> str:
     return str(tomllib.loads((out / "recipe.toml").read_text())["condense"]["learned_as"])
 
 
-@pytest.mark.parametrize(("flags", "wanted"), [
-    (["--container", "frequency", "--dtype", "int4"], "int4"),
-    (["--container", "frequency", "--dtype", "int4", "--condense.learned-as", "float32"], "float32"),
-    (["--container", "pixels", "--objective", "features", "--condense.learned-as", "float16"], "float16"),
-    (["--dtype", "int4"], "float32"),
-], ids=["frequency", "frequency, float32", "pixels, float16", "hmn"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        (["--container", "frequency", "--dtype", "int4"], "int4"),
+        (["--container", "frequency", "--dtype", "int4", "--condense.learned-as", "float32"], "float32"),
+        (["--container", "pixels", "--objective", "features", "--condense.learned-as", "float16"], "float16"),
+        (["--dtype", "int4"], "float32"),
+    ],
+    ids=["frequency", "frequency, float32", "pixels, float16", "hmn"],
+)
 def test_condense_learns_int4_as_it_stores_it(
     flags: list[str], wanted: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,9 +199,18 @@ def test_a_file_or_a_variable_says_how_it_is_learned(tmp_path: Path, monkeypatch
 def test_a_sweep_learns_so_too() -> None:
     def found(container: str, **values: str) -> str:
         given = Given(
-            data="digits", data_flags=DataFlags(), on="test", recipe="quick", from_file={}, images=None, steps=None,
-            own={"ipc": 10, "container": container}, dtype="float32", checkpoint_seconds=0, command=(),
-        )  # fmt: skip
+            data="digits",
+            data_flags=DataFlags(),
+            on="test",
+            recipe="quick",
+            from_file={},
+            images=None,
+            steps=None,
+            own={"ipc": 10, "container": container},
+            dtype="float32",
+            checkpoint_seconds=0,
+            command=(),
+        )
         run = condensation(values, given, load_data("digits"))
         assert run.dtype == values.get("dtype", "float32")
         return run.recipe.condense.learned_as

@@ -25,10 +25,15 @@ from tests.train.test_augment import active
 NAMES = ("square", "stripe", "dot")
 NOISE = StartConfig(kind="noise")
 CONFIG = CondenseConfig(
-    objective="features", epochs=2, inner_steps=2, real_per_class=6, generated_per_class=4, lr=0.02,
+    objective="features",
+    epochs=2,
+    inner_steps=2,
+    real_per_class=6,
+    generated_per_class=4,
+    lr=0.02,
     start=StartConfig(kind="real", steps=20),
     network=NetworkConfig(width=8, update_batches=1, update_batch_size=8, warm_up_batches=1),
-)  # fmt: skip
+)
 
 
 def toy(n: int = 30) -> RealData:
@@ -40,11 +45,7 @@ def toy(n: int = 30) -> RealData:
     pixels[labels == 1, :, ::2] += 180
     pixels[labels == 2, :, 3:5, 3:5] += 180
     return RealData(
-        pixels=pixels,
-        labels=labels,
-        class_names=NAMES,
-        normalisation=Normalisation((0.4,), (0.3,)),
-        name="toy",
+        pixels=pixels, labels=labels, class_names=NAMES, normalisation=Normalisation((0.4,), (0.3,)), name="toy"
     )
 
 
@@ -72,8 +73,10 @@ def test_records_and_learning(objective: str, step_per: str) -> None:
     start = parameters(state)
     records = finish(state, real, config)
     assert [(r.phase, r.done, r.total) for r in records] == [
-        ("start", 10, 20), ("start", 20, 20), *[("condense", i, 4) for i in (1, 2, 3, 4)],
-    ]  # fmt: skip
+        ("start", 10, 20),
+        ("start", 20, 20),
+        *[("condense", i, 4) for i in (1, 2, 3, 4)],
+    ]
     assert all(r.loss == r.loss for r in records)
     assert not torch.equal(parameters(state), start)
 
@@ -193,9 +196,7 @@ def test_one_operation_at_once_is_the_same_for_both_sides(
     """DSA: a class's real and generated images have one and the same operation."""
     augment = AugmentConfig(strategy="color_crop_cutout_flip_scale_rotate", at_once="one")
     network = replace(CONFIG.network, update_batches=0, warm_up_batches=0)
-    config = replace(
-        CONFIG, objective=objective, distance="cosine", augment=augment, network=network, start=NOISE
-    )  # fmt: skip
+    config = replace(CONFIG, objective=objective, distance="cosine", augment=augment, network=network, start=NOISE)
     seen: list[AugmentParams] = []
 
     def noted(images: torch.Tensor, params: AugmentParams) -> torch.Tensor:

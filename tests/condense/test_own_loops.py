@@ -57,17 +57,27 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settings(objective: ObjectiveName, **values: Any) -> Recipe:
     condense = CondenseConfig(
-        objective=objective, epochs=2, inner_steps=3, real_per_class=6, lr=0.02, schedule="cosine",
-        augment=AugmentConfig(strategy="color_crop_flip", at_once="one"), start=StartConfig(kind="fitted", steps=20),
+        objective=objective,
+        epochs=2,
+        inner_steps=3,
+        real_per_class=6,
+        lr=0.02,
+        schedule="cosine",
+        augment=AugmentConfig(strategy="color_crop_flip", at_once="one"),
+        start=StartConfig(kind="fitted", steps=20),
         network=NetworkConfig(name="convnet2", width=8),
-    )  # fmt: skip
+    )
     made = Recipe(
-        name="tiny", cost="nothing", ipc=3, container=KINDS.get(objective, "pixels"), condense=condense,  # type: ignore[arg-type]
+        name="tiny",
+        cost="nothing",
+        ipc=3,
+        container=KINDS.get(objective, "pixels"),
+        condense=condense,  # type: ignore[arg-type]
         trajectory=TrajectoryConfig(
-            student_steps=4, student_batch=5, expert_epochs=2, max_start_epoch=2, experts=2, expert_batch=16,
+            student_steps=4, student_batch=5, expert_epochs=2, max_start_epoch=2, experts=2, expert_batch=16
         ),
         unrolled=UnrolledConfig(student_steps=4, student_per_class=3, student_lr=0.05),
-    )  # fmt: skip
+    )
     return replace(made, **values)
 
 
@@ -109,9 +119,12 @@ PLACES = [
 
 @pytest.mark.parametrize(("objective", "places"), PLACES, ids=["unrolled", "trajectory"])
 def test_broken_off_anywhere_and_resumed_ends_with_the_same_bytes(
-    objective: ObjectiveName, places: list[tuple[str, int]], tmp_path: Path, unbroken: dict[str, dict[str, bytes]],
+    objective: ObjectiveName,
+    places: list[tuple[str, int]],
+    tmp_path: Path,
+    unbroken: dict[str, dict[str, bytes]],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     trained: list[int] = []
     next_epoch = hmn.condense.objectives.experts.next_epoch
 
@@ -128,8 +141,14 @@ def test_broken_off_anywhere_and_resumed_ends_with_the_same_bytes(
     run(recipe, out, resume=True)
     assert contents(out) == unbroken[objective]
     assert set(unbroken[objective]) == {
-        "container.safetensors", "history.jsonl", "ledger.json", "preview.png", "README.md", "recipe.toml", "run.json"
-    }  # fmt: skip
+        "container.safetensors",
+        "history.jsonl",
+        "ledger.json",
+        "preview.png",
+        "README.md",
+        "recipe.toml",
+        "run.json",
+    }
     assert len(trained) == (2 * 3 if objective == "trajectory" else 0)  # each epoch of each expert once
     phases = [json.loads(line)["phase"] for line in (out / "history.jsonl").read_text().splitlines()]
     assert phases == ["experts"] * len(trained) + ["start"] * 2 + ["condense"] * 6
@@ -207,8 +226,11 @@ ONE_OF_THREE = {"derivative": "direct", "differentiate_every": 3, "student_batch
 @pytest.mark.parametrize(("objective", "own"), [*((name, {}) for name in KINDS), ("trajectory", ONE_OF_THREE)])
 def test_price_where_operations_are_time(objective: ObjectiveName, own: dict[str, Any], tmp_path: Path) -> None:
     plain = settings(objective)
-    recipe = replace(plain, trajectory=replace(plain.trajectory, student_steps=9, expert_batch=10, **own),
-                     unrolled=replace(plain.unrolled, student_steps=9))  # fmt: skip
+    recipe = replace(
+        plain,
+        trajectory=replace(plain.trajectory, student_steps=9, expert_batch=10, **own),
+        unrolled=replace(plain.unrolled, student_steps=9),
+    )
     with FlopClock() as clock:
         found = price(SPLITS, shape_of(recipe), recipe, clock=lambda: 1e-9 * clock.total, budget_seconds=1e-9).estimate
         clock.total = 0
@@ -256,13 +278,25 @@ def test_a_table_that_the_objective_does_not_read_changes_no_name() -> None:
 
 DIGITS = ["condense", "digits", "--ipc", "10", "--recipe", "quick"]
 TINY = [
-    "--condense.epochs", "1", "--condense.inner-steps", "2", "--condense.start.steps", "4",
-    "--condense.network.width", "4",
-]  # fmt: skip
+    "--condense.epochs",
+    "1",
+    "--condense.inner-steps",
+    "2",
+    "--condense.start.steps",
+    "4",
+    "--condense.network.width",
+    "4",
+]
 FEW_EXPERTS = [
-    "--trajectory.experts", "1", "--trajectory.max-start-epoch", "1", "--trajectory.expert-epochs", "1",
-    "--trajectory.student-steps", "2",
-]  # fmt: skip
+    "--trajectory.experts",
+    "1",
+    "--trajectory.max-start-epoch",
+    "1",
+    "--trajectory.expert-epochs",
+    "1",
+    "--trajectory.student-steps",
+    "2",
+]
 FEW_STEPS = ["--unrolled.student-steps", "2", "--unrolled.student-per-class", "3"]
 MISTAKES = [
     (["--objective", "gradient", *FEW_STEPS], "unrolled.student_steps 2", "is for --objective unrolled"),

@@ -19,10 +19,26 @@ from hmn.errors import UserError
 from hmn.runtime.tensor_files import load_checkpoint, save_checkpoint
 
 COMMAND = [
-    sys.executable, "-m", "hmn", "condense", "digits", "--ipc", "10", "--recipe", "quick",
-    "--condense.epochs", "3", "--condense.inner-steps", "20", "--condense.start.steps", "60",
-    "--condense.network.width", "8", "--checkpoint-seconds", "0.05",
-]  # fmt: skip
+    sys.executable,
+    "-m",
+    "hmn",
+    "condense",
+    "digits",
+    "--ipc",
+    "10",
+    "--recipe",
+    "quick",
+    "--condense.epochs",
+    "3",
+    "--condense.inner-steps",
+    "20",
+    "--condense.start.steps",
+    "60",
+    "--condense.network.width",
+    "8",
+    "--checkpoint-seconds",
+    "0.05",
+]
 DEADLINE_SECONDS = 300.0
 
 
@@ -30,9 +46,8 @@ def start(out: Path, *more: str) -> subprocess.Popen[str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("HMN_")}
     environment = {**own, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     return subprocess.Popen(
-        [*COMMAND, "--out", str(out), *more], env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [*COMMAND, "--out", str(out), *more], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -94,10 +109,7 @@ def test_a_second_run_asks_for_force_or_resume(tmp_path: Path, unbroken: dict[st
     out = tmp_path / "used"
     assert start(out).wait(timeout=DEADLINE_SECONDS) == 0
     before = contents(out)
-    for more, words in (
-        ([], "--force"),
-        (["--resume", "--seed", "5"], "other settings"),
-    ):
+    for more, words in (([], "--force"), (["--resume", "--seed", "5"], "other settings")):
         process = start(out, *more)
         _, errors = process.communicate(timeout=DEADLINE_SECONDS)
         assert process.returncode == 2 and words in errors and "Traceback" not in errors

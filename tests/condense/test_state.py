@@ -45,11 +45,21 @@ def test_number_of_checkpoints(
     splits = blank_splits("blank", image_shape=SHAPE, num_classes=2, images_per_class=4)
     base = recipe("quick", dataset="blank", ipc=20, image_shape=SHAPE)
     condense = replace(
-        base.condense, epochs=1, inner_steps=SWEEPS, start=StartConfig(kind="noise"),
+        base.condense,
+        epochs=1,
+        inner_steps=SWEEPS,
+        start=StartConfig(kind="noise"),
         network=NetworkConfig(name="convnet2", width=2, update_batches=0),
-    )  # fmt: skip
+    )
     condense_run(
-        splits, plan(num_classes=2, image_shape=SHAPE, ipc=20), replace(base, condense=condense), tmp_path / "run",
-        resume=False, force=False, command="", on_progress=lambda _: None, checkpoint_seconds=asked,
-    )  # fmt: skip
+        splits,
+        plan(num_classes=2, image_shape=SHAPE, ipc=20),
+        replace(base, condense=condense),
+        tmp_path / "run",
+        resume=False,
+        force=False,
+        command="",
+        on_progress=lambda _: None,
+        checkpoint_seconds=asked,
+    )
     assert len(written) == expected

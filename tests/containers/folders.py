@@ -28,9 +28,11 @@ def digits_container(kind: str, ipc: int = 10) -> AnyContainer:
         shape = plan_rival(kind, num_classes=10, image_shape=(1, 8, 8), budget=budget)
     train = load_data("digits").train
     return build_container(
-        shape, class_names=train.class_names, normalisation=train.normalisation,
+        shape,
+        class_names=train.class_names,
+        normalisation=train.normalisation,
         generator=torch.Generator().manual_seed(0),
-    )  # fmt: skip
+    )
 
 
 def digits_folder(

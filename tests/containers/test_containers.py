@@ -32,7 +32,10 @@ SHAPES: dict[str, RivalShape] = {
     "pixels": PixelsShape(image_shape=SIZE, images_per_class=COUNTS, budget=10**5),
     "mosaic": MosaicShape(image_shape=SIZE, images_per_class=COUNTS, budget=10**5, factors=(2,), tiles=(COUNTS,)),
     "mosaic, bounded": MosaicShape(
-        image_shape=SIZE, images_per_class=(4, 2, 3), budget=10**5, factors=(3, 2, 1),
+        image_shape=SIZE,
+        images_per_class=(4, 2, 3),
+        budget=10**5,
+        factors=(3, 2, 1),
         tiles=((2, 1, 0), (1, 1, 2), (1, 0, 1)),
     ),
     "factorized": FactorizedShape(
@@ -50,7 +53,7 @@ SHAPES: dict[str, RivalShape] = {
     "frequency, mirrored": FrequencyShape(
         image_shape=SIZE, images_per_class=(6, 2, 4), budget=10**5, coefficients=70, views=2
     ),
-}  # fmt: skip
+}
 PRUNABLE = [name for name in SHAPES if not name.startswith("factorized")]
 
 
@@ -119,8 +122,9 @@ def test_ledger_counts_every_byte_that_is_stored(name: str) -> None:
 def test_published_sizes_in_floats() -> None:
     """Counted by hand from the methods' code."""
     cifar = (3, 32, 32)
-    one = FactorizedShape(image_shape=cifar, images_per_class=(5,) * 10, budget=10**6, num_hallucinators=5,
-                          base_channels=3)  # fmt: skip
+    one = FactorizedShape(
+        image_shape=cifar, images_per_class=(5,) * 10, budget=10**6, num_hallucinators=5, base_channels=3
+    )
     parts = {part.name: part.num_floats for part in one.ledger().parts}
     assert parts == {"bases": 10 * 3072, "hallucinators": 5 * 5568}
     linba = LinearShape(image_shape=cifar, images_per_class=(115,) * 10, budget=30_720, num_bases=16, downsample=2)
@@ -241,11 +245,14 @@ def test_reconstruction_learns(name: str, least: float) -> None:
     across = torch.linspace(20, 230, 10).expand(30, 3, 8, 10)
     slope = torch.linspace(-1, 1, 30).view(-1, 1, 1, 1)
     data = replace(real(), pixels=(128 + slope * (across - 128)).to(torch.uint8))
-    container = make(name, spread=0.0) if name != "hmn" else Hmn(
-        plan(num_classes=3, image_shape=SIZE, budget=3_000), class_names=data.class_names, normalisation=NORM
-    )  # fmt: skip
-    targets = torch.cat([(data.labels == label).nonzero()[: int(count), 0]
-                         for label, count in enumerate(container.labels.bincount())])  # fmt: skip
+    container = (
+        make(name, spread=0.0)
+        if name != "hmn"
+        else Hmn(plan(num_classes=3, image_shape=SIZE, budget=3_000), class_names=data.class_names, normalisation=NORM)
+    )
+    targets = torch.cat(
+        [(data.labels == label).nonzero()[: int(count), 0] for label, count in enumerate(container.labels.bincount())]
+    )
     optimizer = torch.optim.Adam(container.parameters(), lr=0.01)
     errors, generator = [], torch.Generator().manual_seed(0)
     for _ in range(60):
@@ -285,8 +292,13 @@ def test_first_values_are_those_of_the_methods_code() -> None:
     generator = torch.Generator().manual_seed(0)
     names = ("a", "b", "c")
     for base_channels in (1, 3):
-        shape = FactorizedShape(image_shape=(3, 32, 32), images_per_class=(50,) * 3, budget=10**6,
-                                num_hallucinators=50, base_channels=base_channels)  # fmt: skip
+        shape = FactorizedShape(
+            image_shape=(3, 32, 32),
+            images_per_class=(50,) * 3,
+            budget=10**6,
+            num_hallucinators=50,
+            base_channels=base_channels,
+        )
         haba = Factorized(shape, class_names=names, normalisation=NORM, generator=generator)
         encoder, decoder = nn.Conv2d(base_channels, 3, 3), nn.ConvTranspose2d(3, 3, 3)
         for found, module in ((haba.encoder_weight, encoder), (haba.decoder_weight, decoder)):

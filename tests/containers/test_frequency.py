@@ -14,8 +14,9 @@ from tests.reference import rival_images
 
 
 def container(image_shape: tuple[int, int, int], coefficients: int, images: int = 2) -> Frequency:
-    shape = FrequencyShape(image_shape=image_shape, images_per_class=(images,) * 2, budget=10**6,
-                           coefficients=coefficients)  # fmt: skip
+    shape = FrequencyShape(
+        image_shape=image_shape, images_per_class=(images,) * 2, budget=10**6, coefficients=coefficients
+    )
     norm = Normalisation((0.5,) * image_shape[0], (0.25,) * image_shape[0])
     return Frequency(shape, class_names=("a", "b"), normalisation=norm)
 
@@ -24,10 +25,16 @@ def pictures(image_shape: tuple[int, int, int]) -> Tensor:
     return torch.rand(4, *image_shape, generator=torch.Generator().manual_seed(5))
 
 
-@pytest.mark.parametrize(("image_shape", "counts"), [
-    ((3, 32, 32), (1, 7, 81, 387, 3_072)), ((1, 8, 8), (1, 8, 64)), ((3, 5, 17), (1, 50, 255)),
-    ((3, 9, 2), (1, 20, 54)), ((1, 1, 1), (1,)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("image_shape", "counts"),
+    [
+        ((3, 32, 32), (1, 7, 81, 387, 3_072)),
+        ((1, 8, 8), (1, 8, 64)),
+        ((3, 5, 17), (1, 50, 255)),
+        ((3, 9, 2), (1, 20, 54)),
+        ((1, 1, 1), (1,)),
+    ],
+)
 def test_the_largest_variances_are_kept(image_shape: tuple[int, int, int], counts: tuple[int, ...]) -> None:
     """Among a rule's equal ones (down and across exchanged) the first in order."""
     for count in counts:

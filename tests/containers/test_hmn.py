@@ -29,9 +29,15 @@ def make(shape: HmnShape, seed: int = 0) -> Hmn:
 
 def small(extractor: bool = False, size: tuple[int, int, int] = (3, 32, 32)) -> HmnShape:
     return HmnShape(
-        image_shape=size, memory_size=-(-size[1] // 8), dataset_channels=6, class_channels=3, instance_channels=2,
-        images_per_class=(3, 1, 4), extractor=extractor, budget=10**6,
-    )  # fmt: skip
+        image_shape=size,
+        memory_size=-(-size[1] // 8),
+        dataset_channels=6,
+        class_channels=3,
+        instance_channels=2,
+        images_per_class=(3, 1, 4),
+        extractor=extractor,
+        budget=10**6,
+    )
 
 
 def slow_images(net: Hmn) -> torch.Tensor:

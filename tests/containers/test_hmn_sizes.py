@@ -69,9 +69,16 @@ def test_plan_keeps_to_its_budget(
     except UserError as error:
         assert "raise --ipc" in str(error)
         leanest = HmnShape(
-            image_shape=image, memory_size=min(-(-max(height, width) // 8), 12), dataset_channels=1, class_channels=1,
-            instance_channels=1, images_per_class=(1,) * num_classes, extractor=False, budget=budget, hidden=(2, 2),
-        )  # fmt: skip
+            image_shape=image,
+            memory_size=min(-(-max(height, width) // 8), 12),
+            dataset_channels=1,
+            class_channels=1,
+            instance_channels=1,
+            images_per_class=(1,) * num_classes,
+            extractor=False,
+            budget=budget,
+            hidden=(2, 2),
+        )
         assert leanest.ledger().num_floats > budget
         return
     assert shape.ledger().num_floats <= budget
@@ -97,13 +104,7 @@ def test_over_budget_names_the_excess() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [
-        {},
-        {"ipc": 1, "budget": 5},
-        {"ipc": 0},
-        {"ipc": 1, "num_classes": 1},
-        {"ipc": 1, "image_shape": (2, 8, 8)},
-    ],
+    [{}, {"ipc": 1, "budget": 5}, {"ipc": 0}, {"ipc": 1, "num_classes": 1}, {"ipc": 1, "image_shape": (2, 8, 8)}],
 )
 def test_plan_refuses_nonsense(wrong: dict) -> None:
     with pytest.raises(UserError):
@@ -112,5 +113,13 @@ def test_plan_refuses_nonsense(wrong: dict) -> None:
 
 def test_shape_refuses_empty_parts() -> None:
     with pytest.raises(UserError, match="at least 1"):
-        HmnShape(image_shape=(3, 8, 8), memory_size=1, dataset_channels=0, class_channels=1, instance_channels=1,
-                 images_per_class=(1, 1), extractor=False, budget=10)  # fmt: skip
+        HmnShape(
+            image_shape=(3, 8, 8),
+            memory_size=1,
+            dataset_channels=0,
+            class_channels=1,
+            instance_channels=1,
+            images_per_class=(1, 1),
+            extractor=False,
+            budget=10,
+        )

@@ -52,9 +52,12 @@ def test_plans_keep_to_any_budget(
 
 @settings(max_examples=200, deadline=None)
 @given(
-    num_classes=st.integers(2, 30), side=st.integers(3, 100), factor=st.integers(1, 5), mosaics=st.integers(1, 80),
+    num_classes=st.integers(2, 30),
+    side=st.integers(3, 100),
+    factor=st.integers(1, 5),
+    mosaics=st.integers(1, 80),
     bound=st.integers(1, 200),
-)  # fmt: skip
+)
 def test_bounded_mosaics_keep_to_budget_and_bound(
     num_classes: int, side: int, factor: int, mosaics: int, bound: int
 ) -> None:
@@ -101,8 +104,14 @@ def test_published_sizes() -> None:
     assert isinstance(linear, LinearShape)
     assert (linear.num_bases, linear.downsample, linear.images_per_class[0]) == (16, 2, 115)
     # DDiF: width and images a class; its code divides the budget of a class by a network's floats.
-    for classes, ipc, width, images in ((10, 1, 6, 37), (10, 10, 6, 379), (10, 50, 20, 282), (100, 1, 10, 17),
-                                        (100, 10, 15, 92), (100, 50, 30, 138)):  # fmt: skip
+    for classes, ipc, width, images in (
+        (10, 1, 6, 37),
+        (10, 10, 6, 379),
+        (10, 50, 20, 282),
+        (100, 1, 10, 17),
+        (100, 10, 15, 92),
+        (100, 50, 30, 138),
+    ):
         inr = plan_inr(num_classes=classes, image_shape=CIFAR, budget=budget(classes, ipc))
         assert isinstance(inr, InrShape)
         assert (inr.width, inr.hidden_layers, inr.frequency, inr.images_per_class[0]) == (width, 2, 10.0, images)

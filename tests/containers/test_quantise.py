@@ -10,9 +10,15 @@ from hmn.containers.quantise import STORED_AS, decode, encode, layout, rounded
 from tests.reference.quantise_reference import levels_slow, packed_slow, scale_slow, squared_error
 
 SIZES = {
-    "a scale a row": (5, 4, 4, 4), "odd rows": (5, 3, 5, 5), "one scale": (4, 3, 4, 4), "one scale, odd": (7, 3, 3),
-    "one row": (1, 70), "a vector": (9,), "no row": (0, 3, 8, 8), "no row, one scale": (0, 5),
-}  # fmt: skip
+    "a scale a row": (5, 4, 4, 4),
+    "odd rows": (5, 3, 5, 5),
+    "one scale": (4, 3, 4, 4),
+    "one scale, odd": (7, 3, 3),
+    "one row": (1, 70),
+    "a vector": (9,),
+    "no row": (0, 3, 8, 8),
+    "no row, one scale": (0, 5),
+}
 
 
 def values(size: tuple[int, ...]) -> Tensor:

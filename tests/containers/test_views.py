@@ -30,10 +30,29 @@ from tests.reference import rival_images
 SIZES = [((3, 8, 10), 70), ((3, 5, 7), 105), ((1, 8, 8), 12), ((1, 6, 9), 54), ((3, 4, 1), 12), ((1, 1, 1), 1)]
 COUNTS = (6, 2, 4)
 DIGITS = [
-    "condense", "digits", "--ipc", "1", "--recipe", "quick", "--container", "frequency", "--sizes.views", "2",
-    "--sizes.coefficients", "8", "--condense.epochs", "1", "--condense.inner-steps", "2", "--condense.network.width",
-    "4", "--condense.network.update-batches", "1", "--evaluate.width", "4",
-]  # fmt: skip
+    "condense",
+    "digits",
+    "--ipc",
+    "1",
+    "--recipe",
+    "quick",
+    "--container",
+    "frequency",
+    "--sizes.views",
+    "2",
+    "--sizes.coefficients",
+    "8",
+    "--condense.epochs",
+    "1",
+    "--condense.inner-steps",
+    "2",
+    "--condense.network.width",
+    "4",
+    "--condense.network.update-batches",
+    "1",
+    "--evaluate.width",
+    "4",
+]
 """Eight images of eight values for each class, as sixteen."""
 
 
@@ -49,9 +68,12 @@ def container(
 ) -> Frequency:
     """Of three classes with 3, 1 and 2 stored images."""
     shape = FrequencyShape(
-        image_shape=image_shape, images_per_class=tuple(count * views // 2 for count in COUNTS), budget=10**5,
-        coefficients=coefficients, views=views,
-    )  # fmt: skip
+        image_shape=image_shape,
+        images_per_class=tuple(count * views // 2 for count in COUNTS),
+        budget=10**5,
+        coefficients=coefficients,
+        views=views,
+    )
     norm = Normalisation((0.5,) * image_shape[0], (0.25,) * image_shape[0])
     generator = torch.Generator().manual_seed(seed)
     return Frequency(shape, class_names=("a", "b", "c"), normalisation=norm, generator=generator)

@@ -10,11 +10,25 @@ import pytest
 from hmn.cli.main import main
 
 SHORT = [
-    "--condense.epochs", "1", "--condense.inner-steps", "2", "--condense.start.steps", "2",
-    "--condense.start.batch", "64", "--condense.real-per-class", "4", "--condense.generated-per-class", "3",
-    "--condense.network.width", "8", "--condense.network.update-batches", "1",
-    "--condense.network.update-batch-size", "8",
-]  # fmt: skip
+    "--condense.epochs",
+    "1",
+    "--condense.inner-steps",
+    "2",
+    "--condense.start.steps",
+    "2",
+    "--condense.start.batch",
+    "64",
+    "--condense.real-per-class",
+    "4",
+    "--condense.generated-per-class",
+    "3",
+    "--condense.network.width",
+    "8",
+    "--condense.network.update-batches",
+    "1",
+    "--condense.network.update-batch-size",
+    "8",
+]
 
 
 @pytest.mark.real

@@ -97,8 +97,13 @@ def test_coresets_are_chosen_by_one_network_on_training_images(
         assert row["selection"]["per_class"] == 3 and row["selection"]["seed"] == 0
     random, herding, k_center = (row["selection"]["features"] for row in found["against"])
     assert random is None and herding == k_center
-    assert herding == {"net": "convnet2", "width": 4, "train_steps": 5, "seed": 0,
-                       "trained_on": "1,438 training images"}  # fmt: skip
+    assert herding == {
+        "net": "convnet2",
+        "width": 4,
+        "train_steps": 5,
+        "seed": 0,
+        "trained_on": "1,438 training images",
+    }
     train = load_data("digits").train
     assert len(asked) == 1 and asked[0][0].pixels.equal(train.pixels)
     again = evaluated(capsys, str(run), "--against", "herding,k-center,random")
@@ -138,8 +143,11 @@ def test_a_codec_is_chosen_on_training_images_alone(
 
     monkeypatch.setattr(hmn.train, "evaluate", spy)
     wanted = CodecWanted(format="webp", qualities=(10, 60), sides=(8, 5), images=images)
-    how: dict[str, Any] = {"training": training(unseen), "ipc": 1, "settings": recipe("quick", dataset="digits", ipc=1,
-                           image_shape=(1, 8, 8)).evaluate}  # fmt: skip
+    how: dict[str, Any] = {
+        "training": training(unseen),
+        "ipc": 1,
+        "settings": recipe("quick", dataset="digits", ipc=1, image_shape=(1, 8, 8)).evaluate,
+    }
     found = codec_candidate(unseen, 1_500, wanted, **how)
     _, validation = split_validation(unseen.train, share=0.1, seed=0)
     assert len(trained) == 4 + 4 * 2
@@ -192,10 +200,19 @@ def test_every_codec_at_the_bytes_of_every_form(tmp_path: Path, capsys: pytest.C
     found = evaluated(capsys, str(run), *flags, "--stored", "int4,int8,float32,float16")
     assert found["stored"] == "float32"
     names = [row["method"] for row in found["against"]]
-    assert names == ["real as avif", "real as jpeg", "hmn as float16", "real as avif, float16 bytes",
-                     "real as jpeg, float16 bytes", "hmn as int8", "real as avif, int8 bytes",
-                     "real as jpeg, int8 bytes", "hmn as int4", "real as avif, int4 bytes",
-                     "real as jpeg, int4 bytes"]  # fmt: skip
+    assert names == [
+        "real as avif",
+        "real as jpeg",
+        "hmn as float16",
+        "real as avif, float16 bytes",
+        "real as jpeg, float16 bytes",
+        "hmn as int8",
+        "real as avif, int8 bytes",
+        "real as jpeg, int8 bytes",
+        "hmn as int4",
+        "real as avif, int4 bytes",
+        "real as jpeg, int4 bytes",
+    ]
     by_name = {row["method"]: row for row in found["against"]}
     floats = info(run).ledger.stored_floats
     forms = {"": found, **{f", {dtype} bytes": by_name[f"hmn as {dtype}"] for dtype in ("float16", "int8", "int4")}}
@@ -233,8 +250,13 @@ def test_values_too_large_for_a_dtype_are_told(tmp_path: Path, capsys: pytest.Ca
     run, container = digits_folder(tmp_path / "run", "linear"), digits_container("linear")
     with torch.no_grad():
         next(container.parameters()).mul_(1e9)
-    save(container, run, recipe=recipe("quick", dataset="digits", ipc=1, image_shape=(1, 8, 8)), data_name="digits",
-         facts={})  # fmt: skip
+    save(
+        container,
+        run,
+        recipe=recipe("quick", dataset="digits", ipc=1, image_shape=(1, 8, 8)),
+        data_name="digits",
+        facts={},
+    )
     refused(capsys, ["evaluate", str(run), "--stored", "float16", *QUICK], "too large for float16")
 
 
@@ -287,8 +309,9 @@ def test_flags_become_wishes() -> None:
     assert codec_flags(None, None, None, None) == [CodecWanted(format="webp")]
     auto = codec_flags("avif,webp,avif", "auto", None, "k-center")
     assert [(one.format, one.qualities, one.sides, one.images) for one in auto] == [
-        ("avif", (), (), "k-center"), ("webp", (), (), "k-center")
-    ]  # fmt: skip
+        ("avif", (), (), "k-center"),
+        ("webp", (), (), "k-center"),
+    ]
     assert codec_flags("jpeg", "5,20,5", "32", None)[0].points((3, 32, 32)) == [(5, 32), (20, 32)]
     assert codec_flags("jpeg", None, "auto", None)[0].points((3, 64, 32)) == [
         (None, side) for side in (32, 30, 28, 24, 20, 16)

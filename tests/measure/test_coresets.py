@@ -104,8 +104,9 @@ def test_features_are_those_that_the_classifier_takes_after_training() -> None:
     features = trained_features(shades, config, net="convnet2", width=4, seed=3)
     assert features.shape == (24, 4 * 2 * 2)
     assert torch.equal(features, trained_features(shades, config, net="convnet2", width=4, seed=3))
-    untrained = build_net("convnet2", num_classes=3, image_shape=(1, 8, 8), width=4,
-                          generator=torch.Generator().manual_seed(3))  # fmt: skip
+    untrained = build_net(
+        "convnet2", num_classes=3, image_shape=(1, 8, 8), width=4, generator=torch.Generator().manual_seed(3)
+    )
     assert not torch.allclose(features, features_of(untrained, shades), atol=1e-3)
     images = shades.normalisation.apply(shades.images(torch.arange(24)))
     assert torch.allclose(features_of(untrained, shades, batch_size=5), embedding(untrained, images), atol=1e-6)

@@ -39,8 +39,9 @@ def test_points_are_accuracies_of_the_network_so_far() -> None:
     splits = load_data("digits")
     source = splits.train.subset(torch.arange(64))
     config = replace(CONFIG, steps=6)
-    found = evaluate(source, splits.test, net="convnet2", width=4, config=config, seeds=(3,),
-                     curve=Curve(points=3, test=splits.test))  # fmt: skip
+    found = evaluate(
+        source, splits.test, net="convnet2", width=4, config=config, seeds=(3,), curve=Curve(points=3, test=splits.test)
+    )
     generator = torch.Generator().manual_seed(3)
     net = build_net("convnet2", num_classes=10, image_shape=source.image_shape, width=4, generator=generator)
     slow = [
@@ -53,8 +54,15 @@ def test_points_are_accuracies_of_the_network_so_far() -> None:
 
 def test_a_set_larger_than_the_steps_has_one_point() -> None:
     splits = load_data("digits")
-    found = evaluate(splits.train, splits.test, net="convnet2", width=4, config=replace(CONFIG, steps=5), seeds=(0,),
-                     curve=Curve(points=5, test=splits.test))  # fmt: skip
+    found = evaluate(
+        splits.train,
+        splits.test,
+        net="convnet2",
+        width=4,
+        config=replace(CONFIG, steps=5),
+        seeds=(0,),
+        curve=Curve(points=5, test=splits.test),
+    )
     assert [point.step for point in found.curve] == [5]
 
 

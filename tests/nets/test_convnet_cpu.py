@@ -199,9 +199,12 @@ def test_built_once_and_announced(tmp_path: Path) -> None:
     said = []
     for _ in range(2):
         done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
             env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HMN_CACHE": str(tmp_path)},
-        )  # fmt: skip
+        )
         said.append(done.stderr)
     assert "building its C code" in said[0] and "built in" in said[0] and said[1] == ""
     assert len(list(tmp_path.rglob("*.so"))) == 1

@@ -36,9 +36,15 @@ def test_agrees_with_aum_by_hand_epoch_by_epoch(margin: Margin) -> None:
     epochs = [source.asked[start : start + 3] for start in range(0, 12, 3)]
     rates = [learning_rate(config, step, 12) for step in range(12)]
     slow = aum_slow(
-        by_hand, (data.pixels.double() - 0.5) / 0.25, data.labels, epochs, rates, momentum=config.momentum,
-        weight_decay=config.weight_decay, softmax=margin == "softmax",
-    )  # fmt: skip
+        by_hand,
+        (data.pixels.double() - 0.5) / 0.25,
+        data.labels,
+        epochs,
+        rates,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        softmax=margin == "softmax",
+    )
     for record, expected in zip(records, slow, strict=True):
         assert record.margins is not None and record.margins.dtype == torch.float64
         assert record.margins.tolist() == pytest.approx(expected, abs=1e-5)
@@ -59,9 +65,15 @@ def test_a_profile_is_the_sum_or_the_mean_over_epochs_and_the_mean_over_networks
         net = build_net("convnet3", num_classes=4, image_shape=(1, 8, 8), width=8, generator=seeded(seed)).double()
         rates = [learning_rate(config, step, 9) for step in range(9)]
         slow = aum_slow(
-            net, (data.pixels.double() - 0.5) / 0.25, data.labels, epochs, rates, momentum=config.momentum,
-            weight_decay=config.weight_decay, softmax=margin == "softmax",
-        )  # fmt: skip
+            net,
+            (data.pixels.double() - 0.5) / 0.25,
+            data.labels,
+            epochs,
+            rates,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            softmax=margin == "softmax",
+        )
         by_seed.append(torch.tensor(slow, dtype=torch.float64).sum(0) / (1 if margin == "softmax" else 3))
     found = profiled(data, seeds=(3, 4), margin=margin)
     torch.testing.assert_close(found.aum, torch.stack(by_seed).mean(0), rtol=0, atol=1e-5)
@@ -72,8 +84,10 @@ def test_margins_are_those_of_the_definition() -> None:
     logits = torch.tensor([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-30.0, 30.0, 0.0], [1.0, 3.0, 2.0]])
     labels = torch.tensor([0, 1, 0, 2])
     for kind in ("softmax", "logit"):
-        slow = [margin_slow(row, label, softmax=kind == "softmax")
-                for row, label in zip(logits.tolist(), labels.tolist(), strict=True)]  # fmt: skip
+        slow = [
+            margin_slow(row, label, softmax=kind == "softmax")
+            for row, label in zip(logits.tolist(), labels.tolist(), strict=True)
+        ]
         assert margins(logits, labels, kind=kind).tolist() == pytest.approx(slow, abs=1e-6)
 
 

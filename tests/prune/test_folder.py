@@ -34,9 +34,11 @@ def artifact(folder: Path, dtype: str, *, memory_size: int = 4, instance_channel
     """An artifact whose container is of random values, one image louder than all others."""
     shape = shape_of(memory_size=memory_size, instance_channels=instance_channels)
     container = Hmn(
-        shape, class_names=tuple("abcdefghij"), normalisation=Normalisation((0.5,) * 3, (0.25,) * 3),
+        shape,
+        class_names=tuple("abcdefghij"),
+        normalisation=Normalisation((0.5,) * 3, (0.25,) * 3),
         generator=torch.Generator().manual_seed(1),
-    )  # fmt: skip
+    )
     with torch.no_grad():
         container.instance_memory[1] *= 9  # pruned below: scales taken anew would be another file's
     folder.mkdir(parents=True)
@@ -50,9 +52,17 @@ def artifact(folder: Path, dtype: str, *, memory_size: int = 4, instance_channel
 def profile_of(run: Path) -> Profile:
     images = load(run)
     return Profile(
-        aum=torch.arange(len(images), dtype=torch.float64), labels=images.labels, margin="softmax", epochs=2,
-        net="convnet3", width=8, seeds=(0,), source="x", sha256=info(run).checksum, class_names=images.class_names,
-    )  # fmt: skip
+        aum=torch.arange(len(images), dtype=torch.float64),
+        labels=images.labels,
+        margin="softmax",
+        epochs=2,
+        net="convnet3",
+        width=8,
+        seeds=(0,),
+        source="x",
+        sha256=info(run).checksum,
+        class_names=images.class_names,
+    )
 
 
 def kept() -> torch.Tensor:

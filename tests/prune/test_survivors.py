@@ -63,9 +63,7 @@ def test_of_equal_aums_the_earlier_counts_as_lower() -> None:
 
 
 @given(
-    values=st.lists(st.integers(-5, 5), min_size=1, max_size=30),
-    share=st.sampled_from([*BETAS, 1.0]),
-    data=st.data(),
+    values=st.lists(st.integers(-5, 5), min_size=1, max_size=30), share=st.sampled_from([*BETAS, 1.0]), data=st.data()
 )
 def test_double_end_against_sorting_in_python(values: list[int], share: float, data: st.DataObject) -> None:
     keep = data.draw(st.integers(1, len(values)))
@@ -155,9 +153,11 @@ def container(shape: HmnShape) -> Hmn:
     names = tuple(str(number) for number in range(shape.num_classes))
     channels = shape.image_shape[0]
     return Hmn(
-        shape, class_names=names, normalisation=Normalisation((0.5,) * channels, (0.25,) * channels),
+        shape,
+        class_names=names,
+        normalisation=Normalisation((0.5,) * channels, (0.25,) * channels),
         generator=torch.Generator().manual_seed(3),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(("ipc", "over", "fits"), [(1, 93, 85), (10, 306, 278)])

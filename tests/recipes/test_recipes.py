@@ -181,18 +181,29 @@ def test_linba_and_hmn() -> None:
     assert (own.student_steps, own.student_per_class, own.student_lr, own.student_momentum) == (150, 32, 0.01, 0.9)
     assert (own.max_norm, linba.condense.lr, linba.condense.momentum) == (2, 0.1, 0.5)
     assert (linba.condense.num_sweeps, linba.condense.real_per_class) == (500_000, 64)
-    for dataset, lr, distance in (("cifar10", 0.01, "squared"), ("cifar100", 0.02, "absolute"),
-                                  ("svhn", 0.01, "squared"), ("tiny-imagenet", 0.01, "absolute")):  # fmt: skip
+    for dataset, lr, distance in (
+        ("cifar10", 0.01, "squared"),
+        ("cifar100", 0.02, "absolute"),
+        ("svhn", 0.01, "squared"),
+        ("tiny-imagenet", 0.01, "absolute"),
+    ):
         found = made("hmn", dataset).condense
         assert (found.lr, found.distance, found.epochs, found.inner_steps) == (lr, distance, 1000, 200)
         assert (found.beta1, found.beta2, found.optimizer, found.schedule) == (0.9, 0.99, "adam", "step")
     assert made("hmn").evaluate.protocol == "paper"
 
 
-@pytest.mark.parametrize(("name", "images", "floats"), [
-    ("dsa", 10, 30_720), ("idc", 40, 30_720), ("haba", 30, 26_782), ("linba", 1150, 30_688), ("hmn", 850, 30_659),
-    ("ddif", 370, 29_970),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "images", "floats"),
+    [
+        ("dsa", 10, 30_720),
+        ("idc", 40, 30_720),
+        ("haba", 30, 26_782),
+        ("linba", 1150, 30_688),
+        ("hmn", 850, 30_659),
+        ("ddif", 370, 29_970),
+    ],
+)
 def test_a_short_version_stores_what_the_method_does(name: str, images: int, floats: int) -> None:
     for found in (made(name), made(name + "-cpu")):
         shape = choose_shape(
@@ -205,8 +216,12 @@ def test_a_short_version_stores_what_the_method_does(name: str, images: int, flo
 @pytest.mark.parametrize("name", FAST)
 def test_fast_fills_its_budget_with_sixteen_images_for_each_and_shows_them_mirrored(name: str) -> None:
     for dataset, coefficients, views in (
-        ("cifar10", 192, 2), ("cifar100", 192, 2), ("tiny-imagenet", 768, 2), ("digits", 64, 1), ("svhn", 192, 1)
-    ):  # fmt: skip
+        ("cifar10", 192, 2),
+        ("cifar100", 192, 2),
+        ("tiny-imagenet", 768, 2),
+        ("digits", 64, 1),
+        ("svhn", 192, 1),
+    ):
         found = made(name, dataset, 10)
         assert (found.sizes.coefficients, found.sizes.views, found.container) == (coefficients, views, "frequency")
         assert found.trajectory.derivative == "direct" and found.condense.network.width == 32
@@ -225,8 +240,10 @@ def test_the_former_name_of_a_recipe_still_works() -> None:
 
 
 def several(values: list[object]) -> str:
-    texts = [f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
-             for value in values]  # fmt: skip
+    texts = [
+        f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
+        for value in values
+    ]
     return texts[0] if len(set(texts)) == 1 else " / ".join(texts)
 
 
@@ -237,13 +254,18 @@ def row_of(name: str) -> str:
     real = f"{first.real_per_class}" if first.objective not in ("trajectory",) else ""
     one = " (one at a time)" if first.augment.at_once == "one" else ""
     cells = (
-        f"`{name}`", f"`{found[0].container}`",
+        f"`{name}`",
+        f"`{found[0].container}`",
         f"`{first.objective}`" + (f", `{first.distance}`" if first.objective == "gradient" else ""),
-        f"{several([each.epochs for each in condense])} x {several([each.inner_steps for each in condense])}", real,
-        f"{first.optimizer} {several([each.lr for each in condense])}", str(first.network.width or 128),
-        several([each.network.update_batches for each in condense]), first.start.kind,
-        first.augment.strategy.replace("_", " ") + one, f"`{found[0].evaluate.protocol}`",
-    )  # fmt: skip
+        f"{several([each.epochs for each in condense])} x {several([each.inner_steps for each in condense])}",
+        real,
+        f"{first.optimizer} {several([each.lr for each in condense])}",
+        str(first.network.width or 128),
+        several([each.network.update_batches for each in condense]),
+        first.start.kind,
+        first.augment.strategy.replace("_", " ") + one,
+        f"`{found[0].evaluate.protocol}`",
+    )
     return f"| {' | '.join(cells)} |"
 
 
@@ -295,10 +317,15 @@ def test_recipes_vary_in_a_sweep() -> None:
         read_flags(["recipe=idc-gpu"])
 
 
-@pytest.mark.parametrize(("name", "dataset", "steps", "batch", "decay", "schedule"), [
-    ("dc", "cifar10", 300, 256, 5e-4, "halfway"), ("dsa", "cifar10", 1000, 256, 5e-4, "halfway"),
-    ("idc", "cifar10", 1000, 64, 5e-4, "thirds"), ("linba", "cifar10", 300, 640, 0, "constant"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "dataset", "steps", "batch", "decay", "schedule"),
+    [
+        ("dc", "cifar10", 300, 256, 5e-4, "halfway"),
+        ("dsa", "cifar10", 1000, 256, 5e-4, "halfway"),
+        ("idc", "cifar10", 1000, 64, 5e-4, "thirds"),
+        ("linba", "cifar10", 300, 640, 0, "constant"),
+    ],
+)
 def test_protocols_of_other_methods(
     name: str, dataset: str, steps: int, batch: int, decay: float, schedule: str
 ) -> None:

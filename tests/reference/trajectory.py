@@ -80,10 +80,14 @@ def relative_errors(
         single = again(slow_container_gradient, dtype=torch.float32)
         free = again(slow_container_gradient)
         held = again(slow_container_gradient, masks_of_float32=True)
-        errors.append(Errors(*(
-            float((found - exact).norm() / exact.norm())
-            for found, exact in ((product, held), (product, free), (single, free))
-        )))  # fmt: skip
+        errors.append(
+            Errors(
+                *(
+                    float((found - exact).norm() / exact.norm())
+                    for found, exact in ((product, held), (product, free), (single, free))
+                )
+            )
+        )
         state.generator.set_state(before)
         return sweep(state, real, config)
 

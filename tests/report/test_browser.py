@@ -162,8 +162,12 @@ def test_looking_through_classes_and_margins(watched: Watched, run: Path) -> Non
     assert page.locator(".class:visible").count() == 1
     for order, turn in (("lowest", 1), ("highest", -1)):
         page.locator("[data-sort]").select_option(order)
-        shown = [int(image) for image in page.locator(".class:visible .tile").evaluate_all(
-            "(tiles) => tiles.map((tile) => tile.dataset.image)")]  # fmt: skip
+        shown = [
+            int(image)
+            for image in page.locator(".class:visible .tile").evaluate_all(
+                "(tiles) => tiles.map((tile) => tile.dataset.image)"
+            )
+        ]
         aum = found.profile.aum[3 * 93 : 4 * 93]
         assert shown == aum.argsort(stable=True).tolist()[::turn]
     page.locator("[data-rate]").fill("50")

@@ -103,12 +103,21 @@ def test_the_page_fetches_nothing(page: str) -> None:
 def test_the_page_says_what_the_files_say(run: Path, page: str) -> None:
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.split('<script type="application/json"')[0]))
     ledger = json.loads((run / "ledger.json").read_text())
-    for part in (f"{ledger['num_floats']:,} floats", "45.0 ± 1.0 (n = 3)", "15.0 (n = 1)", "48.0 ± 1.0 (n = 3)",
-                 ledger["sha256"], "beta 0.3 is like 0.2 and 0.4.", "objective = &#34;features&#34;",
-                 "over 20 epochs of convnet3, width 128", f"{ledger['file_bytes']:,} bytes"):  # fmt: skip
+    for part in (
+        f"{ledger['num_floats']:,} floats",
+        "45.0 ± 1.0 (n = 3)",
+        "15.0 (n = 1)",
+        "48.0 ± 1.0 (n = 3)",
+        ledger["sha256"],
+        "beta 0.3 is like 0.2 and 0.4.",
+        "objective = &#34;features&#34;",
+        "over 20 epochs of convnet3, width 128",
+        f"{ledger['file_bytes']:,} bytes",
+    ):
         assert part in text, part
     assert f"data = hmn.load({json.dumps(str(run))}".replace('"', "&#34;").replace("<", "&lt;") in page.replace(
-        "&gt;", ">").replace("&amp;", "&").replace("&#39;", "'")  # fmt: skip
+        "&gt;", ">"
+    ).replace("&amp;", "&").replace("&#39;", "'")
 
 
 def test_bytes_add_up(run: Path) -> None:
@@ -139,8 +148,13 @@ def rule_cases(run: Path) -> tuple[list[list[int]], list[tuple[int, int]], list[
     settings = [(rate, beta) for rate in (0, 1, 8, 9, 29, 30, 33, 50, 57, 70, 90, 95) for beta in range(0, 101, 5)]
     kept = []
     for rate, beta in settings:
-        index = keep_indices(profile.aum, labels, counts=counts_at_rate(labels, classes, rate / 100),
-                             method="double-end", hard_share=beta / 100)  # fmt: skip
+        index = keep_indices(
+            profile.aum,
+            labels,
+            counts=counts_at_rate(labels, classes, rate / 100),
+            method="double-end",
+            hard_share=beta / 100,
+        )
         kept.append([[int(i - starts[label]) for i in index if labels[i] == label] for label in range(classes)])
     return [order for order, _ in orders(found)], settings, kept
 
@@ -180,8 +194,9 @@ def test_results_go_to_the_run_that_they_are_of(tmp_path: Path) -> None:
     alone = gather(first)
     assign([alone], [nameless])
     assert alone.unkeyed == ["three.json"]
-    told = write_json(tmp_path / "four.json", evaluation(
-        condensed={"command": "hmn condense cifar10 --ipc 1", "commit": "abc"}))  # fmt: skip
+    told = write_json(
+        tmp_path / "four.json", evaluation(condensed={"command": "hmn condense cifar10 --ipc 1", "commit": "abc"})
+    )
     assign([alone], [told])
     assert [name for name, _ in alone.evaluations] == ["three.json", "four.json"] and alone.unkeyed == ["three.json"]
 

@@ -36,14 +36,28 @@ from hmn.runtime.tensor_files import load_checkpoint, save_checkpoint
 
 NAMES = ("square", "stripe", "dot")
 SHAPE = HmnShape(
-    image_shape=(1, 8, 8), memory_size=1, dataset_channels=3, class_channels=2, instance_channels=4,
-    images_per_class=(5, 7, 4), extractor=False, budget=20_000, hidden=(6, 4),
-)  # fmt: skip
+    image_shape=(1, 8, 8),
+    memory_size=1,
+    dataset_channels=3,
+    class_channels=2,
+    instance_channels=4,
+    images_per_class=(5, 7, 4),
+    extractor=False,
+    budget=20_000,
+    hidden=(6, 4),
+)
 BASE = CondenseConfig(
-    objective="features", epochs=2, inner_steps=2, real_per_class=6, generated_per_class=4, lr=0.02,
-    start=StartConfig(kind="real", steps=10), network=NetworkConfig(
-        name="convnet2", width=8, update_batches=2, update_batch_size=9, warm_up_batches=1, cutmix_probability=0.7),
-)  # fmt: skip
+    objective="features",
+    epochs=2,
+    inner_steps=2,
+    real_per_class=6,
+    generated_per_class=4,
+    lr=0.02,
+    start=StartConfig(kind="real", steps=10),
+    network=NetworkConfig(
+        name="convnet2", width=8, update_batches=2, update_batch_size=9, warm_up_batches=1, cutmix_probability=0.7
+    ),
+)
 BATCH_NORM = replace(BASE.network, name="resnet18", width=4)
 CASES: dict[str, tuple[CondenseConfig, HmnShape]] = {
     "features": (BASE, SHAPE),
@@ -132,10 +146,12 @@ def trajectory(case: str) -> dict[str, Any]:
             records = list(condense(state, real, CASES[case][0]))
         nets = gather(network_values(state))
         return {
-            "gradients": gradients, "losses": [record.loss for record in records],
+            "gradients": gradients,
+            "losses": [record.loss for record in records],
             "same_nets": all(torch.equal(net, nets[0]) for net in nets),
-            "net": network_values(state), "state": state.state_dict(),
-        }  # fmt: skip
+            "net": network_values(state),
+            "state": state.state_dict(),
+        }
 
 
 def saved_states(case: str, folder: Path) -> list[Tensor]:

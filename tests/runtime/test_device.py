@@ -34,9 +34,15 @@ def small_data() -> RealData:
 
 @pytest.mark.parametrize(
     ("told", "cuda", "mps", "expected"),
-    [(None, True, True, "cuda"), (None, False, True, "cpu"), ("", False, False, "cpu"), ("cpu", True, True, "cpu"),
-     ("mps", False, True, "mps"), ("cuda", True, False, "cuda")],
-)  # fmt: skip
+    [
+        (None, True, True, "cuda"),
+        (None, False, True, "cpu"),
+        ("", False, False, "cpu"),
+        ("cpu", True, True, "cpu"),
+        ("mps", False, True, "mps"),
+        ("cuda", True, False, "cuda"),
+    ],
+)
 def test_device_for(told: str | None, cuda: bool, mps: bool, expected: str) -> None:
     assert device_for(told, cuda=cuda, mps=mps) == expected
 
@@ -82,9 +88,15 @@ def test_tf32_is_allowed_only_inside() -> None:
 
 @pytest.mark.parametrize(
     ("num_bytes", "free", "expected"),
-    [(GIB, 8 * GIB, True), (4 * GIB, 8 * GIB, True), (4 * GIB + 1, 8 * GIB, False),
-     (GIB, 3 * GIB, True), (GIB + 1, 3 * GIB, False), (1, GIB, False)],
-)  # fmt: skip
+    [
+        (GIB, 8 * GIB, True),
+        (4 * GIB, 8 * GIB, True),
+        (4 * GIB + 1, 8 * GIB, False),
+        (GIB, 3 * GIB, True),
+        (GIB + 1, 3 * GIB, False),
+        (1, GIB, False),
+    ],
+)
 def test_resident_data_leave_memory(num_bytes: int, free: int, expected: bool) -> None:
     assert fits(num_bytes, free) is expected
 

@@ -46,8 +46,15 @@ def environment(rank: int, size: int, port: int, **more: str) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("HMN_")}
     told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
     paths = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
-    return {**own, **{name: str(value) for name, value in told.items()}, "MASTER_ADDR": "127.0.0.1",
-            "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": paths, **more}  # fmt: skip
+    return {
+        **own,
+        **{name: str(value) for name, value in told.items()},
+        "MASTER_ADDR": "127.0.0.1",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": paths,
+        **more,
+    }
 
 
 def processes(size: int, *arguments: str, **more: str) -> list[subprocess.Popen[str]]:
@@ -57,11 +64,15 @@ def processes(size: int, *arguments: str, **more: str) -> list[subprocess.Popen[
         port = free.getsockname()[1]
     return [
         subprocess.Popen(
-            [sys.executable, "-m", *arguments], env=environment(rank, size, port, **more), cwd=ROOT, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [sys.executable, "-m", *arguments],
+            env=environment(rank, size, port, **more),
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         for rank in range(size)
-    ]  # fmt: skip
+    ]
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -156,9 +167,13 @@ def test_runs_go_on_with_another_number_of_processes(two: dict[str, Any], folder
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("in use", "holds a finished run"), ("other data", "process 1 has other data than process 0"),
-     ("step_per", "condense.step_per class"), ("diverged", "diverged")],
-)  # fmt: skip
+    [
+        ("in use", "holds a finished run"),
+        ("other data", "process 1 has other data than process 0"),
+        ("step_per", "condense.step_per class"),
+        ("diverged", "diverged"),
+    ],
+)
 def test_a_mistake_of_one_process_reaches_all(name: str, words: str, two: dict[str, Any], folder: Path) -> None:
     (first, _), (second, _) = two["runs"][name]
     assert words in first and first == second and "\n" not in first
@@ -166,10 +181,24 @@ def test_a_mistake_of_one_process_reaches_all(name: str, words: str, two: dict[s
 
 
 COMMAND = [
-    "hmn", "condense", "digits", "--ipc", "10", "--recipe", "quick", "--condense.start.steps", "60",
-    "--condense.epochs", "3",
-    "--condense.inner-steps", "40", "--condense.network.width", "8", "--checkpoint-seconds", "0.05",
-]  # fmt: skip
+    "hmn",
+    "condense",
+    "digits",
+    "--ipc",
+    "10",
+    "--recipe",
+    "quick",
+    "--condense.start.steps",
+    "60",
+    "--condense.epochs",
+    "3",
+    "--condense.inner-steps",
+    "40",
+    "--condense.network.width",
+    "8",
+    "--checkpoint-seconds",
+    "0.05",
+]
 
 
 def wait_for_checkpoint(out: Path, began: float, started: list[subprocess.Popen[str]]) -> None:
@@ -215,8 +244,9 @@ atexit.register(os.abort)
 cli.build_app = lost
 sys.exit(cli.main(["doctor"]))
 """
-    done = subprocess.run([sys.executable, "-c", code], env=environment(0, 2, 1), cwd=ROOT, text=True,
-                          capture_output=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(0, 2, 1), cwd=ROOT, text=True, capture_output=True, check=False
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "hmn: process 0 of 0..1: another process has ended.\n"
 
@@ -313,9 +343,13 @@ def torchrun(out: Path, *more: str, count: int = 2) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "-m", *COMMAND]
     own = {name: value for name, value in environment(0, 1, 0).items() if name not in distributed.ENVIRONMENT}
     return subprocess.Popen(
-        [*command, "--out", str(out), *more], env=own, cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [*command, "--out", str(out), *more],
+        env=own,
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def of_rank(rank: int, agent: subprocess.Popen[str]) -> int:

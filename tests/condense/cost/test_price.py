@@ -105,9 +105,15 @@ def small_job(**values: Any) -> tuple[Splits, HmnShape, Recipe]:
     base = recipe("quick", dataset="blank", ipc=10, image_shape=(3, 8, 8))
     network = NetworkConfig(width=8, update_batches=3, update_batch_size=16, warm_up_batches=2)
     condense = replace(
-        base.condense, epochs=2, inner_steps=2, real_per_class=24, generated_per_class=20, network=network,
-        start=StartConfig(kind="real", steps=20, batch=30), **values,
-    )  # fmt: skip
+        base.condense,
+        epochs=2,
+        inner_steps=2,
+        real_per_class=24,
+        generated_per_class=20,
+        network=network,
+        start=StartConfig(kind="real", steps=20, batch=30),
+        **values,
+    )
     return splits, shape, replace(base, condense=condense)
 
 
@@ -125,10 +131,18 @@ def test_stand_ins_take_no_memory() -> None:
 
 
 MEMORY = Memory(
-    whole=WHOLE, sizes=SIZES, loaded=500, resting=1000, absent=7, parameters=10, together=1,
+    whole=WHOLE,
+    sizes=SIZES,
+    loaded=500,
+    resting=1000,
+    absent=7,
+    parameters=10,
+    together=1,
     above={"small": 100.0, "one": 200.0, "few": 200.0 + 3 * 80 * 2, "update": 50.0},
-    steps={100: 300.0, 400: 900.0}, start_batch=0, held=2.0,
-)  # fmt: skip
+    steps={100: 300.0, 400: 900.0},
+    start_batch=0,
+    held=2.0,
+)
 
 
 def test_memory_grows_with_what_is_rendered() -> None:

@@ -107,9 +107,14 @@ def test_drawn_steps_stand_for_their_neighbours() -> None:
 
     def found(chosen: dict[int, float] | None) -> TrainingGradient:
         return differentiate_directly(
-            net, images, steps, start, lr=LR, chosen=chosen,
+            net,
+            images,
+            steps,
+            start,
+            lr=LR,
+            chosen=chosen,
             loss_after=lambda weights: trajectory_loss(weights, start, {name: target[name] for name in weights}),
-        )  # fmt: skip
+        )
 
     whole = found(None)
     every = [found({number: 1.0}) for number in range(len(steps))]

@@ -16,8 +16,10 @@ from tests.reference.trajectory import relative_errors
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("ipc", "steps"), [(1, 3), pytest.param(1, 50, marks=pytest.mark.slow),
-                                            pytest.param(10, 50, marks=pytest.mark.slow)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ipc", "steps"),
+    [(1, 3), pytest.param(1, 50, marks=pytest.mark.slow), pytest.param(10, 50, marks=pytest.mark.slow)],
+)
 def test_container_gradient_along_a_real_run(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ipc: int, steps: int
 ) -> None:

@@ -142,9 +142,10 @@ def test_classes_together_or_in_groups_are_the_same() -> None:
     for group in ([0], [1, 3]):
         rows, of_group = (torch.isin(b.labels, torch.tensor(group)) for b in (generated, real))
         part = distribution_match(
-            net, Batch(real.images[of_group], real.labels[of_group]),
+            net,
+            Batch(real.images[of_group], real.labels[of_group]),
             Batch(generated.images[rows], generated.labels[rows]),
-        )  # fmt: skip
+        )
         total += float(part.loss)
         grad[rows] = part.image_grad
     assert total == pytest.approx(float(together.loss), rel=1e-5)

@@ -34,19 +34,41 @@ from tests.condense.cost.flop_clock import FlopClock
 from tests.condense.test_own_loops import SPLITS, contents, shape_of, stop_at
 
 OWN = TrajectoryConfig(
-    derivative="direct", student_steps=4, student_batch=6, student_lr=0.05, student_lr_rule="nearest",
-    student_lr_lr=0.5, experts=1, expert_steps=2, expert_epochs=2, max_start_epoch=2, expert_lr=0.1, expert_batch=12,
-    strayed=2, strayed_every=3, strayed_share=1.0, strayed_steps=5,
-)  # fmt: skip
+    derivative="direct",
+    student_steps=4,
+    student_batch=6,
+    student_lr=0.05,
+    student_lr_rule="nearest",
+    student_lr_lr=0.5,
+    experts=1,
+    expert_steps=2,
+    expert_epochs=2,
+    max_start_epoch=2,
+    expert_lr=0.1,
+    expert_batch=12,
+    strayed=2,
+    strayed_every=3,
+    strayed_share=1.0,
+    strayed_steps=5,
+)
 RECIPE = Recipe(
-    name="tiny", cost="nothing", ipc=3, container="frequency", sizes=SizesConfig(coefficients=16),
+    name="tiny",
+    cost="nothing",
+    ipc=3,
+    container="frequency",
+    sizes=SizesConfig(coefficients=16),
     condense=CondenseConfig(
-        objective="trajectory", epochs=11, inner_steps=1, lr=0.02, schedule="constant",
-        augment=AugmentConfig(strategy="none"), start=StartConfig(kind="real"),
+        objective="trajectory",
+        epochs=11,
+        inner_steps=1,
+        lr=0.02,
+        schedule="constant",
+        augment=AugmentConfig(strategy="none"),
+        start=StartConfig(kind="real"),
         network=NetworkConfig(name="convnet2", width=8),
     ),
     trajectory=OWN,
-)  # fmt: skip
+)
 
 
 def new() -> CondenseState:
@@ -148,9 +170,16 @@ def test_broken_off_and_resumed_ends_with_the_same_bytes(learned_as: Any, tmp_pa
 
     def run(out: Path, watch: Callable[[Progress], None] = lambda _: None, *, resume: bool = False) -> None:
         condense_run(
-            SPLITS, shape_of(recipe), recipe, out, command="test", on_progress=watch, resume=resume, force=False,
+            SPLITS,
+            shape_of(recipe),
+            recipe,
+            out,
+            command="test",
+            on_progress=watch,
+            resume=resume,
+            force=False,
             checkpoint_seconds=1e9,
-        )  # fmt: skip
+        )
 
     run(tmp_path / "whole")
     for number, place in enumerate((2, 3, 4, 8)):

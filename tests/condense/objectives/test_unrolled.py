@@ -89,9 +89,14 @@ def test_derivatives_are_those_of_the_whole_graph(momentum: float) -> None:
     start = dict(net.named_parameters())
     before = copy.deepcopy(net.state_dict())
     found = differentiate_training(
-        net, images, steps, start, lr=0.05, momentum=momentum,
+        net,
+        images,
+        steps,
+        start,
+        lr=0.05,
+        momentum=momentum,
         loss_after=lambda weights: trajectory_loss(weights, start, target).double(),
-    )  # fmt: skip
+    )
     assert float(found.loss) == pytest.approx(float(wanted.detach()), rel=1e-10)
     assert float((found.image_grad - by_images).norm() / by_images.norm()) < 1e-9
     assert float(found.lr_grad) == pytest.approx(float(by_lr), rel=1e-9)
@@ -108,14 +113,26 @@ def container_of(kind: str) -> Container:
 
 
 BASE = CondenseConfig(
-    epochs=1, inner_steps=6, real_per_class=8, lr=0.02, augment=AugmentConfig(strategy="crop_flip"),
-    start=StartConfig(kind="noise"), network=NetworkConfig(name="convnet2", width=4),
-)  # fmt: skip
+    epochs=1,
+    inner_steps=6,
+    real_per_class=8,
+    lr=0.02,
+    augment=AugmentConfig(strategy="crop_flip"),
+    start=StartConfig(kind="noise"),
+    network=NetworkConfig(name="convnet2", width=4),
+)
 UNROLLED = UnrolledConfig(student_steps=5, student_per_class=4, student_lr=0.05)
 TRAJECTORY = TrajectoryConfig(
-    student_steps=4, student_batch=16, student_lr=0.05, student_lr_lr=1e-4, expert_epochs=2, max_start_epoch=2,
-    experts=2, expert_batch=16, expert_lr=0.05,
-)  # fmt: skip
+    student_steps=4,
+    student_batch=16,
+    student_lr=0.05,
+    student_lr_lr=1e-4,
+    expert_epochs=2,
+    max_start_epoch=2,
+    experts=2,
+    expert_batch=16,
+    expert_lr=0.05,
+)
 DIRECT = replace(TRAJECTORY, derivative="direct", student_lr_rule="nearest", student_lr_lr=0.5)
 
 
@@ -160,8 +177,10 @@ def test_experts_are_networks_on_their_way() -> None:
     again = train_expert(data(), BASE, TRAJECTORY, seed=0)
     assert all(torch.equal(a[name], b[name]) for a, b in zip(expert, again, strict=True) for name in a)
     images = NORM.apply(data().images(torch.arange(60)))
-    losses = [float(F.cross_entropy(torch.func.functional_call(network(0, torch.float32), weights, (images,)),
-                                    data().labels)) for weights in expert]  # fmt: skip
+    losses = [
+        float(F.cross_entropy(torch.func.functional_call(network(0, torch.float32), weights, (images,)), data().labels))
+        for weights in expert
+    ]
     assert losses[-1] < losses[0]
     # Plain SGD: one epoch of one batch, by hand.
     one = replace(TRAJECTORY, max_start_epoch=1, expert_epochs=1, expert_batch=60)
@@ -175,10 +194,13 @@ def test_experts_are_networks_on_their_way() -> None:
         assert torch.allclose(after[name], start[name] - 0.05 * value.grad, atol=1e-6), name
 
 
-@pytest.mark.parametrize(("kind", "own", "least"), [
-    *((kind, TRAJECTORY, 1e-6) for kind in ("pixels", "factorized", "hmn")),
-    *((kind, DIRECT, 5e-5) for kind in ("pixels", "frequency", "hmn")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "own", "least"),
+    [
+        *((kind, TRAJECTORY, 1e-6) for kind in ("pixels", "factorized", "hmn")),
+        *((kind, DIRECT, 5e-5) for kind in ("pixels", "frequency", "hmn")),
+    ],
+)
 def test_trajectory_matching_learns_images_and_learning_rate(kind: str, own: TrajectoryConfig, least: float) -> None:
     config = replace(BASE, inner_steps=20, augment=AugmentConfig(strategy="none"))
     own = replace(own, max_start_epoch=1)
@@ -215,7 +237,9 @@ def test_mistakes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     from hmn.runtime import processes as distributed
 
     monkeypatch.setattr(distributed, "_joined", distributed.Place(0, 2))
-    for loop in (condense_trajectory(state, data(), BASE, TRAJECTORY, experts(1)),
-                 condense_unrolled(state.base, data(), BASE, UNROLLED)):  # fmt: skip
+    for loop in (
+        condense_trajectory(state, data(), BASE, TRAJECTORY, experts(1)),
+        condense_unrolled(state.base, data(), BASE, UNROLLED),
+    ):
         with pytest.raises(UserError, match="one process"):
             next(loop)

@@ -29,8 +29,13 @@ def pixels(channels: int = 3) -> torch.Tensor:
 
 def as_bytes(images: torch.Tensor) -> np.ndarray:
     """uint8 NHWC, the slow way: to the nearest of 256 steps."""
-    return np.array([[[[round(255 * float(v)) for v in pixel] for pixel in row] for row in image]
-                     for image in images.permute(0, 2, 3, 1)], dtype=np.uint8)  # fmt: skip
+    return np.array(
+        [
+            [[[round(255 * float(v)) for v in pixel] for pixel in row] for row in image]
+            for image in images.permute(0, 2, 3, 1)
+        ],
+        dtype=np.uint8,
+    )
 
 
 def picture(content: Any) -> np.ndarray:
@@ -206,14 +211,22 @@ def test_missing_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_safe_names_examples() -> None:
-    names = [
-        "cat", "a/b", "a_b", "..", "", "CON", "Cat", "con.txt", "x" * 300, "tab\there", "ends. ",
-        "é", "e\u0301",
-    ]  # fmt: skip
+    names = ["cat", "a/b", "a_b", "..", "", "CON", "Cat", "con.txt", "x" * 300, "tab\there", "ends. ", "é", "e\u0301"]
     assert safe_names(names) == [
-        "cat", "a_b_2", "a_b", "class", "class_2", "CON_", "Cat_2", "con.txt_", "x" * 120, "tab_here",
-        "ends", "é", "e\u0301_2",
-    ]  # fmt: skip
+        "cat",
+        "a_b_2",
+        "a_b",
+        "class",
+        "class_2",
+        "CON_",
+        "Cat_2",
+        "con.txt_",
+        "x" * 120,
+        "tab_here",
+        "ends",
+        "é",
+        "e\u0301_2",
+    ]
 
 
 @given(st.lists(st.text(st.characters(), max_size=60), max_size=8))

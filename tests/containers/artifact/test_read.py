@@ -106,19 +106,34 @@ def test_unreadable_version(version: Any, copy: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"shape": ...}, {"shape": [1]},
-        {"shape__hidden": ...}, {"shape__hidden": [10]}, {"shape__extractor": 1},
-        {"shape__memory_size": "2"}, {"shape__memory_size": -2}, {"shape__memory_size": 2.0},
+        {"shape": ...},
+        {"shape": [1]},
+        {"shape__hidden": ...},
+        {"shape__hidden": [10]},
+        {"shape__extractor": 1},
+        {"shape__memory_size": "2"},
+        {"shape__memory_size": -2},
+        {"shape__memory_size": 2.0},
         {"shape__images_per_class": []},
-        {"shape__images_per_class": [3, 1, 0]}, {"shape__images_per_class": 8},
-        {"shape__image_shape": [2, 16, 16]}, {"class_names": ["a", "b"]}, {"class_names": "abc"},
-        {"class_names": [1, 2, 3]}, {"normalisation": {"mean": [0, 0, 0]}}, {"normalisation__mean": [0.5]},
-        {"normalisation__std": [1, 1, 0]}, {"normalisation__std": [1, 1, float("nan")]}, {"dtype": "int2"},
+        {"shape__images_per_class": [3, 1, 0]},
+        {"shape__images_per_class": 8},
+        {"shape__image_shape": [2, 16, 16]},
+        {"class_names": ["a", "b"]},
+        {"class_names": "abc"},
+        {"class_names": [1, 2, 3]},
+        {"normalisation": {"mean": [0, 0, 0]}},
+        {"normalisation__mean": [0.5]},
+        {"normalisation__std": [1, 1, 0]},
+        {"normalisation__std": [1, 1, float("nan")]},
+        {"dtype": "int2"},
         {"dtype": ["float32"]},
-        {"data_name": None}, {"quantisation_error": {"mean": 1}}, {"quantisation_error": "x"},
-        {"quantisation_error": {"mean": 1, "max": float("inf")}}, {"normalisation__mean": [10**400] * 3},
+        {"data_name": None},
+        {"quantisation_error": {"mean": 1}},
+        {"quantisation_error": "x"},
+        {"quantisation_error": {"mean": 1, "max": float("inf")}},
+        {"normalisation__mean": [10**400] * 3},
     ],
-)  # fmt: skip
+)
 def test_damaged_description(changes: dict[str, Any], copy: Path) -> None:
     refused(describe_as(copy, **changes), says="damaged or foreign")
 
@@ -127,10 +142,12 @@ def test_damaged_description(changes: dict[str, Any], copy: Path) -> None:
     "changes",
     [
         {"shape__memory_size": 10**12},
-        {"shape__images_per_class": [10**9] * 3}, {"shape__hidden": [10**6, 10**6]},
-        {"shape__image_shape": [3, 10**9, 10**9]}, {"shape__dataset_channels": 10**400},
+        {"shape__images_per_class": [10**9] * 3},
+        {"shape__hidden": [10**6, 10**6]},
+        {"shape__image_shape": [3, 10**9, 10**9]},
+        {"shape__dataset_channels": 10**400},
     ],
-)  # fmt: skip
+)
 def test_absurd_sizes_are_refused_before_anything_is_allocated(changes: dict[str, Any], copy: Path) -> None:
     refused(describe_as(copy, **changes), says="damaged or foreign.*limit")
 
@@ -163,10 +180,7 @@ def test_missing_extra_and_misshapen_tensors(copy: Path, good: Path) -> None:
     refused(again(lambda t: t.pop("class_memory")), says="misses tensor 'class_memory'")
     refused(again(lambda t: t.update(more=torch.zeros(1))), says="holds unknown tensor 'more'")
     refused(again(lambda t: t.update(class_memory=t["class_memory"][:2].clone())), says="'class_memory' has shape")
-    refused(
-        again(lambda t: t.update(class_memory=t["class_memory"].double())),
-        says="has dtype 'F64', expected F32",
-    )
+    refused(again(lambda t: t.update(class_memory=t["class_memory"].double())), says="has dtype 'F64', expected F32")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -74,23 +74,56 @@ def test_every_published_method_has_a_source_and_most_a_recipe() -> None:
 def row(method: str, ipc: int | None, mean: float | None, **changes: Any) -> dict[str, Any]:
     accuracy = None if mean is None else {"mean": mean, "std": 1.25, "values": [mean - 1, mean, mean + 1]}
     return {
-        "method": method, "kind": "recipe", "ipc": ipc, "status": "done" if accuracy else "failed", "container": "hmn",
-        "reason": None if accuracy else "diverged after sweep 3", "objective": "gradient", "distance": "cosine",
-        "recipe": "x", "floats": 640, "bytes": 2560, "stored_as": "float32", "images": 40, "detail": "",
-        "accuracy_percent": accuracy, "train_steps": 20, "stored": {}, "label_robust_score": None, "published": None,
-        "made": {"condense_seconds": 90.0, "peak_memory_bytes": 450_000_000}, **changes,
-    }  # fmt: skip
+        "method": method,
+        "kind": "recipe",
+        "ipc": ipc,
+        "status": "done" if accuracy else "failed",
+        "container": "hmn",
+        "reason": None if accuracy else "diverged after sweep 3",
+        "objective": "gradient",
+        "distance": "cosine",
+        "recipe": "x",
+        "floats": 640,
+        "bytes": 2560,
+        "stored_as": "float32",
+        "images": 40,
+        "detail": "",
+        "accuracy_percent": accuracy,
+        "train_steps": 20,
+        "stored": {},
+        "label_robust_score": None,
+        "published": None,
+        "made": {"condense_seconds": 90.0, "peak_memory_bytes": 450_000_000},
+        **changes,
+    }
 
 
 def table(*rows: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    how = {"name": "quick", "net": "convnet2", "width": 8, "train_steps": 600, "batch_size": 64, "lr": 0.01,
-           "schedule": "cosine", "seeds": [0, 1, 2]}  # fmt: skip
+    how = {
+        "name": "quick",
+        "net": "convnet2",
+        "width": 8,
+        "train_steps": 600,
+        "batch_size": 64,
+        "lr": 0.01,
+        "schedule": "cosine",
+        "seeds": [0, 1, 2],
+    }
     facts = {"command": "hmn compare x", "commit": None, "versions": {"hmn": "1"}, "hardware": {"cpu": "<b>"}}
     return {
-        "data": "digits", "tested_on": "test", "test_images": 359, "train_images": 1438, "classes": 10,
-        "image_shape": [1, 8, 8], "protocol": how, "sorted_by": "accuracy", "stored": [], "facts": facts,
-        "rows": list(rows), **changes,
-    }  # fmt: skip
+        "data": "digits",
+        "tested_on": "test",
+        "test_images": 359,
+        "train_images": 1438,
+        "classes": 10,
+        "image_shape": [1, 8, 8],
+        "protocol": how,
+        "sorted_by": "accuracy",
+        "stored": [],
+        "facts": facts,
+        "rows": list(rows),
+        **changes,
+    }
 
 
 def test_rows_go_by_budget_then_accuracy() -> None:
@@ -108,8 +141,14 @@ def test_cells_fit_the_columns() -> None:
         "reason": None,
         "accuracy_percent": {"mean": 29.0, "std": 0.5, "values": [1, 2]},
     }
-    one = row("idc", 1, 30.0, stored={"int8": int8}, published=beside.facts(),
-              label_robust_score={"mean": 0.25, "std": 0.01, "values": [0.2, 0.3]})  # fmt: skip
+    one = row(
+        "idc",
+        1,
+        30.0,
+        stored={"int8": int8},
+        published=beside.facts(),
+        label_robust_score={"mean": 0.25, "std": 0.01, "values": [0.2, 0.3]},
+    )
     codec = row("webp", 1, 31.0, kind="codec", container=None, objective=None, made={}, floats=630)
     shown = table(one, codec, stored=["int8"])
     found = dict(zip(heads(shown), cells(one, shown), strict=True))
@@ -170,9 +209,14 @@ def test_methods_are_read_in_order_and_the_needed_ones_are_there(tmp_path: Path)
     toml.write_text("")
     found = read_methods(f"webp,dsa-cpu,mosaic,mine={toml},hmn", recipe="quick", overrides=["hmn:condense.lr=0.5"])
     assert [(method.name, method.kind) for method in found] == [
-        ("webp", "codec"), ("dsa-cpu", "recipe"), ("mosaic", "container"), ("mine", "file"), ("hmn", "container"),
-        ("whole", "whole"), ("random", "coreset"),
-    ]  # fmt: skip
+        ("webp", "codec"),
+        ("dsa-cpu", "recipe"),
+        ("mosaic", "container"),
+        ("mine", "file"),
+        ("hmn", "container"),
+        ("whole", "whole"),
+        ("random", "coreset"),
+    ]
     assert found[4].settings == {"condense.lr": 0.5} and not found[2].settings
     assert read_methods("hmn", recipe=None, overrides=[])[0].kind == "recipe"
     assert read_budgets("10,1") == [1, 10]

@@ -112,9 +112,13 @@ def test_the_command_on_submitit(tmp_path: Path) -> None:
 def test_slurm_parameters() -> None:
     found = slurm_parameters(["partition=gpu", "gpus=1", "timeout_min=90", "mem_gb=4", "cluster=local", "qos=1"])
     assert found == {
-        "slurm_partition": "gpu", "gpus_per_node": 1, "timeout_min": 90, "mem_gb": 4, "cluster": "local",
+        "slurm_partition": "gpu",
+        "gpus_per_node": 1,
+        "timeout_min": 90,
+        "mem_gb": 4,
+        "cluster": "local",
         "slurm_qos": 1,
-    }  # fmt: skip
+    }
     for pair, words in (
         ("partition", "name=value"),
         ("nodes=2", "one task"),
@@ -201,9 +205,17 @@ def test_slurm_gets_one_job_array_with_its_parameters(tmp_path: Path, slurm: Pat
     scripts = list(slurm.glob("script-*"))
     assert len(scripts) == 1
     lines = set(scripts[0].read_text().splitlines())
-    assert lines >= {f"#SBATCH --{flag}" for flag in (
-        "partition=gpu", "gpus-per-node=1", "time=90", "cpus-per-task=3", "array=0-3%2", "job-name=hmn-sweep",
-    )}  # fmt: skip
+    assert lines >= {
+        f"#SBATCH --{flag}"
+        for flag in (
+            "partition=gpu",
+            "gpus-per-node=1",
+            "time=90",
+            "cpus-per-task=3",
+            "array=0-3%2",
+            "job-name=hmn-sweep",
+        )
+    }
 
 
 def test_slurm_jobs_that_a_sweep_left_behind_are_taken_up_again(tmp_path: Path, slurm: Path) -> None:

@@ -129,10 +129,15 @@ def test_names_are_short_and_tell_settings_apart() -> None:
 def row(seed: int, lr: float, values: list[float] | None) -> dict:
     accuracy = None if values is None else {"mean": statistics.fmean(values), "std": 0.5, "values": values}
     return {
-        "values": {"seed": seed, "condense.lr": lr}, "run": f"{seed}-{lr}", "accuracy_percent": accuracy,
-        "status": "done" if values else "failed", "reason": None if values else "diverged | badly",
-        "trained": None, "images": 8, "floats": 64,
-    }  # fmt: skip
+        "values": {"seed": seed, "condense.lr": lr},
+        "run": f"{seed}-{lr}",
+        "accuracy_percent": accuracy,
+        "status": "done" if values else "failed",
+        "reason": None if values else "diverged | badly",
+        "trained": None,
+        "images": 8,
+        "floats": 64,
+    }
 
 
 ROWS = [row(seed, lr, [50.0 + seed + 100 * lr, 52.0 + seed + 100 * lr]) for lr in (0.01, 0.02) for seed in range(3)]
@@ -153,9 +158,12 @@ def test_groups_are_means_over_seeds() -> None:
 def test_tables_are_written_in_every_form(tmp_path: Path) -> None:
     rows = [*ROWS[:5], row(2, 0.02, None)]
     table = {
-        "data": "digits", "tested_on": "validation", "vary": {"seed": [0, 1, 2], "condense.lr": [0.01, 0.02]},
-        "groups": groups_of(rows), "runs": rows,
-    }  # fmt: skip
+        "data": "digits",
+        "tested_on": "validation",
+        "vary": {"seed": [0, 1, 2], "condense.lr": [0.01, 0.02]},
+        "groups": groups_of(rows),
+        "runs": rows,
+    }
     write(tmp_path, table, {"seconds": []})
     assert json.loads((tmp_path / "table.json").read_text()) == table
     with (tmp_path / "table.csv").open(newline="") as file:
