@@ -27,14 +27,13 @@ from hmn.train.loop import learning_rate
 METHODS = ("dc", "dsa", "dm", "idc-i", "idc", "mtt", "haba", "linba", "hmn", "ddif")
 SHORT = ("dsa-cpu", "dm-cpu", "idc-i-cpu", "idc-cpu", "haba-cpu", "linba-cpu", "hmn-cpu", "ddif-cpu")
 SIZES = {**{name: size[:2] for name, size in PUBLISHED.items()}, "digits": ((1, 8, 8), 10)}
-FAST = ("fast", "fast-1h", "fast-3h")
 TABLES = Path(__file__).parents[2] / "docs" / "methods.md"
 
 
-def made(name: str, dataset: str = "cifar10", ipc: int = 1) -> Recipe:
+def made(name: str, dataset: str = "cifar10", ipc: int = 1, minutes: float | None = None) -> Recipe:
     shape, classes = SIZES[dataset]
     std = KNOWN[dataset][1].std if dataset in KNOWN else None
-    return recipe(name, dataset=dataset, ipc=ipc, image_shape=shape, num_classes=classes, std=std)
+    return recipe(name, dataset=dataset, ipc=ipc, image_shape=shape, num_classes=classes, std=std, minutes=minutes)
 
 
 def three(name: str, dataset: str = "cifar10") -> list[Recipe]:
@@ -42,7 +41,7 @@ def three(name: str, dataset: str = "cifar10") -> list[Recipe]:
 
 
 def test_every_method_has_its_name() -> None:
-    assert set(RECIPES) == {"cpu", "quick", *FAST, *METHODS, *SHORT}
+    assert set(RECIPES) == {"cpu", "quick", "fast", *METHODS, *SHORT}
     assert set(SHORT) == set(SWEEPS) and all(name.removesuffix("-cpu") in METHODS for name in SHORT)
     for name in RECIPES:
         assert made(name).name == name and made(name).cost
@@ -213,8 +212,7 @@ def test_a_short_version_stores_what_the_method_does(name: str, images: int, flo
     assert made(name + "-cpu").condense.network.width == 32
 
 
-@pytest.mark.parametrize("name", FAST)
-def test_fast_fills_its_budget_with_sixteen_images_for_each_and_shows_them_mirrored(name: str) -> None:
+def test_fast_fills_its_budget_with_sixteen_images_for_each_and_shows_them_mirrored() -> None:
     for dataset, coefficients, views in (
         ("cifar10", 192, 2),
         ("cifar100", 192, 2),
@@ -222,14 +220,35 @@ def test_fast_fills_its_budget_with_sixteen_images_for_each_and_shows_them_mirro
         ("digits", 64, 1),
         ("svhn", 192, 1),
     ):
-        found = made(name, dataset, 10)
+        found = made("fast", dataset, 10)
         assert (found.sizes.coefficients, found.sizes.views, found.container) == (coefficients, views, "frequency")
         assert found.trajectory.derivative == "direct" and found.condense.network.width == 32
     shape = choose_shape(
-        "cifar10", 1, image_shape=(3, 32, 32), num_classes=10, container="frequency", sizes=made(name).sizes
+        "cifar10", 1, image_shape=(3, 32, 32), num_classes=10, container="frequency", sizes=made("fast").sizes
     ).shape
     assert shape.images_per_class == (32,) * 10 and shape.ledger().num_floats == 30_720
     assert shape.ledger() == replace(shape, images_per_class=(16,) * 10, views=1).ledger()
+
+
+def students(found: Recipe) -> tuple[float, ...]:
+    own = found.trajectory
+    way = (own.student_steps, own.differentiate_every, own.student_lr, own.expert_epochs, own.max_start_epoch)
+    return (*way, own.experts, own.strayed, own.averaged)
+
+
+def test_the_dial_of_fast() -> None:
+    short, long = (40, 2, 0.1, 8, 26), (100, 5, 0.15, 20, 44)
+    assert students(made("fast")) == (*short, 8, 0, 1) and made("fast").condense.epochs == 400
+    for minutes, expected in ((1, (8, 0, 1)), (15, (8, 0, 1)), (29.9, (8, 0, 1))):
+        assert students(made("fast", minutes=minutes)) == (*short, *expected)
+    for minutes, expected in ((30, (4, 4, 8)), (75, (6, 6, 8)), (135, (8, 8, 8)), (1000, (36, 36, 8))):
+        assert students(made("fast", minutes=minutes)) == (*long, *expected)
+    assert content(made("fast", minutes=15)) == content(made("fast")) and made("fast", minutes=75).minutes == 75
+    for wrong in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(UserError, match="--minutes .*: expected a number above 0"):
+            made("fast", minutes=wrong)
+    with pytest.raises(UserError, match="--minutes 15: recipe hmn has no such dial: expected one of fast."):
+        made("hmn", minutes=15)
 
 
 def test_the_former_name_of_a_recipe_still_works() -> None:
@@ -269,7 +288,7 @@ def row_of(name: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-@pytest.mark.parametrize("name", (*FAST, *METHODS, *SHORT))
+@pytest.mark.parametrize("name", ("fast", *METHODS, *SHORT))
 def test_the_tables_of_the_methods_are_the_recipes(name: str) -> None:
     assert row_of(name) in TABLES.read_text().splitlines()
 

@@ -23,7 +23,7 @@ from hmn.cli.ledger import shape_facts
 from hmn.cli.plan import print_plan
 from hmn.cli.prune import checked_beta
 from hmn.condense.job import Job, condensed, told_about_skipped
-from hmn.containers.artifact.place import read_run
+from hmn.containers.artifact.place import RECIPE, read_run
 from hmn.containers.choose import checked_ipc, choose_shape
 from hmn.containers.over_budget import enlarged
 from hmn.containers.shape import images_per_class
@@ -35,7 +35,7 @@ from hmn.recipes.settings import Dtype
 from hmn.recipes.values import given_environment, given_file
 from hmn.runtime.console import duration, print_facts, print_json
 from hmn.runtime.processes import in_turn, is_first, joined, launched
-from hmn.studies.pruning.condense_first import condense_and_prune
+from hmn.studies.pruning.condense_first import OVER, condense_and_prune
 
 
 @joined()
@@ -46,6 +46,7 @@ def condense(
     out: Path,
     ipc: int | None = None,
     recipe: str | None = None,
+    minutes: float | None = None,
     config: Path | None = None,
     seed: int | None = None,
     images: int | None = None,
@@ -78,9 +79,12 @@ def condense(
     ipc
         Images per class whose floats are the budget.
     recipe
-        Named settings: cpu (the default), quick; a method as published: dc, dsa, dm, idc-i, idc, mtt, haba, linba,
-        hmn or ddif; or its version of about 20 minutes on one thread: dsa-cpu, dm-cpu, idc-i-cpu, idc-cpu, haba-cpu,
-        linba-cpu, hmn-cpu or ddif-cpu. Each states its cost with --dry-run; docs/methods.md has every number.
+        Named settings: cpu (the default), quick, fast; a method as published: dc, dsa, dm, idc-i, idc, mtt, haba,
+        linba, hmn or ddif; or its version of about 20 minutes on one thread: dsa-cpu, dm-cpu, idc-i-cpu, idc-cpu,
+        haba-cpu, linba-cpu, hmn-cpu or ddif-cpu. Each states its cost with --dry-run; docs/methods.md has every number.
+    minutes
+        How long fast may take, in minutes of this machine, experts included: some steps are timed to know how many
+        iterations that is, and recipe.toml keeps their number. Without it: 400 iterations, a quarter of an hour.
     config
         TOML file of settings, such as a recipe.toml that a run wrote.
     seed
@@ -109,24 +113,19 @@ def condense(
         Print JSON.
     """
     from hmn.condense.check import check_recipe
+    from hmn.condense.dial import in_minutes
 
-    _check_modes(force=force, resume=resume, dry_run=dry_run, checkpoint_seconds=checkpoint_seconds)
+    _check_modes(force=force, resume=resume, dry_run=dry_run, minutes=minutes, checkpoint_seconds=checkpoint_seconds)
+    _check_counts(images=images, over_budget=over_budget, prune=prune)
     from_file = given_file(config) if config is not None else {}
-    if recipe is not None and "cost" in from_file:
-        raise UserError(f"--recipe {recipe} and --config {config}, which is a whole recipe: give one of them.")
+    _check_settled(config if "cost" in from_file else None, recipe, minutes)
     own = {
         **given_environment(), **given_flags(condense, "condense"), **given_flags(evaluate, "evaluate"),
-        **given_flags(sizes, "sizes"), **named(method, seed=seed),
+        **given_flags(sizes, "sizes"), **named(method, seed=seed, minutes=minutes),
     }  # fmt: skip
     ipc = checked_ipc(
         data, next((value for value in (ipc, own.pop("ipc", None)) if value is not None), from_file.get("ipc"))
     )
-    if images is not None and over_budget is not None:
-        raise UserError("--over-budget adds to as many images as fit, --images replaces them: give one of them.")
-    if prune is not None and over_budget is None:
-        raise UserError(f"--prune {prune}: prunes into the budget; give --over-budget too, such as 10%.")
-    if prune is not None and launched().size > 1:
-        raise UserError("--prune starts processes of its own: condense under torchrun, then run hmn prune.")
     beta = checked_beta(prune, flag="--prune")
     flags = data_flags or DataFlags()
     splits = in_turn(lambda: read_splits(data, flags, "validation" if hold_out else "test"))
@@ -145,6 +144,9 @@ def condense(
         larger, over = enlarged(chosen.shape, over_budget, data=splits.name, ipc=ipc)
         chosen = replace(chosen, shape=larger, reason=f"{chosen.reason}; {over}")
     check_recipe(settings, image_shape=train.image_shape, num_classes=train.num_classes)
+    if settings.minutes is not None and "cost" not in from_file and "condense.epochs" not in {**from_file, **own}:
+        begun = (out if beta is None else out / OVER) / RECIPE if not force else None
+        settings = in_minutes(settings, splits, chosen.shape, begun=begun)
     job = Job(
         data=data, data_flags=flags, splits=splits, chosen=chosen, recipe=settings, out=out, dtype=dtype,
         over_budget=over, hold_out=hold_out,
@@ -159,13 +161,34 @@ def condense(
     return run(job, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds, as_json=json)
 
 
-def _check_modes(*, force: bool, resume: bool, dry_run: bool, checkpoint_seconds: float | None) -> None:
+def _check_modes(
+    *, force: bool, resume: bool, dry_run: bool, minutes: float | None, checkpoint_seconds: float | None
+) -> None:
     if force and resume:
         raise UserError("--force begins anew and --resume goes on: give one of them.")
-    if dry_run and launched().size > 1:
-        raise UserError("--dry-run times one process: give the same command to hmn, without torchrun.")
+    if (dry_run or minutes is not None) and launched().size > 1:
+        flag = "--dry-run" if dry_run else "--minutes"
+        raise UserError(f"{flag} times one process: give the same command to hmn, without torchrun.")
     if checkpoint_seconds is not None and not checkpoint_seconds >= 0:
         raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
+
+
+def _check_settled(whole: Path | None, recipe: str | None, minutes: float | None) -> None:
+    if whole is not None and recipe is not None:
+        raise UserError(f"--recipe {recipe} and --config {whole}, which is a whole recipe: give one of them.")
+    if whole is not None and minutes is not None:
+        raise UserError(
+            f"--minutes {minutes:g} and --config {whole}, which says how many iterations: give one of them."
+        )
+
+
+def _check_counts(*, images: int | None, over_budget: str | None, prune: str | None) -> None:
+    if images is not None and over_budget is not None:
+        raise UserError("--over-budget adds to as many images as fit, --images replaces them: give one of them.")
+    if prune is not None and over_budget is None:
+        raise UserError(f"--prune {prune}: prunes into the budget; give --over-budget too, such as 10%.")
+    if prune is not None and launched().size > 1:
+        raise UserError("--prune starts processes of its own: condense under torchrun, then run hmn prune.")
 
 
 def run(job: Job, *, resume: bool, force: bool, checkpoint_seconds: float | None, as_json: bool) -> int:

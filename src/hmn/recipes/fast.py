@@ -1,4 +1,4 @@
-"""The recipes that buy the most accuracy a minute on a CPU of those that were tried; docs/log.md has the trials.
+"""The recipe that buys the most accuracy a minute on a CPU of those that were tried; docs/log.md has the trials.
 
 Trajectories of narrow networks, matched step by step, into few images of many frequencies that start as real ones.
 Where a mirror image is of the same class, each is also shown mirrored: twice the images for the same floats.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any
 
 from hmn.recipes.parts import Fitted, evaluated, untrained
 from hmn.recipes.protocols import NO_FLIP
@@ -20,65 +20,53 @@ IMAGES = 16
 """Images a class for each image in budget: 192 frequencies of each at 32x32 pixels in colour, as FreD's code has them
 (TM/scripts/run_TM_FreD.sh)."""
 MIN_FREQUENCIES = 64
-"""Of an image, where images are small: those of 8x8 pixels are kept whole, having nothing to spare."""
+"""Frequencies of an image at least: images of 8x8 pixels are kept whole, having nothing to spare."""
+MINUTES = 15
+"""Where the dial stands by itself."""
+LONG_FROM = 30
+"""Minutes from which on long students gain more than short ones, which level off."""
 
 
-class _Students(NamedTuple):
-    """How far students and their experts go."""
+def fast(fitted: Fitted, minutes: float | None = None) -> Recipe:
+    """TESLA's derivative of MTT's loss, into FreD's kind of container at FreD's size, for as long as there is.
 
-    iterations: int
-    steps: int
-    differentiate_every: int
-    first_rate: float
-    experts: int
-    pieces_ahead: int
-    max_start: int
-    strayed: int = 0
-    averaged: int = 1
-
-
-_LONG = _Students(900, 100, 5, 0.15, experts=6, pieces_ahead=20, max_start=44, strayed=6, averaged=8)
-
-
-def fast(fitted: Fitted) -> Recipe:
-    """TESLA's derivative of MTT's loss, into FreD's kind of container at FreD's size."""
-    students = _Students(400, 40, 2, 0.1, experts=8, pieces_ahead=8, max_start=26)
-    return _recipe("fast", fitted, students, "a quarter of an hour of one thread")
-
-
-def fast_1h(fitted: Fitted) -> Recipe:
-    """The same with longer students from later starts, half of them from where training on what is condensed leads.
-
-    They go on gaining where short ones level off.
+    Below 30 minutes students take 40 steps, one of two differentiated, towards where one of 8 experts was 200 steps
+    later. From 30 minutes on they take 100 steps, one of five differentiated, towards the mean of where an expert was
+    325 to 500 steps later, and half of them start where training on the condensed images led (`strayed`). There are
+    then minutes / 30 + 3.5 experts, rounded down, and as many networks that strayed. By this rule a number of minutes
+    makes the same recipe everywhere; only the iterations depend on the machine, and where none are timed
+    (`hmn.condense.dial` does) they are those of the one that docs/fast.md was measured on.
     """
-    return _recipe("fast-1h", fitted, _LONG, "70 minutes of one thread")
-
-
-def fast_3h(fitted: Fitted) -> Recipe:
-    """The same for longer."""
-    longer = _LONG._replace(iterations=1600, experts=8, strayed=8)
-    return _recipe("fast-3h", fitted, longer, "two hours and a quarter of one thread")
-
-
-def _recipe(name: str, fitted: Fitted, students: _Students, time: str) -> Recipe:
-    condense = CondenseConfig(
-        objective="trajectory", epochs=students.iterations, inner_steps=1, lr=0.05, schedule="cosine",
-        start=StartConfig(kind="real"), network=replace(untrained(fitted), width=WIDTH),
-    )  # fmt: skip
+    time = MINUTES if minutes is None else minutes
+    is_long = time >= LONG_FROM
+    kept = int(time / 30 + 3.5)
     trajectory = TrajectoryConfig(
-        derivative="direct", differentiate_every=students.differentiate_every, student_steps=students.steps,
-        student_batch=64, student_lr=students.first_rate, student_lr_rule="nearest", student_lr_lr=0.05,
-        experts=students.experts, expert_steps=25, expert_epochs=students.pieces_ahead,
-        max_start_epoch=students.max_start, expert_lr=0.2, expert_batch=128, strayed=students.strayed,
-        averaged=students.averaged,
+        derivative="direct", student_batch=64, student_lr_rule="nearest", student_lr_lr=0.05, expert_steps=25,
+        expert_lr=0.2, expert_batch=128, **(_long(kept) if is_long else _SHORT),
+    )  # fmt: skip
+    condense = CondenseConfig(
+        objective="trajectory", epochs=max(1, round(time * (12 if is_long else 400 / MINUTES))), inner_steps=1, lr=0.05,
+        schedule="cosine", start=StartConfig(kind="real"), network=replace(untrained(fitted), width=WIDTH),
     )  # fmt: skip
     values = math.prod(fitted.image_shape)
+    coefficients = min(max(values // IMAGES, MIN_FREQUENCIES), values)
+    about = "a quarter of an hour of one thread for CIFAR-10 at 1 IPC; more with classes and pixels"
     return Recipe(
-        name=name, ipc=fitted.ipc, container="frequency", condense=condense, trajectory=trajectory,
-        sizes=SizesConfig(
-            coefficients=min(max(values // IMAGES, MIN_FREQUENCIES), values),
-            views=1 if fitted.dataset in NO_FLIP else 2,
-        ),
+        name="fast", ipc=fitted.ipc, minutes=minutes, container="frequency", condense=condense, trajectory=trajectory,
+        sizes=SizesConfig(coefficients=coefficients, views=1 if fitted.dataset in NO_FLIP else 2),
         evaluate=evaluated(fitted, "short"),
-        cost=f"{time} for CIFAR-10 at 1 IPC; more with classes and pixels",
+        cost=about if minutes is None else f"{minutes:g} minutes of the machine that it was timed on, experts included",
     )  # fmt: skip
+
+
+_SHORT: dict[str, Any] = {
+    "student_steps": 40, "differentiate_every": 2, "student_lr": 0.1, "experts": 8, "expert_epochs": 8,
+    "max_start_epoch": 26,
+}  # fmt: skip
+
+
+def _long(kept: int) -> dict[str, Any]:
+    return {
+        "student_steps": 100, "differentiate_every": 5, "student_lr": 0.15, "experts": kept, "expert_epochs": 20,
+        "max_start_epoch": 44, "strayed": kept, "averaged": 8,
+    }  # fmt: skip

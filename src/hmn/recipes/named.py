@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from inspect import signature
 from typing import Any
 
 from hmn.errors import UserError
@@ -12,9 +13,8 @@ from hmn.recipes import fast, matching, short, trajectories
 from hmn.recipes.parts import ASSUMED_STD, Fitted
 from hmn.recipes.settings import OWN_LOOPS, Recipe
 
-MAKERS: dict[str, Callable[[Fitted], Recipe]] = {
-    "cpu": short.cpu, "quick": short.quick, "fast": fast.fast, "fast-1h": fast.fast_1h,
-    "fast-3h": fast.fast_3h,
+MAKERS: dict[str, Callable[..., Recipe]] = {
+    "cpu": short.cpu, "quick": short.quick, "fast": fast.fast,
     "dc": matching.dc, "dsa": matching.dsa, "dm": matching.dm, "idc-i": matching.idc_i,
     "idc": matching.idc, "mtt": trajectories.mtt, "haba": trajectories.haba, "linba": trajectories.linba,
     "hmn": matching.hmn, "ddif": trajectories.ddif,
@@ -23,8 +23,11 @@ MAKERS: dict[str, Callable[[Fitted], Recipe]] = {
     "hmn-cpu": short.hmn_cpu, "ddif-cpu": short.ddif_cpu,
 }  # fmt: skip
 RECIPES = tuple(MAKERS)
+DIALS = tuple(name for name, maker in MAKERS.items() if "minutes" in signature(maker).parameters)
+"""Recipes with a dial: they are made for a number of minutes."""
 ALIASES = {"paper": "hmn"}
 """Former names, still in recipe.toml files and scripts."""
+MAX_MINUTES = 10**6
 
 
 def recipe(
@@ -35,12 +38,13 @@ def recipe(
     image_shape: tuple[int, int, int],
     num_classes: int = 10,
     std: Sequence[float] | None = None,
+    minutes: float | None = None,
 ) -> Recipe:
     """A recipe by name, fitted to a data set.
 
     A method's name (dc, dsa, dm, idc-i, idc, mtt, haba, linba, hmn, ddif) is its container, objective and settings as
     published; with -cpu it is a version of about 20 minutes on one thread for CIFAR-10 at 1 IPC. fast: the most
-    accuracy for a quarter of an hour that was found, fast-1h and fast-3h: for about as many hours. cpu: feature
+    accuracy that was found for so many minutes, a quarter of an hour where they are not said. cpu: feature
     matching for an hour or less on two cores. quick: a minute or two on small data, to see that everything works.
 
     Args:
@@ -51,9 +55,11 @@ def recipe(
         num_classes: of the data; with `ipc` it gives DC's batches and MTT's.
         std: standard deviations by which the pixels are normalised, which convert the learning rates of methods that
             store normalised images (`hmn.recipes.parts.in_pixels`); None for 0.25.
+        minutes: what a recipe with a dial is made for; its iterations are then a guess, which
+            `hmn.condense.dial.in_minutes` puts right for this machine.
 
     Raises:
-        UserError: no recipe has this name.
+        UserError: no recipe has this name, or minutes of one that has no dial, or minutes that are no time.
     """
     maker = MAKERS.get(ALIASES.get(name, name))
     if maker is None:
@@ -62,7 +68,13 @@ def recipe(
     fitted = Fitted(
         dataset=dataset, ipc=ipc, image_shape=image_shape, num_classes=num_classes, std=tuple(std or (ASSUMED_STD,))
     )
-    return maker(fitted)
+    if minutes is None:
+        return maker(fitted)
+    if name not in DIALS:
+        raise UserError(f"--minutes {minutes:g}: recipe {name} has no such dial: expected one of {', '.join(DIALS)}.")
+    if not 0 < minutes <= MAX_MINUTES:
+        raise UserError(f"--minutes {minutes:g}: expected a number above 0, up to {MAX_MINUTES:,}.")
+    return maker(fitted, minutes)
 
 
 def recipe_to_toml(recipe: Recipe) -> str:

@@ -36,24 +36,31 @@ def _resolved(
     from hmn.recipes.named import ALIASES, RECIPES
     from hmn.recipes.named import recipe as named_recipe
 
-    def named(name: str) -> Recipe:
+    def named(name: str, minutes: float | None) -> Recipe:
         train = splits.train
         return named_recipe(
             name, dataset=splits.name, ipc=ipc, image_shape=train.image_shape, num_classes=train.num_classes,
-            std=train.normalisation.std,
+            std=train.normalisation.std, minutes=minutes,
         )  # fmt: skip
 
     if "cost" not in from_file:
-        base = named(name or from_file.get("name", DEFAULT_RECIPE))
         given = {**{path: value for path, value in from_file.items() if path not in ("name", "ipc")}, **own}
+        base = named(name or from_file.get("name", DEFAULT_RECIPE), given.get("minutes"))
         if given.get("container", base.container) != base.container:
             given = {**dict.fromkeys(SIZES), **given}  # the recipe's sizes are of its own container
         return changed(base, given)
     whole = whole_recipe({**from_file, "ipc": ipc})
     title = whole.name
     # Settings may have been edited in the file: it keeps a recipe's name only where it holds that recipe's settings.
-    edited = title in (*RECIPES, *ALIASES) and content(named(title)) != content(whole)
+    edited = title in (*RECIPES, *ALIASES) and content(_alike(named(title, whole.minutes), whole)) != content(whole)
     return changed(replace(whole, name=f"{title}-changed" if edited else title), own)
+
+
+def _alike(named: Recipe, whole: Recipe) -> Recipe:
+    """A named recipe with the iterations of `whole`, where its dial was turned: they are the machine's."""
+    if whole.minutes is None:
+        return named
+    return replace(named, condense=replace(named.condense, epochs=whole.condense.epochs))
 
 
 def learned_as_stored(recipe: Recipe, dtype: str, given: Mapping[str, Any]) -> Recipe:

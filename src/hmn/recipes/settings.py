@@ -247,6 +247,8 @@ class Recipe:
     """What it takes, in words."""
     ipc: int
     seed: int = 0
+    minutes: float | None = None
+    """Where the recipe's dial stood (--minutes), where it was turned; the iterations are what that came to."""
     container: ContainerName = "hmn"
     """What the images are stored as: hmn (memories and a decoder), pixels, mosaic (IDC), factorized (HaBa), linear
     (LinBa), inr (DDiF) or frequency (after FreD)."""

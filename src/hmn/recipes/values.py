@@ -60,7 +60,7 @@ def given_environment(environment: Mapping[str, str] = os.environ) -> dict[str, 
     Raises:
         UserError: a variable that begins like a setting and names none, or a value of the wrong kind.
     """
-    settings = [setting for setting in settings_of(Recipe) if setting.path not in ("name", "cost")]
+    settings = [setting for setting in settings_of(Recipe) if setting.path not in ("name", "cost", "minutes")]
     names = {_variable(setting.path): setting for setting in settings}
     groups = tuple({name.split("_")[1] for name in names})
     found = {}

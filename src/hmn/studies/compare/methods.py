@@ -27,7 +27,7 @@ NEEDED = ("whole", "random")
 SETTABLE = {
     setting.path: setting
     for setting in settings_of(Recipe)
-    if setting.path not in ("name", "cost", "ipc", "container") and not setting.path.startswith("evaluate.")
+    if setting.path not in ("name", "cost", "ipc", "container", "minutes") and not setting.path.startswith("evaluate.")
 }
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}")
 

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 FLAGS = (Setting("recipe", Literal[(*RECIPES, *ALIASES)], ""), Setting("images", int, ""), Setting("dtype", Dtype, ""))
 """What may vary besides the settings of a recipe."""
-VARIED = {setting.path: setting for setting in (*FLAGS, *settings_of(Recipe)) if setting.path not in ("name", "cost")}
+VARIED = {
+    setting.path: setting
+    for setting in (*FLAGS, *settings_of(Recipe))
+    if setting.path not in ("name", "cost", "minutes")
+}
 EVALUATE = "evaluate."
 TABLE = "vary"
 """Table of a --config file that holds the grid."""
