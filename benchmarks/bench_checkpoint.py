@@ -25,7 +25,7 @@ import hmn.condense.run
 from hmn.condense.cost.trial import blank_splits
 from hmn.condense.run import CHECKPOINT_REST, CHECKPOINT_SECONDS, condense_run, is_finite, new_state
 from hmn.containers.hmn_sizes import plan, preset
-from hmn.data import load_data
+from hmn.data.load import load_data
 from hmn.recipes.named import recipe
 from hmn.runtime.tensor_files import save_checkpoint
 

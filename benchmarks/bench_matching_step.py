@@ -38,7 +38,8 @@ from hmn.condense.objectives import gradient_match
 from hmn.condense.objectives.base import convolution_kernels
 from hmn.condense.run import new_state
 from hmn.containers.hmn_sizes import preset
-from hmn.data import load_data
+from hmn.data.formats import DataOptions
+from hmn.data.load import load_data
 from hmn.data.source import Batch
 from hmn.nets import Net, build_net
 from hmn.recipes.named import recipe
@@ -103,7 +104,7 @@ def times(width: int, generated: int, repeats: int) -> dict[str, float]:
 def largest_error(width: int, ipc: int, data_dir: Path) -> float:
     """Of the container's gradient, in the first sweeps of a run by the paper's settings from reconstructed images."""
     keep_freed_memory()
-    splits = load_data("cifar10", data_dir=data_dir)
+    splits = load_data("cifar10", DataOptions(data_dir=data_dir))
     shape = preset("cifar10", ipc)
     assert shape is not None
     named = recipe("paper", dataset="cifar10", ipc=ipc, image_shape=(3, 32, 32))

@@ -109,7 +109,7 @@ def ask(which: str, name: str, options: argparse.Namespace) -> dict[str, float]:
 def child(which: str, name: str, clock: str, sweeps: int) -> dict[str, float]:
     """Predict one configuration, or run it."""
     from hmn.cli.ledger import choose_shape
-    from hmn.data.formats import DataFlags
+    from hmn.data.formats import DataOptions
     from hmn.measure.candidates import read_data
     from hmn.recipes.named import recipe
     from hmn.recipes.values import changed
@@ -118,7 +118,7 @@ def child(which: str, name: str, clock: str, sweeps: int) -> dict[str, float]:
     share_cores()
     job, now = JOBS[name], CLOCKS[clock]
     folder = SHARED / "samples" if job.folder.startswith("samples") else SHARED
-    splits = read_data(job.data, DataFlags(data_dir=folder))
+    splits = read_data(job.data, DataOptions(data_dir=folder))
     train = splits.train
     smallest = int(train.labels.bincount(minlength=train.num_classes).min())
     shape = choose_shape(

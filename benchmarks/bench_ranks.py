@@ -133,13 +133,14 @@ def data(data_dir: Path):  # type: ignore[no-untyped-def]  # Splits: imported wh
     """CIFAR-10, or random images of its shape."""
     import torch
 
-    from hmn.data import load_data
+    from hmn.data.formats import DataOptions
+    from hmn.data.load import load_data
     from hmn.data.real import RealData, Splits
     from hmn.data.source import Normalisation
     from hmn.errors import UserError
 
     try:
-        return load_data("cifar10", data_dir=data_dir)
+        return load_data("cifar10", DataOptions(data_dir=data_dir))
     except UserError:
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(0, 256, (5000, 3, 32, 32), generator=generator, dtype=torch.uint8)

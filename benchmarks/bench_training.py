@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.memory_settings import default_memory
 
-from hmn.data import load_data
+from hmn.data.formats import DataOptions
+from hmn.data.load import load_data
 from hmn.data.real import RealData, balanced_indices, split_validation
 from hmn.nets import Net, build_net
 from hmn.recipes.settings import TrainConfig
@@ -151,7 +152,9 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="*", default=[128, 32])
     parser.add_argument("--data-dir", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     given = parser.parse_args()
-    rest, validation = split_validation(load_data("cifar10", data_dir=given.data_dir).train, share=0.1, seed=0)
+    rest, validation = split_validation(
+        load_data("cifar10", DataOptions(data_dir=given.data_dir)).train, share=0.1, seed=0
+    )
     data = rest.subset(balanced_indices(rest.labels, IMAGES // CLASSES, torch.Generator().manual_seed(0)))
     report: dict[str, float] = {"threads": torch.get_num_threads(), "repeats": given.repeats}
     for width in given.widths:

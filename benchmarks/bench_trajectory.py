@@ -29,7 +29,8 @@ from hmn.condense.objectives.trajectory import student_batches, trajectory_loss
 from hmn.containers import Frequency
 from hmn.containers.choose import plan_rival
 from hmn.containers.frequency import FrequencyShape
-from hmn.data import load_data
+from hmn.data.formats import DataOptions
+from hmn.data.load import load_data
 from hmn.data.statistics import KNOWN
 from hmn.errors import UserError
 from hmn.nets import build_net
@@ -65,7 +66,7 @@ def generated(data_dir: Path) -> Tensor:
     )
     container = Frequency(cast(FrequencyShape, shape), class_names=tuple("0123456789"), normalisation=norm)
     try:
-        real = load_data("cifar10", data_dir=data_dir).train
+        real = load_data("cifar10", DataOptions(data_dir=data_dir)).train
         images = torch.cat([real.images((real.labels == label).nonzero()[:16, 0]) for label in range(10)])
     except UserError:
         images = torch.rand(160, *SHAPE, generator=torch.Generator().manual_seed(0))

@@ -22,7 +22,8 @@ from tests.reference.trajectory import Errors, relative_errors
 
 from hmn.condense.run import new_state
 from hmn.containers.hmn_sizes import preset
-from hmn.data import load_data
+from hmn.data.formats import DataOptions
+from hmn.data.load import load_data
 from hmn.recipes.named import recipe
 from hmn.recipes.settings import StartConfig
 
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--steps", type=int, default=50)
     given = parser.parse_args()
-    splits = load_data("cifar10", data_dir=given.data_dir)
+    splits = load_data("cifar10", DataOptions(data_dir=given.data_dir))
     shape = preset("cifar10", given.ipc)
     assert shape is not None
     named = recipe("paper", dataset="cifar10", ipc=given.ipc, image_shape=(3, 32, 32))

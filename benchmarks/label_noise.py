@@ -23,7 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmn.data import RealData, balanced_indices, load_data
+from hmn.data.formats import DataOptions
+from hmn.data.load import load_data
+from hmn.data.real import RealData, balanced_indices
 from hmn.nets.build import width_of
 from hmn.prune.aum import profile, profiling_config, suspects
 from hmn.recipes.protocols import protocol
@@ -96,7 +98,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def training_images(given: argparse.Namespace) -> RealData:
     """The training split, or a part of it."""
-    data = load_data(given.data, data_dir=given.data_dir).train
+    data = load_data(given.data, DataOptions(data_dir=given.data_dir)).train
     if given.images is None:
         return data
     generator = torch.Generator().manual_seed(0)

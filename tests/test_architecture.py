@@ -32,7 +32,7 @@ NOT_YET = {  # imports upwards that moving files alone did not undo
     ("studies/pruning/condense_first.py", "cli"),
     ("studies/sweep/run.py", "cli"),
 }
-TORCH_FREE = ["hmn", "hmn.errors", "hmn.recipes.named", "hmn.recipes.settings", "hmn.cli.main"]
+TORCH_FREE = ["hmn", "hmn.errors", "hmn.recipes.named", "hmn.recipes.settings", "hmn.cli.main", "hmn.cli.flags"]
 MODULES = sorted(SOURCE.rglob("*.py"))
 IDS = [path.relative_to(SOURCE).as_posix() for path in MODULES]
 MAX_LINES = 300

@@ -9,7 +9,7 @@ import pytest
 from hmn.cli.main import main
 from hmn.cli.plan import next_command
 from hmn.containers.hmn_sizes import PRESETS, preset
-from hmn.data.formats import DataFlags
+from hmn.data.formats import DataOptions
 from hmn.data.known_sizes import PUBLISHED, DataSize, size_of
 from hmn.nets.build import width_of
 from tests.cli.test_main import class_folders, refused
@@ -39,7 +39,7 @@ def test_ledger_of_a_planned_shape_gives_no_published_advice(
 
 
 def test_plan_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = DataFlags(data_dir=Path("/my data"), size=16, channels=1, skip_bad=True, label_column="fine label")
+    flags = DataOptions(data_dir=Path("/my data"), size=16, channels=1, skip_bad=True, label_column="fine label")
     command = next_command("a b", 2, 5, "quick", flags)
     assert shlex.split(command) == [
         "hmn",
@@ -63,8 +63,8 @@ def test_plan_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "--out",
         "DIR",
     ]
-    assert next_command("digits", 2, None, "cpu", DataFlags()) == "hmn condense digits --ipc 2 --recipe cpu --out DIR"
-    given = next_command("digits", 2, None, "cpu", DataFlags(), {"condense.network.update_batches": 3})
+    assert next_command("digits", 2, None, "cpu", DataOptions()) == "hmn condense digits --ipc 2 --recipe cpu --out DIR"
+    given = next_command("digits", 2, None, "cpu", DataOptions(), {"condense.network.update_batches": 3})
     assert "--condense.network.update-batches 3 --out" in given
     data = class_folders(tmp_path / "my pets")
     assert main(["plan", str(data), "--ipc", "4", "--recipe", "quick", "--size", "8"]) == 0

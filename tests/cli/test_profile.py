@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from hmn.cli.main import main
-from hmn.data import RealData, load_data
+from hmn.data.load import load_data
+from hmn.data.real import RealData
 from hmn.data.source import Normalisation, images_checksum
 from hmn.prune.aum import Profile, load_profile
 from hmn.report.suspects_page import suspects_page

@@ -16,7 +16,7 @@ from hmn.cli.main import main
 from hmn.condense.run import condense_run
 from hmn.containers.artifact.load import info, load
 from hmn.containers.hmn_sizes import plan
-from hmn.data import load_data
+from hmn.data.load import load_data
 from hmn.errors import UserError
 from hmn.prune.aum import load_profile
 from hmn.prune.survivors import double_end_keep

@@ -23,8 +23,8 @@ from hmn.condense.state import CondenseState, shown_as_stored
 from hmn.containers import RIVALS
 from hmn.containers.artifact.save import as_stored, info, save
 from hmn.containers.quantise import rounded
-from hmn.data import load_data
-from hmn.data.formats import DataFlags
+from hmn.data.formats import DataOptions
+from hmn.data.load import load_data
 from hmn.recipes.settings import CondenseConfig, Recipe, StartConfig
 from hmn.studies.sweep.grid import Given, condensation
 from tests.cli.test_containers import DIGITS, TINY
@@ -200,7 +200,7 @@ def test_a_sweep_learns_so_too() -> None:
     def found(container: str, **values: str) -> str:
         given = Given(
             data="digits",
-            data_flags=DataFlags(),
+            data_flags=DataOptions(),
             on="test",
             recipe="quick",
             from_file={},

@@ -12,7 +12,7 @@ from hmn.containers import RIVAL_SHAPES, AnyContainer, ContainerShape, build_con
 from hmn.containers.artifact.save import save
 from hmn.containers.choose import plan_rival
 from hmn.containers.hmn_sizes import plan
-from hmn.data import load_data
+from hmn.data.load import load_data
 from hmn.recipes.named import recipe
 
 KINDS = ("hmn", *RIVAL_SHAPES)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hmn.data.assemble import assemble, training_set
-from hmn.data.formats import Decoded, Labelled
+from hmn.data.formats import DataOptions, Decoded, Labelled
 from hmn.data.real import Splits
 from hmn.errors import UserError
 
@@ -15,7 +15,8 @@ def part(labels: list[int], *, side: int = 4, channels: int = 1) -> Labelled:
 
 
 def build(decoded: Decoded, *, skip_bad: bool = False, seed: int = 0, share: float = 0.5) -> Splits:
-    return assemble(decoded, name="n", where="w", known=None, split_seed=seed, test_share=share, skip_bad=skip_bad)
+    options = DataOptions(split_seed=seed, test_share=share, skip_bad=skip_bad)
+    return assemble(decoded, options, name="n", where="w", known=None)
 
 
 def test_both_splits_share_the_training_normalisation() -> None:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import hmn.data.folders as folders
-from hmn.data import load_data
 from hmn.data.cache import cached, fingerprint, key_of, load, store
-from hmn.data.formats import Decoded, Labelled, ReadOptions
+from hmn.data.formats import DataOptions, Decoded, Labelled
+from hmn.data.load import load_data
 from hmn.errors import UserError
 from hmn.runtime.cache import cache_folder
 from tests.data.pictures import picture
@@ -119,15 +119,15 @@ def test_fingerprint_follows_names_and_bytes_and_not_times(tmp_path: Path) -> No
 
 def test_every_option_that_changes_the_result_changes_the_key() -> None:
     variants = [
-        ReadOptions(),
-        ReadOptions(size=3),
-        ReadOptions(channels=3),
-        ReadOptions(skip_bad=True),
-        ReadOptions(image_column="3"),
-        ReadOptions(label_column="3"),
+        DataOptions(),
+        DataOptions(size=3),
+        DataOptions(channels=3),
+        DataOptions(skip_bad=True),
+        DataOptions(image_column="3"),
+        DataOptions(label_column="3"),
     ]
     assert len({key_of("k", "c", options) for options in variants}) == len(variants)
-    assert key_of("k", "c", ReadOptions(progress=True)) == key_of("k", "c", ReadOptions())
+    assert key_of("k", "c", DataOptions(progress=True)) == key_of("k", "c", DataOptions())
 
 
 def test_cache_folder_is_the_platforms_unless_told(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_second_load_decodes_nothing_and_an_edit_decodes_again(
 
     monkeypatch.setattr(folders, "decode_listing", spy)
     assert load_data(str(root)).train.pixels.equal(first.train.pixels) and not calls
-    load_data(str(root), split_seed=3)
+    load_data(str(root), DataOptions(split_seed=3))
     assert not calls, "the split is made after the cache"
     picture(99).save(root / "a" / "000.png")
     changed = load_data(str(root))
@@ -159,7 +159,7 @@ def test_a_second_load_decodes_nothing_and_an_edit_decodes_again(
 
 LOADER = """
 import sys
-from hmn.data import load_data
+from hmn.data.load import load_data
 splits = load_data(sys.argv[1])
 print(len(splits.train), int(splits.train.pixels.long().sum()))
 """

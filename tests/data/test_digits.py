@@ -5,7 +5,8 @@ from importlib import resources
 import numpy as np
 import torch
 
-from hmn.data import load_data
+from hmn.data.formats import DataOptions
+from hmn.data.load import load_data
 
 
 def test_digits_need_no_files_and_are_split_four_to_one() -> None:
@@ -16,7 +17,7 @@ def test_digits_need_no_files_and_are_split_four_to_one() -> None:
     assert whole.tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert ((splits.test.labels.bincount() - whole * 0.2).abs() <= 0.5).all()
     assert splits.train.pixels.equal(load_data("digits").train.pixels)
-    assert not splits.train.pixels.equal(load_data("digits", split_seed=1).train.pixels)
+    assert not splits.train.pixels.equal(load_data("digits", DataOptions(split_seed=1)).train.pixels)
 
 
 def test_sixteen_levels_are_spread_over_the_eight_bits() -> None:
@@ -25,7 +26,7 @@ def test_sixteen_levels_are_spread_over_the_eight_bits() -> None:
 
 
 def test_size_and_channels() -> None:
-    assert load_data("digits", size=16, channels=3).train.image_shape == (3, 16, 16)
+    assert load_data("digits", DataOptions(size=16, channels=3)).train.image_shape == (3, 16, 16)
 
 
 def test_the_stored_file_is_small_and_attributed() -> None:

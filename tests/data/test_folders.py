@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmn.data import load_data, load_images
+from hmn.data.formats import DataOptions
+from hmn.data.load import load_data, load_images
 from hmn.errors import UserError
 from tests.data.pictures import picture
 
@@ -32,10 +33,10 @@ def test_test_is_preferred_to_val_unless_it_has_no_classes(make_tree: Tree) -> N
 
 def test_one_tree_is_split_by_seed(make_tree: Tree) -> None:
     root = make_tree({"a": 10, "b": 5})
-    splits = load_data(str(root), split_seed=0, test_share=0.2)
+    splits = load_data(str(root), DataOptions(split_seed=0, test_share=0.2))
     assert splits.test.labels.tolist() == [0, 0, 1] and len(splits.train) == 12
-    assert load_data(str(root), split_seed=0).test.pixels.equal(splits.test.pixels)
-    others = [load_data(str(root), split_seed=seed).test.pixels for seed in (1, 2, 3)]
+    assert load_data(str(root), DataOptions(split_seed=0)).test.pixels.equal(splits.test.pixels)
+    others = [load_data(str(root), DataOptions(split_seed=seed)).test.pixels for seed in (1, 2, 3)]
     assert any(not splits.test.pixels.equal(other) for other in others)
     only_train = make_tree({"train/a": 10, "train/b": 5}, root="only")
     assert len(load_data(str(only_train)).test) == 3
@@ -46,7 +47,7 @@ def test_deeper_images_count_and_hidden_or_other_files_do_not(make_tree: Tree) -
     (root / "a" / "notes.txt").write_text("no image")
     (root / "b" / ".000.png").write_text("no image")
     (root / "b" / "000.png").rename(root / "b" / "X.PNG")
-    splits = load_data(str(root), test_share=0.4)
+    splits = load_data(str(root), DataOptions(test_share=0.4))
     assert splits.train.class_names == ("a", "b") and len(splits.train) + len(splits.test) == 5
 
 
@@ -80,15 +81,15 @@ def test_a_broken_file_is_named_or_skipped_and_counted(make_tree: Tree) -> None:
     (root / "val" / "a" / "000.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"tree/train/b/001.png: cannot decode the image"):
         load_data(str(root))
-    splits = load_data(str(root), skip_bad=True)
+    splits = load_data(str(root), DataOptions(skip_bad=True))
     assert splits.skipped == 2
     assert splits.train.labels.tolist() == [0, 0, 0, 1, 1] and splits.test.labels.tolist() == [0, 1, 1]
-    assert load_data(str(root), skip_bad=True).skipped == 2, "the count is cached too"
+    assert load_data(str(root), DataOptions(skip_bad=True)).skipped == 2, "the count is cached too"
 
 
 def test_skip_bad_drops_empty_and_unknown_classes(make_tree: Tree) -> None:
     root = make_tree({"train/a": 2, "train/b": 0, "train/c": 1, "val/a": 1, "val/b": 1, "val/c": 1, "val/z": 4})
-    splits = load_data(str(root), skip_bad=True)
+    splits = load_data(str(root), DataOptions(skip_bad=True))
     assert splits.train.class_names == ("a", "c") and splits.skipped == 5
     assert splits.test.labels.tolist() == [0, 1]
 
@@ -98,7 +99,7 @@ def test_mixed_sizes_name_the_file_and_size_mends_it(make_tree: Tree) -> None:
     picture(0, side=10).save(root / "b" / "002.png")
     with pytest.raises(UserError, match=r"tree/b/002.png is 10 x 10, not 8 x 8 like .*a/000.png: pass --size"):
         load_data(str(root))
-    assert load_data(str(root), size=6).train.image_shape == (3, 6, 6)
+    assert load_data(str(root), DataOptions(size=6)).train.image_shape == (3, 6, 6)
 
 
 def test_load_images_takes_a_training_folder_of_one_image_a_class(make_tree: Tree) -> None:
@@ -112,7 +113,7 @@ def test_load_images_takes_a_training_folder_of_one_image_a_class(make_tree: Tre
 
 
 def test_imagenette_sample_loads_at_224(shared_data: Path) -> None:
-    splits = load_data(str(shared_data / "samples" / "imagenette"), size=64)
+    splits = load_data(str(shared_data / "samples" / "imagenette"), DataOptions(size=64))
     assert splits.train.image_shape == (3, 64, 64)
     assert splits.train.labels.bincount().tolist() == [40] * 10
     assert splits.test.labels.bincount().tolist() == [10] * 10

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hmn.data import load_data
+from hmn.data.formats import DataOptions
 from hmn.data.imagenet import IMAGENET10
+from hmn.data.load import load_data
 from hmn.errors import UserError
 from tests.data.pictures import picture
 
@@ -56,7 +57,7 @@ def test_bad_annotations(tiny: Path, line: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_data(str(tiny))
     if "\t" in line:
-        assert load_data(str(tiny), skip_bad=True).skipped == 1
+        assert load_data(str(tiny), DataOptions(skip_bad=True)).skipped == 1
 
 
 def test_a_listed_class_without_images(tiny: Path) -> None:
@@ -66,7 +67,7 @@ def test_a_listed_class_without_images(tiny: Path) -> None:
 
 
 def test_tiny_sample_by_name_and_by_path(shared_data: Path) -> None:
-    splits = load_data("tiny-imagenet", data_dir=shared_data / "samples")
+    splits = load_data("tiny-imagenet", DataOptions(data_dir=shared_data / "samples"))
     assert splits.train.image_shape == (3, 64, 64) and splits.train.class_names[0] == "goldfish"
     assert splits.train.labels.bincount().tolist() == [40] * 20 and len(splits.test) == 200
     assert splits.train.normalisation.mean == (0.4802, 0.4481, 0.3975)
@@ -82,11 +83,15 @@ def imagenet_tree(make_tree: Tree, root: str = "imagenet", **more: int) -> Path:
 
 def test_imagenet10_takes_ten_classes_at_224(make_tree: Tree, tmp_path: Path) -> None:
     imagenet_tree(make_tree)
-    splits = load_data("imagenet-10", data_dir=tmp_path)
+    splits = load_data("imagenet-10", DataOptions(data_dir=tmp_path))
     assert splits.train.image_shape == (3, 224, 224) and len(splits.train) == 20 and len(splits.test) == 10
     assert splits.train.class_names[:2] == ("poke bonnet", "green mamba") and splits.train.num_classes == 10
     assert splits.train.normalisation.mean == (0.485, 0.456, 0.406)
-    assert load_data("imagenet-10", data_dir=tmp_path / "imagenet", size=32).train.image_shape == (3, 32, 32)
+    assert load_data("imagenet-10", DataOptions(data_dir=tmp_path / "imagenet", size=32)).train.image_shape == (
+        3,
+        32,
+        32,
+    )
 
 
 def test_imagenet10_bad_trees(make_tree: Tree, tmp_path: Path) -> None:
@@ -94,12 +99,12 @@ def test_imagenet10_bad_trees(make_tree: Tree, tmp_path: Path) -> None:
     for file in (root / "train" / "n02091831").iterdir():
         file.unlink()
     with pytest.raises(UserError, match="train/n02091831: no images of 'Saluki': ImageNet-10 needs this folder"):
-        load_data("imagenet-10", data_dir=tmp_path)
+        load_data("imagenet-10", DataOptions(data_dir=tmp_path))
     flat = make_tree({f"train/{wnid}": 1 for wnid in IMAGENET10}, root="flat")
     (flat / "val").mkdir()
     picture(0).save(flat / "val" / "x.png")
     with pytest.raises(UserError, match="val: no class folders: sort the validation images"):
-        load_data("imagenet-10", data_dir=flat)
+        load_data("imagenet-10", DataOptions(data_dir=flat))
 
 
 def test_the_ten_classes() -> None:

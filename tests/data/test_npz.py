@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmn.data import load_data
+from hmn.data.formats import DataOptions
+from hmn.data.load import load_data
 from hmn.errors import UserError
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 3, 6, 5), dtype=np.uint8)
@@ -127,7 +128,9 @@ def test_skip_bad_leaves_bad_rows_out(tmp_path: Path) -> None:
     labels = LABELS.copy()
     labels[0] = -1
     names = np.array(["a", "b", "c", "d"])
-    splits = load_data(saved(tmp_path, images=with_nan(np.nan), labels=labels, class_names=names), skip_bad=True)
+    splits = load_data(
+        saved(tmp_path, images=with_nan(np.nan), labels=labels, class_names=names), DataOptions(skip_bad=True)
+    )
     assert splits.skipped == 2 and len(splits.train) + len(splits.test) == 18
 
 
@@ -136,7 +139,7 @@ def test_skip_bad_leaves_out_bad_labels_and_classes_too_small(tmp_path: Path, ba
     labels = np.array([0] * 9 + [1] * 9 + [3] + [bad])  # 3 has one image; 2 as a label is alone too
     with pytest.raises(UserError, match="label -1 of row 19|class '2'|label 999 of row 19"):
         load_data(saved(tmp_path, images=RGB, labels=labels))
-    splits = load_data(saved(tmp_path, images=RGB, labels=labels), skip_bad=True)
+    splits = load_data(saved(tmp_path, images=RGB, labels=labels), DataOptions(skip_bad=True))
     assert splits.skipped == 2 and splits.train.class_names == ("0", "1")
     assert len(splits.train) + len(splits.test) == 18
 
@@ -197,5 +200,5 @@ def test_truncated_and_foreign_files(tmp_path: Path) -> None:
 
 
 def test_size_and_channels(tmp_path: Path) -> None:
-    splits = load_data(saved(tmp_path, images=RGB, labels=LABELS), size=4, channels=1)
+    splits = load_data(saved(tmp_path, images=RGB, labels=LABELS), DataOptions(size=4, channels=1))
     assert splits.train.image_shape == (1, 4, 4)

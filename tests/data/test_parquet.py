@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import hmn.data.parquet as parquet
-from hmn.data import load_data, load_images
+from hmn.data.formats import DataOptions
+from hmn.data.load import load_data, load_images
 from hmn.errors import UserError
 from tests.data.pictures import picture
 
@@ -84,15 +85,15 @@ def test_columns_are_told_by_features_by_type_by_name_or_by_the_user(tmp_path: P
     write(path, [0, 1, 0, 1], label="kind", extra={"id": ids})
     with pytest.raises(UserError, match="several columns could be the label: kind, id; .* --label-column"):
         load_data(str(path))
-    assert load_data(str(path), label_column="kind").train.num_classes == 2
+    assert load_data(str(path), DataOptions(label_column="kind")).train.num_classes == 2
     write(path, [0, 1, 0, 1], image="left", extra={"right": pa.array([png(9)] * 4)})
     with pytest.raises(UserError, match="several columns could be the image: left, right; .* --image-column"):
         load_data(str(path))
-    assert len(load_data(str(path), image_column="right").train.pixels.unique(dim=0)) == 1
+    assert len(load_data(str(path), DataOptions(image_column="right")).train.pixels.unique(dim=0)) == 1
     with pytest.raises(UserError, match="no column 'up': it has left, label, right"):
-        load_data(str(path), image_column="up")
+        load_data(str(path), DataOptions(image_column="up"))
     with pytest.raises(UserError, match="label is int64, label is int64: expected encoded image bytes"):
-        load_data(str(path), image_column="label", label_column="label")
+        load_data(str(path), DataOptions(image_column="label", label_column="label"))
     pq.write_table(pa.table({"x": [1.0]}), path)
     with pytest.raises(UserError, match="t.parquet: no image column; it has x: name it with --image-column"):
         load_data(str(path))
@@ -106,7 +107,7 @@ def test_bad_rows_are_named_or_skipped(tmp_path: Path) -> None:
     write(path, [0, 1] * 350, names=["a", "b"], blobs=blobs)
     with pytest.raises(UserError, match="t.parquet row 600: cannot decode the image"):
         load_data(str(path))
-    splits = load_data(str(path), skip_bad=True)
+    splits = load_data(str(path), DataOptions(skip_bad=True))
     assert splits.skipped == 2 and len(splits.train) + len(splits.test) == 698
 
 
@@ -134,7 +135,7 @@ def test_bad_labels(tmp_path: Path, labels: list[int], names: list[str] | None, 
 @pytest.mark.parametrize("bad", [-1, None, 2, 999])
 def test_skip_bad_leaves_out_bad_labels_and_classes_too_small(tmp_path: Path, bad: int | None) -> None:
     write(tmp_path / "t.parquet", [0] * 5 + [1] * 5 + [3, bad])
-    splits = load_data(str(tmp_path / "t.parquet"), skip_bad=True)
+    splits = load_data(str(tmp_path / "t.parquet"), DataOptions(skip_bad=True))
     assert splits.skipped == 2 and splits.train.class_names == ("0", "1")
     assert len(splits.train) + len(splits.test) == 10
 
@@ -169,7 +170,7 @@ def test_bare_and_wrapped_images_are_read_together(tmp_path: Path) -> None:
     write(tmp_path / "test-0.parquet", ["b", "c"], seed=4)
     with pytest.raises(UserError, match="test-0.parquet: label -1 of row 1"):
         load_data(str(tmp_path))
-    splits = load_data(str(tmp_path), skip_bad=True)
+    splits = load_data(str(tmp_path), DataOptions(skip_bad=True))
     assert splits.train.labels.tolist() == [0, 1, 1, 0] and splits.test.labels.tolist() == [1]
 
 
@@ -190,13 +191,13 @@ def test_without_training_shards(tmp_path: Path, split: str) -> None:
 
 
 def test_images_to_train_on_by_column(tmp_path: Path) -> None:
-    like = load_data("digits", channels=3).train
+    like = load_data("digits", DataOptions(channels=3)).train
     write(tmp_path / "t.parquet", ["3"], label="kind", extra={"id": pa.array([0])})
     with pytest.raises(UserError, match="several columns could be the label: kind, id"):
         load_images(str(tmp_path / "t.parquet"), like=like)
     with pytest.raises(UserError, match="no column 'up'"):
-        load_images(str(tmp_path / "t.parquet"), like=like, image_column="up")
-    found = load_images(str(tmp_path / "t.parquet"), like=like, image_column="img", label_column="kind")
+        load_images(str(tmp_path / "t.parquet"), DataOptions(image_column="up"), like=like)
+    found = load_images(str(tmp_path / "t.parquet"), DataOptions(image_column="img", label_column="kind"), like=like)
     assert found.labels.tolist() == [3]
 
 
@@ -226,7 +227,7 @@ def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_cifar100_sample(shared_data: Path) -> None:
-    splits = load_data("cifar100", data_dir=shared_data / "samples")
+    splits = load_data("cifar100", DataOptions(data_dir=shared_data / "samples"))
     assert splits.train.labels.bincount().tolist() == [20] * 100 and len(splits.test) == 500
     assert splits.train.class_names[:2] == ("apple", "aquarium_fish")
     assert splits.train.normalisation.mean == (0.5071, 0.4866, 0.4409)
@@ -239,7 +240,7 @@ def test_cifar10_test_shard_decodes_quickly_and_is_cached(
     folder.mkdir(parents=True)
     for split in ("train", "test"):  # the test shard twice: as quick as it gets, with the real layout
         shutil.copy(shared_data / "cifar10" / "test-00000-of-00001.parquet", folder / f"{split}-0.parquet")
-    splits = load_data("cifar10", data_dir=tmp_path / "data")
+    splits = load_data("cifar10", DataOptions(data_dir=tmp_path / "data"))
     assert splits.train.labels.bincount().tolist() == [1000] * 10
     assert splits.train.class_names[0] == "airplane" and splits.train.image_shape == (3, 32, 32)
     first = pq.ParquetFile(folder / "test-0.parquet").read_row_group(0, columns=["img"]).column(0)[7].as_py()
@@ -249,6 +250,6 @@ def test_cifar10_test_shard_decodes_quickly_and_is_cached(
     assert np.array_equal(splits.test.pixels[7].numpy(), slow)
     monkeypatch.setattr(parquet, "decode_parquet", None)
     start = time.perf_counter()
-    again = load_data("cifar10", data_dir=folder)
+    again = load_data("cifar10", DataOptions(data_dir=folder))
     assert time.perf_counter() - start < 1.5
     assert again.train.pixels.equal(splits.train.pixels) and again.name == "cifar10"

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hmn.data import Normalisation, RealData, Source, balanced_indices, split_validation
-from hmn.data.real import stratified_indices
+from hmn.data.real import RealData, balanced_indices, split_validation, stratified_indices
+from hmn.data.source import Normalisation, Source
 from hmn.errors import UserError
 
 

@@ -10,7 +10,8 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
-from hmn.data import load_data
+from hmn.data.formats import DataOptions
+from hmn.data.load import load_data
 from hmn.errors import UserError
 
 pytest.importorskip("torchvision")
@@ -56,23 +57,23 @@ def write_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
 @pytest.mark.parametrize("below", ["", "own"])
 def test_mnist_files(tmp_path: Path, name: str, folder: str, below: str) -> None:
     images = write_mnist(tmp_path / (name if below else ""), folder)
-    splits = load_data(name, data_dir=tmp_path)
+    splits = load_data(name, DataOptions(data_dir=tmp_path))
     assert np.array_equal(splits.train.pixels[:, 0].numpy(), images) and len(splits.test) == 10
     assert splits.train.normalisation.mean == ((0.1307,) if name == "mnist" else (0.2860,))
     assert splits.train.class_names[0] == ("0" if name == "mnist" else "T-shirt/top")
-    assert load_data(name, data_dir=tmp_path, size=32, channels=3).train.image_shape == (3, 32, 32)
+    assert load_data(name, DataOptions(data_dir=tmp_path, size=32, channels=3)).train.image_shape == (3, 32, 32)
 
 
 def test_cifar10_files_and_a_damaged_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = write_cifar10(tmp_path, monkeypatch)
-    splits = load_data("cifar10", data_dir=tmp_path)
+    splits = load_data("cifar10", DataOptions(data_dir=tmp_path))
     assert np.array_equal(splits.train.pixels.numpy(), images)
     assert splits.train.class_names[0] == "airplane"
     path = tmp_path / "cifar-10-batches-py" / "test_batch"
     path.write_bytes(path.read_bytes()[:-5])
     told = "cannot read cifar10: Dataset not found or corrupted: pass --download to fetch it again$"
     with pytest.raises(UserError, match=told) as caught:
-        load_data("cifar10", data_dir=tmp_path)
+        load_data("cifar10", DataOptions(data_dir=tmp_path))
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -82,7 +83,7 @@ def test_a_truncated_mnist_file(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-500])
     for download, end in ((False, "--download to fetch it again"), (True, "--download again")):
         with pytest.raises(UserError, match=f"cannot read mnist: .*: delete .*/MNIST/raw and pass {end}$"):
-            load_data("mnist", data_dir=tmp_path, download=download)
+            load_data("mnist", DataOptions(data_dir=tmp_path, download=download))
 
 
 def test_svhn_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +97,7 @@ def test_svhn_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         loadmat.savemat(path, {"X": images, "y": (np.arange(20) % 10 + 1).astype(np.uint8)[:, None]})
         split_list[split] = ["", path.name, hashlib.md5(path.read_bytes()).hexdigest()]
     monkeypatch.setattr(SVHN, "split_list", split_list)
-    splits = load_data("svhn", data_dir=tmp_path)
+    splits = load_data("svhn", DataOptions(data_dir=tmp_path))
     assert splits.train.labels[:3].tolist() == [1, 2, 3] and splits.train.labels[9] == 0  # 10 means 0
     assert np.array_equal(splits.train.pixels.numpy(), images.transpose(3, 2, 0, 1))
 
@@ -112,9 +113,9 @@ def test_download_happens_only_when_asked(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(MNIST, "download", fetch)
     with pytest.raises(UserError, match=r"mnist: not found in .*: pass --download to fetch it, or pass --data-dir"):
-        load_data("mnist", data_dir=tmp_path / "d")
+        load_data("mnist", DataOptions(data_dir=tmp_path / "d"))
     assert not asked and not (tmp_path / "d").exists()
-    assert len(load_data("mnist", data_dir=tmp_path / "d", download=True).train) == 30
+    assert len(load_data("mnist", DataOptions(data_dir=tmp_path / "d", download=True)).train) == 30
     assert asked[0] == str(tmp_path / "d")
 
 
@@ -126,7 +127,7 @@ def test_a_failed_download_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(MNIST, "download", fail)
     with pytest.raises(UserError, match="cannot download mnist: no route to host"):
-        load_data("mnist", data_dir=tmp_path, download=True)
+        load_data("mnist", DataOptions(data_dir=tmp_path, download=True))
 
 
 def test_after_a_failed_download_another_is_possible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,19 +138,19 @@ def test_after_a_failed_download_another_is_possible(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(mnist, "download_and_extract_archive", refused)
     with pytest.raises(UserError, match="cannot download mnist: Error downloading train-images") as caught:
-        load_data("mnist", data_dir=tmp_path, download=True)
+        load_data("mnist", DataOptions(data_dir=tmp_path, download=True))
     assert "\n" not in str(caught.value)
     assert (tmp_path / "MNIST" / "raw").is_dir() and not list((tmp_path / "MNIST" / "raw").iterdir())
     with pytest.raises(UserError, match="cannot read mnist: Dataset not found: pass --download to fetch it again$"):
-        load_data("mnist", data_dir=tmp_path)
+        load_data("mnist", DataOptions(data_dir=tmp_path))
     with pytest.raises(UserError, match="cannot download mnist: Error downloading.*connection refused>$"):
-        load_data("mnist", data_dir=tmp_path, download=True)
+        load_data("mnist", DataOptions(data_dir=tmp_path, download=True))
 
     def fetched(url: str, *_: object, **__: object) -> None:
         write_mnist(tmp_path)
 
     monkeypatch.setattr(mnist, "download_and_extract_archive", fetched)
-    assert len(load_data("mnist", data_dir=tmp_path, download=True).train) == 30
+    assert len(load_data("mnist", DataOptions(data_dir=tmp_path, download=True)).train) == 30
 
 
 def test_whole_files_are_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +161,7 @@ def test_whole_files_are_not_fetched_again(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(cifar, "download_and_extract_archive", fetched)
     write_cifar10(tmp_path, monkeypatch)
-    assert len(load_data("cifar10", data_dir=tmp_path, download=True).train) == 20
+    assert len(load_data("cifar10", DataOptions(data_dir=tmp_path, download=True)).train) == 20
 
 
 def test_svhn_without_scipy_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,18 +172,18 @@ def test_svhn_without_scipy_names_the_extra(tmp_path: Path, monkeypatch: pytest.
     for name in ("scipy", "scipy.io"):
         monkeypatch.setitem(__import__("sys").modules, name, None)
     with pytest.raises(UserError, match=r"svhn: torchvision reads it with scipy.*: pip install 'hmn\[vision\]'$"):
-        load_data("svhn", data_dir=tmp_path)
+        load_data("svhn", DataOptions(data_dir=tmp_path))
 
 
 def test_without_torchvision_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_mnist(tmp_path)
     monkeypatch.setitem(__import__("sys").modules, "torchvision", None)
     with pytest.raises(UserError, match=r"pip install 'hmn\[vision\]'"):
-        load_data("mnist", data_dir=tmp_path)
+        load_data("mnist", DataOptions(data_dir=tmp_path))
 
 
 def test_gzip_beside_raw_is_of_no_account(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     with gzip.open(tmp_path / "MNIST" / "raw" / "x.gz", "wb") as stream:
         stream.write(b"")
-    assert len(load_data("mnist", data_dir=tmp_path).train) == 30
+    assert len(load_data("mnist", DataOptions(data_dir=tmp_path)).train) == 30

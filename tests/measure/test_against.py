@@ -16,9 +16,9 @@ import hmn.measure.coresets
 import hmn.train
 from hmn.cli.main import main
 from hmn.containers.artifact.save import as_stored, info, save
-from hmn.data import load_data, split_validation
-from hmn.data.formats import DataFlags
-from hmn.data.real import RealData, Splits
+from hmn.data.formats import DataOptions
+from hmn.data.load import load_data
+from hmn.data.real import RealData, Splits, split_validation
 from hmn.measure import codec_choice as cli_codec_choice
 from hmn.measure import coresets as cli_coresets
 from hmn.measure.candidates import target_of
@@ -82,7 +82,7 @@ def unseen() -> Splits:
 
 
 def training(splits: Splits, steps: int = 4) -> Training:
-    first, _ = target_of("digits", data=None, subset=None, flags=DataFlags())
+    first, _ = target_of("digits", data=None, subset=None, flags=DataOptions())
     return choose_training(first, {"width": 4, "seeds": 1}, steps)
 
 
@@ -236,7 +236,7 @@ def test_every_codec_at_the_bytes_of_every_form(tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stored_form_is_what_an_artifact_of_that_dtype_loads(kind: str, dtype: Any, tmp_path: Path) -> None:
     run, other = digits_folder(tmp_path / "a", kind), digits_folder(tmp_path / "b", kind, dtype=dtype)
-    first, _ = target_of(str(run), data=None, subset=None, flags=DataFlags())
+    first, _ = target_of(str(run), data=None, subset=None, flags=DataOptions())
     form = stored_candidate(run, dtype, first)
     loaded, about = hmn.load(other), info(other)
     assert torch.equal(form.source.pixels, loaded.pixels) and not torch.equal(first.source.pixels, loaded.pixels)  # type: ignore[attr-defined]

@@ -15,8 +15,8 @@ from hmn.containers.artifact.place import need_artifact
 from hmn.containers.artifact.save import save
 from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape
-from hmn.data import load_data
-from hmn.data.formats import SHAPING_FLAGS, DataFlags
+from hmn.data.formats import DataOptions
+from hmn.data.load import load_data
 from hmn.data.real import RealData
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
@@ -48,8 +48,8 @@ def container(out: Path, run: dict[str, Any], names: tuple[str, ...] = ("cat", "
     return out
 
 
-def choose(target: Path | str, *against: str, flags: DataFlags | None = None, **how: Any) -> list[Candidate]:
-    first, splits = target_of(str(target), flags=flags or DataFlags(), **{"data": None, "subset": None, **how})
+def choose(target: Path | str, *against: str, flags: DataOptions | None = None, **how: Any) -> list[Candidate]:
+    first, splits = target_of(str(target), flags=flags or DataOptions(), **{"data": None, "subset": None, **how})
     wanted = chosen_against(",".join(against), codec=None, quality=None, side=None, images=None, stored=None)
     training = choose_training(first, {}, 2)
     return [first, *comparisons(str(target), first, splits, wanted, training, how.get("on", "test"))]
@@ -66,45 +66,45 @@ def real(candidate: Candidate) -> RealData:
 
 def test_the_split_is_chosen_by_flags(make_tree: Tree) -> None:
     tree = str(make_tree({"cat": 10, "dog": 10}))
-    plain, other = load_data(tree), load_data(tree, split_seed=3, test_share=0.3)
-    assert read_data(tree, DataFlags()).test.pixels.equal(plain.test.pixels)
-    chosen = read_data(tree, DataFlags(split_seed=3, test_share=0.3))
+    plain, other = load_data(tree), load_data(tree, DataOptions(split_seed=3, test_share=0.3))
+    assert read_data(tree, DataOptions()).test.pixels.equal(plain.test.pixels)
+    chosen = read_data(tree, DataOptions(split_seed=3, test_share=0.3))
     assert chosen.test.pixels.equal(other.test.pixels) and len(chosen.test) == 6
     with pytest.raises(UserError, match="test share 0.0"):
-        read_data(tree, DataFlags(test_share=0.0))
+        read_data(tree, DataOptions(test_share=0.0))
 
 
 def test_a_containers_data_are_read_as_they_were(make_tree: Tree, tmp_path: Path) -> None:
     tree = make_tree({"cat": 10, "dog": 10})
     (tree / "cat" / "bad.png").write_bytes(b"")
     recorded = {"split_seed": 3, "test_share": 0.3, "skip_bad": True, "size": None}
-    assert recorded.keys() <= set(SHAPING_FLAGS)
+    assert recorded.keys() <= DataOptions().recorded().keys()
     out = container(tmp_path / "out", {"data": str(tree), "data_flags": recorded})
-    own = load_data(str(tree), split_seed=3, test_share=0.3, skip_bad=True)
+    own = load_data(str(tree), DataOptions(split_seed=3, test_share=0.3, skip_bad=True))
     assert choose(out)[0].test.pixels.equal(own.test.pixels)
-    given = choose(out, flags=DataFlags(split_seed=0))[0].test  # what is given stands
-    assert given.pixels.equal(load_data(str(tree), split_seed=0, test_share=0.3, skip_bad=True).test.pixels)
+    given = choose(out, flags=DataOptions(split_seed=0))[0].test  # what is given stands
+    assert given.pixels.equal(
+        load_data(str(tree), DataOptions(split_seed=0, test_share=0.3, skip_bad=True)).test.pixels
+    )
 
 
 def test_the_data_folder_is_recorded_and_other_data_do_not_inherit_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import hmn.data
-
     asked: list[Any] = []
 
-    def spy(data: str, **how: Any) -> None:
-        asked.append((data, how["data_dir"]))
+    def spy(data: str, options: DataOptions) -> None:
+        asked.append((data, options.data_dir))
         raise UserError(f"{data}: not found.")
 
-    monkeypatch.setattr(hmn.data, "load_data", spy)
+    monkeypatch.setattr("hmn.measure.candidates.load_data", spy)
     out = container(tmp_path / "out", {"data": "cifar10", "data_flags": {"data_dir": str(tmp_path / "d")}})
     with pytest.raises(UserError, match=r"cifar10: not found; name the container's data with --data$"):
         choose(out)
     with pytest.raises(UserError, match=r"svhn: not found\.$"):
         choose(out, data="svhn")
     with pytest.raises(UserError, match="cifar10: not found; name"):
-        choose(out, flags=DataFlags(data_dir=tmp_path / "e"))
+        choose(out, flags=DataOptions(data_dir=tmp_path / "e"))
     assert asked == [("cifar10", tmp_path / "d"), ("svhn", None), ("cifar10", tmp_path / "e")]
 
 
@@ -123,7 +123,7 @@ def test_an_unfinished_run_is_no_target(tmp_path: Path) -> None:
     for use in (
         lambda: choose(tmp_path / "run"),
         lambda: choose(tmp_path / "run", data="digits"),
-        lambda: read_data(str(tmp_path / "run"), DataFlags()),
+        lambda: read_data(str(tmp_path / "run"), DataOptions()),
         lambda: need_artifact(tmp_path / "run"),
     ):
         with pytest.raises(UserError, match="run holds an unfinished run: finish it with --resume"):
@@ -156,18 +156,16 @@ def test_images_tested_on_validation(make_tree: Tree) -> None:
 
 
 def test_columns_reach_the_target(make_tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    import hmn.data
+    asked: list[DataOptions] = []
 
-    asked: dict[str, Any] = {}
+    def spy(path: str, options: DataOptions, *, like: RealData) -> RealData:
+        asked.append(options)
+        return like
 
-    def spy(path: str, **how: Any) -> RealData:
-        asked.update(how)
-        return how["like"]
-
-    monkeypatch.setattr(hmn.data, "load_images", spy)
+    monkeypatch.setattr("hmn.measure.candidates.load_images", spy)
     tree = make_tree({"cat": 5, "dog": 5})
-    choose(tree, data=str(tree), flags=DataFlags(image_column="a", label_column="b"))
-    assert (asked["image_column"], asked["label_column"]) == ("a", "b")
+    choose(tree, data=str(tree), flags=DataOptions(image_column="a", label_column="b"))
+    assert (asked[0].image_column, asked[0].label_column) == ("a", "b")
 
 
 def test_evaluate_on_validation_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hmn.data import RealData, load_data, measure
+from hmn.data.load import load_data
+from hmn.data.real import RealData
+from hmn.data.statistics import measure
 from hmn.errors import UserError
 from hmn.measure.codec import WEBP_HEADER_BYTES, class_turns, coded_bytes, encode_image, images_in_bytes
 

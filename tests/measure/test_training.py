@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hmn.cli.main import main
-from hmn.data import load_data
+from hmn.data.load import load_data
 from hmn.nets import build_net
 from hmn.recipes.settings import AugmentConfig, TrainConfig
 from hmn.train import Curve, accuracy, evaluate, train

@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hmn.cli.flags import CondenseFlags, DataParameters, MethodFlags, Switch, given_flags, named
+from hmn.cli.flags import CondenseFlags, DataParameters, MethodFlags, Switch, data_options, given_flags, named
 from hmn.containers.shape import images_per_class
-from hmn.data.formats import DataFlags, absolute_flags
 from hmn.data.named import absolute
 from hmn.errors import UserError
 from hmn.measure.candidates import Candidate, read_splits
@@ -153,7 +152,7 @@ def compare(
     flags = {**given_flags(condense, "condense"), **named(method, seed=seed)}
     if "container" in flags:
         raise UserError(f"--container {flags['container']}: name containers in --methods.")
-    shaping = absolute_flags(data_flags or DataFlags())
+    shaping = data_options(data_flags).absolute()
     given = Given(
         data=absolute(data), data_flags=shaping, on=on, recipe=None, from_file={},
         own={**condensing_environment(), **flags}, images=None, dtype="float32", steps=None,

@@ -16,6 +16,7 @@ from hmn.cli.flags import (
     MethodFlags,
     SizesFlags,
     Switch,
+    data_options,
     given_flags,
     named,
 )
@@ -27,7 +28,6 @@ from hmn.containers.artifact.place import RECIPE, read_run
 from hmn.containers.choose import checked_ipc, choose_shape
 from hmn.containers.over_budget import enlarged
 from hmn.containers.shape import images_per_class
-from hmn.data.formats import DataFlags
 from hmn.errors import UserError
 from hmn.measure.candidates import read_splits
 from hmn.recipes.resolve import learned_as_stored, resolve
@@ -127,7 +127,7 @@ def condense(
         data, next((value for value in (ipc, own.pop("ipc", None)) if value is not None), from_file.get("ipc"))
     )
     beta = checked_beta(prune, flag="--prune")
-    flags = data_flags or DataFlags()
+    flags = data_options(data_flags)
     splits = in_turn(lambda: read_splits(data, flags, "validation" if hold_out else "test"))
     if is_first():
         told_about_skipped(splits)

@@ -9,9 +9,8 @@ from typing import Any, Literal
 from rich.markup import escape
 from rich.table import Table
 
-from hmn.cli.flags import DataParameters, Switch
+from hmn.cli.flags import DataParameters, Switch, data_options
 from hmn.cli.outputs import check_output
-from hmn.data.formats import DataFlags
 from hmn.errors import UserError
 from hmn.measure.against import check_against, chosen_against, comparisons
 from hmn.measure.candidates import target_of
@@ -114,7 +113,7 @@ def evaluate(
             raise UserError(f"{flag} {value}: expected at least {least}.")
     check_output(out)
     keep_freed_memory()
-    first, splits = target_of(target, data=data, subset=subset, flags=data_flags or DataFlags(), on=on)
+    first, splits = target_of(target, data=data, subset=subset, flags=data_options(data_flags), on=on)
     check_against(target, first, splits, wanted)
     given = {"net": net, "width": width, "protocol": protocol, "seeds": seeds}
     training = choose_training(first, given, steps, schedule=schedule, curve=curve, curve_images=curve_images)

@@ -5,12 +5,13 @@ All three are made from the dataclasses in `hmn.settings`, so that a new setting
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields, is_dataclass, make_dataclass
 from typing import Annotated, Any, get_type_hints
 
 from cyclopts import Group, Parameter
 
-from hmn.data.formats import DataFlags
+from hmn.data.formats import DataOptions
 from hmn.recipes.settings import (
     OWN_LOOPS,
     CondenseConfig,
@@ -24,7 +25,7 @@ from hmn.recipes.settings import (
 from hmn.recipes.values import _field_docs
 
 
-def flags_of(cls: type, group: Group) -> type:
+def flags_of(cls: type, group: Group, *, leave_out: Collection[str] = ()) -> type:
     """A class like `cls` whose fields are all optional: None is a flag that was not given.
 
     The recipe's values are the defaults, and they are not known before its name is.
@@ -32,7 +33,7 @@ def flags_of(cls: type, group: Group) -> type:
     hints: dict[str, Any] = get_type_hints(cls)
     docs = _field_docs(cls)
     columns: list[tuple[str, Any, None]] = []
-    for field in fields(cls):
+    for field in (field for field in fields(cls) if field.name not in leave_out):
         hint = hints[field.name]
         kind = flags_of(hint, group) if isinstance(hint, type) and is_dataclass(hint) else hint
         parameter = Parameter(help=docs.get(field.name, ""), group=group, negative=())
@@ -41,7 +42,8 @@ def flags_of(cls: type, group: Group) -> type:
     return make_dataclass(cls.__name__ + "Flags", columns, kw_only=True, namespace={"__module__": __name__})
 
 
-DataParameters = Annotated[DataFlags | None, Parameter(name="*", group=Group("Data", sort_key=10), negative=())]
+DataFlags: Any = flags_of(DataOptions, Group("Data", sort_key=10), leave_out=("progress", "cache"))
+DataParameters = Annotated[DataFlags | None, Parameter(name="*")]
 """How to find and read a data set, as flags of a verb."""
 CONDENSE_GROUP = Group("Condensation settings (default: as the recipe says)", sort_key=20)
 EVALUATE_GROUP = Group("Evaluation settings kept in the recipe", sort_key=30)
@@ -66,6 +68,11 @@ SIZES_GROUP = Group("Sizes of the container (default: published or planned)", so
 CondenseFlags: Any = flags_of(CondenseConfig, CONDENSE_GROUP)
 EvaluateFlags: Any = flags_of(EvaluateConfig, EVALUATE_GROUP)
 SizesFlags: Any = flags_of(SizesConfig, SIZES_GROUP)
+
+
+def data_options(flags: Any) -> DataOptions:
+    """How the data are found and read, from the verb's `DataParameters`."""
+    return DataOptions(**{name: value for name, value in vars(flags or DataFlags()).items() if value is not None})
 
 
 def given_flags(flags: Any, prefix: str) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.table import Table
 
-from hmn.cli.flags import DataParameters, SizesFlags, Switch, given_flags
+from hmn.cli.flags import DataParameters, SizesFlags, Switch, data_options, given_flags
 from hmn.containers import ContainerShape
 from hmn.containers.artifact.place import is_artifact
 from hmn.containers.choose import NO_SIZES, Chosen, checked_ipc, choose_shape
 from hmn.containers.hmn_sizes import HmnShape, over_budget_images, preset
 from hmn.containers.ledger import BITS_PER_VALUE, bytes_of
 from hmn.containers.shape import RivalShape, images_per_class
-from hmn.data.formats import DataFlags
+from hmn.data.formats import DataOptions
 from hmn.errors import UserError
 from hmn.measure.candidates import read_data
 from hmn.recipes.settings import ContainerName, SizesConfig
@@ -68,7 +68,7 @@ def ledger(
         }
     else:
         given = sized(container, given_flags(sizes, "sizes"))
-        chosen = shape_for(target, ipc, images, data_flags or DataFlags(), *given)
+        chosen = shape_for(target, ipc, images, data_options(data_flags), *given)
         shape, title = chosen.shape, f"{target} at {chosen.ipc} ipc"
         extra = {"data": target, "ipc": chosen.ipc, "reason": chosen.reason}
     if json:
@@ -89,7 +89,7 @@ def shape_for(
     target: str,
     ipc: int | None,
     images: int | None,
-    flags: DataFlags,
+    flags: DataOptions,
     container: ContainerName = "hmn",
     sizes: SizesConfig = NO_SIZES,
 ) -> Chosen:

@@ -9,14 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from hmn.cli.flags import CondenseFlags, DataParameters, MethodFlags, SizesFlags, Switch, given_flags, named
+from hmn.cli.flags import (
+    CondenseFlags,
+    DataParameters,
+    MethodFlags,
+    SizesFlags,
+    Switch,
+    data_options,
+    given_flags,
+    named,
+)
 from hmn.cli.ledger import environment_ipc, in_words, memory_size, print_ledger, shape_facts
 from hmn.condense.cost.operations import DEFAULT_TFLOPS, Reckoned, reckon
 from hmn.condense.job import Job
 from hmn.containers.choose import Chosen, checked_ipc, choose_shape
 from hmn.containers.hmn_sizes import HmnShape
 from hmn.containers.shape import images_per_class
-from hmn.data.formats import DataFlags
+from hmn.data.formats import DataOptions
 from hmn.data.known_sizes import PUBLISHED, DataSize, size_of
 from hmn.errors import UserError
 from hmn.measure.candidates import read_data
@@ -31,7 +40,6 @@ if TYPE_CHECKING:
     from hmn.data.real import RealData, Splits
 
 
-DEFAULT_FLAGS: dict[str, Any] = vars(DataFlags())
 ABSENT = Group("Data that are not here", sort_key=12)
 GPUS = Group("GPUs that are not here", sort_key=14)
 
@@ -87,7 +95,7 @@ def plan(
     assumed = DEFAULT_TFLOPS if tflops is None else tflops
     if gpus is not None:
         reckon(0, 0, gpus=gpus, tflops=assumed)  # refuse what makes no sense before anything is read
-    flags = data_flags or DataFlags()
+    flags = data_options(data_flags)
     splits, absent = find_data(data, flags, {"shape": shape, "classes": classes, "images_per_class": images_per_class})
     train = splits.train
     smallest = int(train.labels.bincount(minlength=train.num_classes).min())
@@ -136,7 +144,7 @@ def plan(
     return 0
 
 
-def find_data(data: str, flags: DataFlags, sizes: Mapping[str, Any]) -> tuple[Splits, bool]:
+def find_data(data: str, flags: DataOptions, sizes: Mapping[str, Any]) -> tuple[Splits, bool]:
     """The data set, or stand-ins of its size where sizes are given or only the name is known; and which of the two.
 
     Raises:
@@ -177,17 +185,15 @@ def reckoned_facts(reckoned: Reckoned, gpu_bytes: int | None, settings: Recipe, 
 
 
 def next_command(
-    data: str, ipc: int, images: int | None, recipe: str, flags: DataFlags, settings: Mapping[str, Any] | None = None
+    data: str, ipc: int, images: int | None, recipe: str, flags: DataOptions, settings: Mapping[str, Any] | None = None
 ) -> str:
     """The condensation that was planned, as a shell reads it: with every flag that shaped the plan."""
     parts = ["hmn", "condense", data, "--ipc", str(ipc), "--recipe", recipe]
     given: dict[str, Any] = {"images": images, **vars(flags)}
+    usual = vars(DataOptions())
     for name, value in given.items():
-        flag = "--" + name.replace("_", "-")
-        if value is True:
-            parts.append(flag)
-        elif value is not None and value is not False and value != DEFAULT_FLAGS.get(name):
-            parts += [flag, str(value)]
+        if value != usual.get(name):
+            parts += ["--" + name.replace("_", "-"), *([] if value is True else [str(value)])]
     for path, value in (settings or {}).items():
         parts += ["--" + path.replace("_", "-"), str(value)]
     return shlex.join([*parts, "--out", "DIR"])

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.markup import escape
 from rich.table import Table
 
-from hmn.cli.flags import DataParameters, Switch
+from hmn.cli.flags import DataParameters, Switch, data_options
 from hmn.cli.outputs import check_output
 from hmn.containers.artifact.place import is_artifact
-from hmn.data.formats import DataFlags
 from hmn.errors import UserError
 from hmn.measure.candidates import Candidate, target_of
 from hmn.prune.profile import EPOCHS, Wanted, described, summaries, summary, take, write
@@ -90,7 +89,7 @@ def profile(
         raise UserError(f"--cutmix {cutmix}: expected a probability from 0 to 1.")
     places = places_of(target, out, page=suspects is not None, force=force)
     keep_freed_memory()
-    source, _ = target_of(target, data=data, subset=subset, flags=data_flags or DataFlags())
+    source, _ = target_of(target, data=data, subset=subset, flags=data_options(data_flags))
     wanted = Wanted(
         target=target, epochs=epochs, seeds=seeds, margin=margin, cutmix=cutmix, net=net or source.settings.net,
         width=width if net or width else source.settings.width,

@@ -11,9 +11,8 @@ from typing import Annotated, Any, Literal, get_args
 from cyclopts import Group, Parameter
 from rich.table import Table
 
-from hmn.cli.flags import DataParameters, Switch
+from hmn.cli.flags import DataParameters, Switch, data_options
 from hmn.cli.outputs import check_output
-from hmn.data.formats import DataFlags
 from hmn.errors import UserError
 from hmn.prune.target import shown
 from hmn.runtime.console import print_facts, print_json, print_table, results
@@ -130,7 +129,7 @@ def prune(
     order = Order(
         run=target, out=out, to=to, rate=rate, method=method, beta=chosen, aum=aum, seed=seed,
         study=study_of(compare, chosen, train.repeats, choose_on), repeats=train.repeats, choose_on=choose_on,
-        data=train.data, data_flags=data_flags or DataFlags(),
+        data=train.data, data_flags=data_options(data_flags),
         given={"net": train.net, "width": train.width, "protocol": train.protocol}, steps=train.steps,
         where=where or Where(), resume=resume, force=force,
     )  # fmt: skip

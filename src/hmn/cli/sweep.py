@@ -17,11 +17,11 @@ from hmn.cli.flags import (
     MethodFlags,
     SizesFlags,
     Switch,
+    data_options,
     given_flags,
     named,
 )
 from hmn.containers.shape import images_per_class
-from hmn.data.formats import DataFlags, absolute_flags
 from hmn.data.named import absolute
 from hmn.errors import UserError
 from hmn.measure.candidates import read_splits
@@ -121,7 +121,7 @@ def sweep(
     flags |= {**given_flags(sizes, "sizes"), **named(method, seed=seed, ipc=ipc)}
     check_conflicts(grid, {**flags, "recipe": recipe, "images": images, "dtype": dtype})
     own = {**given_environment(), **{path: value for path, value in flags.items() if value is not None}}
-    shaping = absolute_flags(data_flags or DataFlags())
+    shaping = data_options(data_flags).absolute()
     given = Given(
         data=absolute(data), data_flags=shaping, on=on, recipe=recipe, from_file=from_file, own=own, images=images,
         dtype=dtype or "float32", steps=steps, checkpoint_seconds=checkpoint_seconds, command=tuple(COMMAND.get()),

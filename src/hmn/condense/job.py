@@ -11,7 +11,7 @@ from hmn.containers.artifact.place import WHAT_FROM
 from hmn.containers.choose import Chosen
 from hmn.containers.over_budget import OverBudget
 from hmn.containers.shape import images_per_class
-from hmn.data.formats import SHAPING_FLAGS, DataFlags
+from hmn.data.formats import DataOptions
 from hmn.recipes.settings import Dtype, Recipe
 from hmn.runtime.console import ProgressView, command_line, note
 from hmn.runtime.processes import is_first
@@ -29,7 +29,7 @@ class Job:
     """A condensation with everything settled."""
 
     data: str
-    data_flags: DataFlags
+    data_flags: DataOptions
     splits: Splits
     chosen: Chosen
     recipe: Recipe
@@ -93,10 +93,8 @@ def record_data(job: Job) -> dict[str, Any]:
 
     path = Path(job.data).expanduser()
     data = job.data if job.data in NAMES or not path.exists() else str(path.resolve())
-    flags = {name: getattr(job.data_flags, name) for name in SHAPING_FLAGS}
-    shaping = {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in flags.items()}
     return {
-        "data": data, "data_flags": shaping, "recipe": job.recipe.name, "ipc": job.recipe.ipc,
+        "data": data, "data_flags": job.data_flags.recorded(), "recipe": job.recipe.name, "ipc": job.recipe.ipc,
         "condensed_from": WHAT_FROM["validation" if job.hold_out else "test"],
         "over_budget": None if job.over_budget is None else asdict(job.over_budget),
     }  # fmt: skip

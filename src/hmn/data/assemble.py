@@ -5,22 +5,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hmn.data.formats import Decoded, Labelled
+from hmn.data.formats import DataOptions, Decoded, Labelled
 from hmn.data.real import RealData, Splits, stratified_indices
 from hmn.data.statistics import normalisation_for
 from hmn.errors import UserError
 
+TEST_SHARE = 0.2
+"""Share of each class that is split off where no test split comes along and no other share is given."""
 
-def assemble(
-    decoded: Decoded,
-    *,
-    name: str,
-    where: str,
-    known: str | None,
-    split_seed: int,
-    test_share: float,
-    skip_bad: bool,
-) -> Splits:
+
+def assemble(decoded: Decoded, options: DataOptions, *, name: str, where: str, known: str | None) -> Splits:
     """Check the classes, split by seed where no test set came along, and measure the training pixels.
 
     A class needs one training image, or two where the test set is split off it. With skip_bad a class that
@@ -30,12 +24,14 @@ def assemble(
         UserError: a class has too few images, fewer than two classes are left, or the splits differ in shape.
     """
     needed = 2 if decoded.test is None else 1
-    decoded = drop_small_classes(decoded, needed=needed, where=where, skip_bad=skip_bad)
+    decoded = drop_small_classes(decoded, needed=needed, where=where, skip_bad=options.skip_bad)
     if len(decoded.class_names) < 2:
         found = f"1 class ({decoded.class_names[0]})" if decoded.class_names else "no class"
         raise UserError(f"{where}: found {found} with images: expected at least 2 classes")
     if decoded.test is None:
-        rest, taken = stratified_indices(torch.from_numpy(decoded.train.labels), share=test_share, seed=split_seed)
+        share = TEST_SHARE if options.test_share is None else options.test_share
+        seed = options.split_seed or 0
+        rest, taken = stratified_indices(torch.from_numpy(decoded.train.labels), share=share, seed=seed)
         train, test = pick(decoded.train, rest.numpy()), pick(decoded.train, taken.numpy())
     else:
         train, test = decoded.train, decoded.test

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self, final
 import numpy as np
 
 from hmn.data.decode import Pixels, UnreadableImage, decode_image
-from hmn.data.formats import ReadOptions
+from hmn.data.formats import DataOptions
 from hmn.errors import UserError
 
 IMAGES_PER_TASK = 64
@@ -38,7 +38,7 @@ class Bulk(NamedTuple):
     kept: np.ndarray
 
 
-def decode_all(items: Iterable[Item], count: int, options: ReadOptions, *, title: str) -> Bulk:
+def decode_all(items: Iterable[Item], count: int, options: DataOptions, *, title: str) -> Bulk:
     """Decode `count` items in order.
 
     Raises:
@@ -68,7 +68,7 @@ def decode_all(items: Iterable[Item], count: int, options: ReadOptions, *, title
     return Bulk(np.ascontiguousarray(canvas if len(index) == count else canvas[index]), index)
 
 
-def first_good(stream: Iterator[tuple[int, Item]], options: ReadOptions) -> tuple[int, str, Pixels] | None:
+def first_good(stream: Iterator[tuple[int, Item]], options: DataOptions) -> tuple[int, str, Pixels] | None:
     """The first image that decodes fixes the size of all; bad ones before it are skipped or raised."""
     for position, item in stream:
         try:
@@ -90,7 +90,7 @@ def allocate(count: int, shape: tuple[int, ...], title: str) -> np.ndarray:
 
 
 def decode_chunks(
-    stream: Iterator[tuple[int, Item]], canvas: np.ndarray, first_name: str, options: ReadOptions, bar: Bar
+    stream: Iterator[tuple[int, Item]], canvas: np.ndarray, first_name: str, options: DataOptions, bar: Bar
 ) -> Iterator[tuple[list[int], bool]]:
     """Fill the canvas; yields (positions filled, any colour) by chunks in order: the first error is told."""
     workers = max(1, min(8, os.cpu_count() or 1))
@@ -110,7 +110,7 @@ def decode_chunks(
 
 
 def decode_chunk(
-    chunk: list[tuple[int, Item]], canvas: np.ndarray, first_name: str, options: ReadOptions
+    chunk: list[tuple[int, Item]], canvas: np.ndarray, first_name: str, options: DataOptions
 ) -> tuple[list[int], bool]:
     """Decode a chunk into its places; returns the places filled, and whether any image held colour."""
     filled, colour = [], False

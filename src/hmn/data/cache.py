@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hmn.data.formats import Decoded, Labelled, ReadOptions
+from hmn.data.formats import DataOptions, Decoded, Labelled
 from hmn.errors import UserError
 from hmn.runtime.cache import cache_folder
 
@@ -52,7 +52,7 @@ def fingerprint(files: Iterable[tuple[str, Path]], *, skip_bad: bool) -> str:
     return total.hexdigest()
 
 
-def key_of(kind: str, content: str, options: ReadOptions, **extra: object) -> str:
+def key_of(kind: str, content: str, options: DataOptions, **extra: object) -> str:
     """The cache key of one reading: format, reader, content and every option that changes the result."""
     told = {
         "format": FORMAT,

@@ -7,10 +7,10 @@ from importlib import resources
 import numpy as np
 
 from hmn.data.decode import fit_array
-from hmn.data.formats import Decoded, Labelled, ReadOptions
+from hmn.data.formats import DataOptions, Decoded, Labelled
 
 
-def read_digits(options: ReadOptions) -> Decoded:
+def read_digits(options: DataOptions) -> Decoded:
     """All 1,797 digits, to be split by a seed. digits.npz stores the values 0..16; here 16 becomes 255."""
     with resources.files("hmn.data").joinpath("digits.npz").open("rb") as stream, np.load(stream) as stored:
         grey, labels = stored["images"], stored["labels"].astype(np.int64)

@@ -11,7 +11,7 @@ import numpy as np
 
 from hmn.data.bulk import Item, decode_all
 from hmn.data.cache import cached, fingerprint, key_of
-from hmn.data.formats import Decoded, Labelled, ReadOptions
+from hmn.data.formats import DataOptions, Decoded, Labelled
 from hmn.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
@@ -28,7 +28,7 @@ class Listing(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def read_folders(root: Path, options: ReadOptions) -> Decoded:
+def read_folders(root: Path, options: DataOptions) -> Decoded:
     """Read `root/train/<class>/` with `root/test|val/<class>/`, or `root/<class>/` to be split by a seed.
 
     Classes are the folders of the training tree in sorted order; images may lie deeper inside them. Hidden
@@ -40,7 +40,7 @@ def read_folders(root: Path, options: ReadOptions) -> Decoded:
     return read_listing(list_folders(root, options), root, options, kind="folders")
 
 
-def list_folders(root: Path, options: ReadOptions) -> Listing:
+def list_folders(root: Path, options: DataOptions) -> Listing:
     """The labelled files of a class-folder tree."""
     train_root = next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), None)
     if train_root is None:
@@ -89,7 +89,7 @@ def images_below(folder: Path) -> list[Path]:
     return found
 
 
-def list_classes(root: Path, names: Sequence[str], options: ReadOptions) -> list[tuple[Path, int]]:
+def list_classes(root: Path, names: Sequence[str], options: DataOptions) -> list[tuple[Path, int]]:
     """(file, label) of every image of every class, class by class.
 
     Raises:
@@ -104,7 +104,7 @@ def list_classes(root: Path, names: Sequence[str], options: ReadOptions) -> list
     return listed
 
 
-def list_test(root: Path, names: tuple[str, ...], options: ReadOptions) -> list[tuple[Path, int]]:
+def list_test(root: Path, names: tuple[str, ...], options: DataOptions) -> list[tuple[Path, int]]:
     """(file, label) of the test tree; classes may be missing there, but none may be new.
 
     A new class's files get label -1 with skip_bad, so that they are counted as skipped.
@@ -120,7 +120,7 @@ def list_test(root: Path, names: tuple[str, ...], options: ReadOptions) -> list[
     return listed
 
 
-def read_listing(listing: Listing, root: Path, options: ReadOptions, *, kind: str) -> Decoded:
+def read_listing(listing: Listing, root: Path, options: DataOptions, *, kind: str) -> Decoded:
     """Decode the files of a listing, or take them from the cache."""
     files = listing.train + (listing.test or [])
     if not any(label >= 0 for _, label in listing.train):
@@ -138,7 +138,7 @@ def read_listing(listing: Listing, root: Path, options: ReadOptions, *, kind: st
     return cached(key_of(kind, content, options, split=listing.test is None, **shape), read, enabled=True)
 
 
-def decode_listing(listing: Listing, root: Path, options: ReadOptions) -> Decoded:
+def decode_listing(listing: Listing, root: Path, options: DataOptions) -> Decoded:
     """Decode all files at once, so that both splits share size and channels, and part them again."""
     files = [(path, label) for path, label in listing.train + (listing.test or []) if label >= 0]
     foreign = len(listing.train) + len(listing.test or []) - len(files)

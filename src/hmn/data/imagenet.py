@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hmn.data.folders import TEST_FOLDERS, TRAIN_FOLDERS, Listing, images_below, list_classes, read_listing, subfolders
-from hmn.data.formats import Decoded, ReadOptions
+from hmn.data.formats import DataOptions, Decoded
 from hmn.errors import UserError
 
 IMAGENET10 = {
@@ -38,7 +38,7 @@ def is_tiny_imagenet(root: Path) -> bool:
     )
 
 
-def read_tiny_imagenet(root: Path, options: ReadOptions) -> Decoded:
+def read_tiny_imagenet(root: Path, options: DataOptions) -> Decoded:
     """Read Tiny ImageNet: classes are the wnids in sorted order, named by words.txt; val/ is the test set.
 
     Without val/val_annotations.txt the test set is split off by seed.
@@ -65,7 +65,7 @@ def read_wnids(root: Path) -> tuple[str, ...]:
     return wnids
 
 
-def list_annotated(path: Path, wnids: tuple[str, ...], options: ReadOptions) -> list[tuple[Path, int]]:
+def list_annotated(path: Path, wnids: tuple[str, ...], options: DataOptions) -> list[tuple[Path, int]]:
     """(file, label) of the validation images: lines of <file> TAB <wnid> TAB box."""
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     listed = []
@@ -106,7 +106,7 @@ def has_imagenet10(root: Path) -> bool:
     return any((base / wnid).is_dir() for base in (root / "train", root) for wnid in IMAGENET10)
 
 
-def read_imagenet10(root: Path, options: ReadOptions) -> Decoded:
+def read_imagenet10(root: Path, options: DataOptions) -> Decoded:
     """Read the ten classes out of an ImageNet tree, at 224 x 224 unless another size is set.
 
     `root/train/<wnid>` with `root/val/<wnid>`; or `root/<wnid>`, to be split by a seed.
@@ -130,7 +130,7 @@ def read_imagenet10(root: Path, options: ReadOptions) -> Decoded:
     return read_listing(Listing(train, test, tuple(IMAGENET10.values())), root, options, kind="imagenet-10")
 
 
-def list_ten(root: Path, options: ReadOptions) -> list[tuple[Path, int]]:
+def list_ten(root: Path, options: DataOptions) -> list[tuple[Path, int]]:
     """(file, label) of the ten classes below root."""
     listed = []
     for label, (wnid, name) in enumerate(IMAGENET10.items()):

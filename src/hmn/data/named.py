@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hmn.data.digits import read_digits
 from hmn.data.folders import read_folders
-from hmn.data.formats import Decoded, ReadOptions
+from hmn.data.formats import DataOptions, Decoded
 from hmn.data.imagenet import (
     TINY_CLASSES,
     TINY_SHAPE,
@@ -52,9 +52,7 @@ def data_roots(data_dir: Path | None) -> list[Path]:
     return [platformdirs.user_data_path("hmn")]
 
 
-def read_named(
-    name: str, options: ReadOptions, *, data_dir: Path | None, download: bool
-) -> tuple[Decoded, Path | None]:
+def read_named(name: str, options: DataOptions) -> tuple[Decoded, Path | None]:
     """Find and read a data set of `NAMES`; returns it and the folder that it was found in.
 
     Raises:
@@ -62,21 +60,21 @@ def read_named(
     """
     if name == "digits":
         return read_digits(options), None
-    roots = data_roots(data_dir)
+    roots = data_roots(options.data_dir)
     for folder in [root / sub for root in roots for sub in (*FOLDERS_OF[name], "")]:
-        if folder.is_dir() and (decoded := read_if_present(name, folder, options, download)) is not None:
+        if folder.is_dir() and (decoded := read_if_present(name, folder, options)) is not None:
             check_looks(name, decoded, folder, options)
             return decoded, folder
-    if download:
+    if options.download:
         if name not in VISION_SETS:
             raise UserError(f"{name}: cannot be downloaded here: get it yourself and pass --data-dir")
-        return read_torchvision(name, roots[0], options, download=True), roots[0]
+        return read_torchvision(name, roots[0], options), roots[0]
     looked = " or ".join(str(root) for root in roots)
     advice = "pass --download to fetch it, or" if name in VISION_SETS else "get it and"
     raise UserError(f"{name}: not found in {looked}: {advice} pass --data-dir (or set HMN_DATA) where it is")
 
 
-def read_if_present(name: str, folder: Path, options: ReadOptions, download: bool) -> Decoded | None:
+def read_if_present(name: str, folder: Path, options: DataOptions) -> Decoded | None:
     """The data set, where the folder holds it in one of the layouts known for that name.
 
     A failed download leaves the folder by which torchvision's files are told: so with `download`, torchvision
@@ -84,7 +82,7 @@ def read_if_present(name: str, folder: Path, options: ReadOptions, download: boo
     """
     if name in VISION_SETS:
         if (folder / VISION_SETS[name].marker).exists():
-            return read_torchvision(name, folder, options, download=download)
+            return read_torchvision(name, folder, options)
         return read_parquet(folder, options) if find_shards(folder) else None
     if name == "tiny-imagenet":
         if is_tiny_imagenet(folder):
@@ -93,7 +91,7 @@ def read_if_present(name: str, folder: Path, options: ReadOptions, download: boo
     return read_imagenet10(folder, options) if has_imagenet10(folder) else None
 
 
-def check_looks(name: str, decoded: Decoded, folder: Path, options: ReadOptions) -> None:
+def check_looks(name: str, decoded: Decoded, folder: Path, options: DataOptions) -> None:
     """Refuse another data set's files under a known name: wrong number of classes or image shape.
 
     Tiny ImageNet's own layout is told by its files, so there a part of its classes will do.
@@ -136,7 +134,7 @@ def name_of_path(path: Path, decoded: Decoded) -> str:
     return "tiny-imagenet" if whole and not find_shards(path) and is_tiny_imagenet(path) else resolved.name
 
 
-def read_path(path: Path, options: ReadOptions) -> Decoded:
+def read_path(path: Path, options: DataOptions) -> Decoded:
     """Read a data set by its path: .npz, .parquet, a folder of Parquet, Tiny ImageNet's tree, class folders.
 
     Raises:

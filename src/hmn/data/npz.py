@@ -10,7 +10,7 @@ import numpy as np
 from hmn.data.assemble import same_channels
 from hmn.data.cache import cached, fingerprint, key_of
 from hmn.data.decode import fit_array
-from hmn.data.formats import Decoded, Labelled, ReadOptions, count_classes, good_labels
+from hmn.data.formats import DataOptions, Decoded, Labelled, count_classes, good_labels
 from hmn.errors import UserError
 
 IMAGE_NAMES = ("images", "x", "data", "image", "arr_0")
@@ -18,7 +18,7 @@ LABEL_NAMES = ("labels", "y", "target", "targets", "label", "arr_1")
 TRAIN_WORDS, TEST_WORDS = ("train",), ("test", "val", "valid", "validation")
 
 
-def read_npz(path: Path, options: ReadOptions) -> Decoded:
+def read_npz(path: Path, options: DataOptions) -> Decoded:
     """Read `images`/`labels`, `x`/`y`, `data`/`target`; or split, as `x_train`, `train_images`, `y_test` ...
 
     Images: uint8, other integers in 0..255, or floats in [0, 1] (times 255 and rounded); [n, h, w], NHWC or
@@ -37,7 +37,7 @@ def read_npz(path: Path, options: ReadOptions) -> Decoded:
     return cached(key_of("npz", content, options), read, enabled=True)
 
 
-def decode_npz(path: Path, options: ReadOptions) -> Decoded:
+def decode_npz(path: Path, options: DataOptions) -> Decoded:
     """Find, check and convert the arrays."""
     arrays = load_arrays(path)
     pairs = [find_pair(arrays, words) for words in (TRAIN_WORDS, TEST_WORDS)]
@@ -143,7 +143,7 @@ def read_pair(
     label_name: str,
     labels: np.ndarray,
     num_classes: int,
-    options: ReadOptions,
+    options: DataOptions,
 ) -> tuple[Labelled, int]:
     """One split as uint8 [n, c, h, w] and labels, and how many rows were left out."""
     if images.ndim == 0:

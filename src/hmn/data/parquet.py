@@ -11,7 +11,7 @@ import numpy as np
 
 from hmn.data.bulk import Item, decode_all
 from hmn.data.cache import cached, fingerprint, key_of
-from hmn.data.formats import Decoded, Labelled, ReadOptions, count_classes, good_labels
+from hmn.data.formats import DataOptions, Decoded, Labelled, count_classes, good_labels
 from hmn.data.parquet_columns import Columns, check_shard, find_columns, open_shard, unreadable
 from hmn.errors import UserError
 
@@ -53,7 +53,7 @@ def find_shards(root: Path) -> dict[str, list[Path]]:
     return {}
 
 
-def read_parquet(root: Path, options: ReadOptions) -> Decoded:
+def read_parquet(root: Path, options: DataOptions) -> Decoded:
     """Read shards train-*, test-* (else validation-*); one file, or shards of no split, are split by a seed.
 
     A folder with test or validation shards alone is refused: what is to be trained on is missing.
@@ -96,7 +96,7 @@ def check_complete(paths: list[Path]) -> None:
                 )
 
 
-def decode_parquet(train: list[Path], test: list[Path] | None, options: ReadOptions, *, title: str) -> Decoded:
+def decode_parquet(train: list[Path], test: list[Path] | None, options: DataOptions, *, title: str) -> Decoded:
     """Read the labels of all shards, then decode the images shard by shard."""
     columns = find_columns(train[0], options)
     for path in train[1:] + (test or []):
@@ -134,7 +134,7 @@ def read_labels(path: Path, columns: Columns) -> np.ndarray:
 
 
 def number_classes(
-    raw: list[np.ndarray], paths: list[Path], columns: Columns, num_train: int, options: ReadOptions
+    raw: list[np.ndarray], paths: list[Path], columns: Columns, num_train: int, options: DataOptions
 ) -> tuple[tuple[str, ...], list[np.ndarray]]:
     """The class names, and each shard's labels as int64 [n]; a text that no training row bears becomes -1."""
     training = np.concatenate(raw[:num_train])
@@ -148,7 +148,7 @@ def number_classes(
     return tuple(map(str, range(num_classes))), raw
 
 
-def take_rows(paths: list[Path], labels: list[np.ndarray], num_classes: int, options: ReadOptions) -> Rows:
+def take_rows(paths: list[Path], labels: list[np.ndarray], num_classes: int, options: DataOptions) -> Rows:
     """The rows of a split whose label is in range."""
     shards, kept, dropped = [], [], 0
     for path, shard_labels in zip(paths, labels, strict=True):

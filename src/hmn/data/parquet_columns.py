@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hmn.data.formats import ReadOptions
+from hmn.data.formats import DataOptions
 from hmn.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: not a readable Parquet file: {reason}")
 
 
-def find_columns(path: Path, options: ReadOptions) -> Columns:
+def find_columns(path: Path, options: DataOptions) -> Columns:
     """Tell the image and the label column by the Hub's features, by type, by name; or take the ones given.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hmn.data.decode import fit_array
-from hmn.data.formats import Decoded, Labelled, ReadOptions
+from hmn.data.formats import DataOptions, Decoded, Labelled
 from hmn.errors import UserError
 
 
@@ -31,8 +31,8 @@ VISION_SETS = {
 }
 
 
-def read_torchvision(name: str, root: Path, options: ReadOptions, *, download: bool) -> Decoded:
-    """Read both splits of a torchvision data set from root; `download` first fetches there what is absent or damaged.
+def read_torchvision(name: str, root: Path, options: DataOptions) -> Decoded:
+    """Read both splits of a torchvision data set from root; `download` first fetches what is absent or damaged.
 
     Raises:
         UserError: torchvision is missing, or the files are absent, damaged (torchvision knows checksums) or
@@ -48,11 +48,11 @@ def read_torchvision(name: str, root: Path, options: ReadOptions, *, download: b
         which: dict[str, Any] = {"split": "train" if train else "test"} if name == "svhn" else {"train": train}
         try:
             root.mkdir(parents=True, exist_ok=True)
-            loaded = getattr(datasets, known.loader)(str(root), download=download, **which)
+            loaded = getattr(datasets, known.loader)(str(root), download=options.download, **which)
         except ModuleNotFoundError as error:  # scipy, for SVHN's .mat files
             raise UserError(f"{name}: torchvision reads it with {error.name}: pip install 'hmn[vision]'") from None
         except Exception as error:  # torchvision lets through whatever the files make NumPy, zlib or urllib say
-            raise failure(name, root, error, download=download) from None
+            raise failure(name, root, error, download=options.download) from None
         parts.append(to_labelled(loaded, options))
         if name in ("cifar10", "cifar100", "fashion-mnist"):
             class_names = tuple(loaded.classes)
@@ -76,7 +76,7 @@ def failure(name: str, root: Path, error: Exception, *, download: bool) -> UserE
     return UserError(f"{root}: cannot download {name}: {reason}")
 
 
-def to_labelled(loaded: Any, options: ReadOptions) -> Labelled:
+def to_labelled(loaded: Any, options: DataOptions) -> Labelled:
     """torchvision's arrays (CIFAR: NHWC, SVHN: NCHW, MNIST: NHW) as uint8 [n, c, h, w] and int64 labels."""
     pixels = np.asarray(loaded.data)
     labels = np.asarray(loaded.labels if hasattr(loaded, "labels") else loaded.targets, dtype=np.int64)

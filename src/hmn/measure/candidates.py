@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hmn.containers.artifact.place import check_finished, held_out, is_artifact, need_artifact, read_run
-from hmn.data.formats import SHAPING_FLAGS, DataFlags
+from hmn.data.formats import DataOptions
+from hmn.data.load import load_data, load_images
+from hmn.data.real import RealData, Splits, balanced_indices, split_validation
 from hmn.errors import UserError
 from hmn.recipes.named import DEFAULT_RECIPE
 
 if TYPE_CHECKING:
     from hmn.containers.ledger import Ledger
-    from hmn.data.real import RealData, Splits
     from hmn.data.source import Source
     from hmn.recipes.settings import EvaluateConfig
 
@@ -56,7 +57,7 @@ def target_of(
     *,
     data: str | None,
     subset: int | None,
-    flags: DataFlags,
+    flags: DataOptions,
     on: Literal["test", "validation"] = "test",
 ) -> tuple[Candidate, Splits]:
     """The target, and the data that it is tested on.
@@ -75,19 +76,17 @@ def target_of(
     return real(target, data, subset, flags, on)
 
 
-def read_splits(data: str, flags: DataFlags, on: Literal["test", "validation"]) -> Splits:
+def read_splits(data: str, flags: DataOptions, on: Literal["test", "validation"]) -> Splits:
     """A data set, with a part of its training images in the place of the test split where `on` says so."""
     splits = read_data(data, flags)
     if on == "test":
         return splits
-    from hmn.data import split_validation
-
     rest, validation = split_validation(splits.train, share=VALIDATION_SHARE, seed=VALIDATION_SEED)
     return replace(splits, train=rest, test=validation)
 
 
 def condensed(
-    path: Path, data: str | None, flags: DataFlags, on: Literal["test", "validation"]
+    path: Path, data: str | None, flags: DataOptions, on: Literal["test", "validation"]
 ) -> tuple[Candidate, Splits]:
     """A condensed folder, and the data to test it on.
 
@@ -100,7 +99,7 @@ def condensed(
     run = read_run(path)
     name = data or run.get("data") or stored.data_name
     try:
-        splits = read_splits(name, with_recorded(flags, run.get("data_flags"), same_place=data is None), on)
+        splits = read_splits(name, flags.completed(run.get("data_flags"), same_place=data is None), on)
     except UserError as error:
         if data is not None:
             raise
@@ -124,20 +123,6 @@ def condensed(
         record={"stored": stored.dtype},
     )
     return candidate, splits
-
-
-def with_recorded(flags: DataFlags, recorded: object, *, same_place: bool) -> DataFlags:
-    """The flags, with the run's own where none are given; its data folder only for the data that it recorded."""
-    if not isinstance(recorded, dict):
-        return flags
-    changes: dict[str, Any] = {}
-    for flag in SHAPING_FLAGS:
-        given, value = getattr(flags, flag), recorded.get(flag)
-        if (given is None or given is False) and value is not None:  # seed 0 is given
-            changes[flag] = Path(value) if flag == "data_dir" else value
-    if not same_place:
-        changes.pop("data_dir", None)
-    return replace(flags, **changes)
 
 
 def default_settings(splits: Splits) -> EvaluateConfig:
@@ -185,24 +170,16 @@ def some(names: Sequence[str]) -> str:
 
 
 def real(
-    target: str, data: str | None, subset: int | None, flags: DataFlags, on: Literal["test", "validation"]
+    target: str, data: str | None, subset: int | None, flags: DataOptions, on: Literal["test", "validation"]
 ) -> tuple[Candidate, Splits]:
     """Real data as the training set, or a folder of images to be tested on other data."""
-    from hmn.data import balanced_indices, load_images
-
     if data is None:
         splits = read_splits(target, flags, on)
         train, name = splits.train, WHOLE[on]
     else:
         splits = read_splits(data, flags, on)
         name = Path(target).name or target
-        train = load_images(
-            target,
-            like=splits.train,
-            skip_bad=flags.skip_bad,
-            image_column=flags.image_column,
-            label_column=flags.label_column,
-        )
+        train = load_images(target, flags, like=splits.train)
     detail = ""
     if subset is not None:
         import torch
@@ -232,28 +209,16 @@ def real_candidate(
     )
 
 
-def read_data(data: str, flags: DataFlags) -> Splits:
+def read_data(data: str, flags: DataOptions) -> Splits:
     """The data set that a name or a path stands for.
 
     Raises:
         UserError: it cannot be found or read as it is.
     """
-    from hmn.data import load_data
-
     if is_artifact(Path(data)):
         raise UserError(f"{data} is a condensed folder, not data: give the name or the path of a data set.")
     check_finished(Path(data))
-    return load_data(
-        data,
-        data_dir=flags.data_dir,
-        size=flags.size,
-        channels=flags.channels,
-        download=flags.download,
-        skip_bad=flags.skip_bad,
-        image_column=flags.image_column,
-        label_column=flags.label_column,
-        **{name: value for name in ("split_seed", "test_share") if (value := getattr(flags, name)) is not None},
-    )
+    return load_data(data, flags)
 
 
 def remarks(run: Mapping[str, Any], account: Ledger, on: Literal["test", "validation"]) -> list[str]:

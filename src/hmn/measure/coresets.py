@@ -202,7 +202,7 @@ class Chooser:
         Raises:
             UserError: a class has only one image.
         """
-        from hmn.data import split_validation
+        from hmn.data.real import split_validation
 
         if self._cut is None:
             rest, validation = split_validation(self.data, share=VALIDATION_SHARE, seed=VALIDATION_SEED)

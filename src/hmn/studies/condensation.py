@@ -11,7 +11,7 @@ from hmn.cli.evaluate import choose_training, report_of, row_of, train_all
 from hmn.condense.job import Job, record_data
 from hmn.containers.artifact.place import CHECKPOINT_FILE, CONTAINER_FILE, RUN_FILE
 from hmn.containers.choose import Chosen
-from hmn.data.formats import DataFlags
+from hmn.data.formats import DataOptions
 from hmn.measure.candidates import read_splits, target_of
 from hmn.recipes.settings import Dtype, EvaluateConfig, Recipe
 from hmn.runtime.console import COMMAND, ProgressView, command_line
@@ -27,7 +27,7 @@ class Condensation:
     """Everything that one run needs; paths are absolute."""
 
     data: str
-    data_flags: DataFlags
+    data_flags: DataOptions
     on: Literal["test", "validation"]
     chosen: Chosen
     recipe: Recipe
@@ -94,7 +94,7 @@ def is_begun(out: Path) -> bool:
 
 def evaluate(wanted: Condensation, settings: EvaluateConfig, condensed: Path) -> dict[str, Any]:
     """What `hmn evaluate` reports of the condensed folder."""
-    target, _ = target_of(str(condensed), data=None, subset=None, flags=DataFlags(), on=wanted.on)
+    target, _ = target_of(str(condensed), data=None, subset=None, flags=DataOptions(), on=wanted.on)
     training = choose_training(target, vars(settings), wanted.steps)
     rows = [row_of(target, train_all([target], training)[0])]
     return report_of(target, rows, training, wanted.on)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hmn.data.formats import DataFlags
+from hmn.data.formats import DataOptions
 from hmn.errors import UserError
 from hmn.measure.candidates import WHOLE, condensed, read_splits, real_candidate
 from hmn.measure.codec_choice import codec_candidate
@@ -42,7 +42,7 @@ class Choice:
     """Real images to be chosen: a coreset, or what a codec holds in a number of bytes."""
 
     data: str
-    data_flags: DataFlags
+    data_flags: DataOptions
     on: Literal["test", "validation"]
     ipc: int
     method: Selection | None = None
@@ -60,7 +60,7 @@ class CellTraining:
     """One training; paths are absolute."""
 
     data: str
-    data_flags: DataFlags
+    data_flags: DataOptions
     on: Literal["test", "validation"]
     source: Literal["whole", "chosen", "condensed"]
     place: str
@@ -196,7 +196,7 @@ class PrunedTraining:
     aum: str | None
     """File of its profile."""
     data: str
-    data_flags: DataFlags
+    data_flags: DataOptions
     on: Literal["test", "validation"]
     method: Pruning
     counts: tuple[int, ...]

@@ -9,7 +9,8 @@ import pytest
 
 from hmn.condense.run import new_state
 from hmn.containers.hmn_sizes import preset
-from hmn.data import load_data
+from hmn.data.formats import DataOptions
+from hmn.data.load import load_data
 from hmn.recipes.named import recipe
 from hmn.recipes.settings import StartConfig
 from tests.reference.trajectory import relative_errors
@@ -23,7 +24,7 @@ from tests.reference.trajectory import relative_errors
 def test_container_gradient_along_a_real_run(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ipc: int, steps: int
 ) -> None:
-    splits = load_data("cifar10", data_dir=shared_data)
+    splits = load_data("cifar10", DataOptions(data_dir=shared_data))
     named = recipe("paper", dataset="cifar10", ipc=ipc, image_shape=(3, 32, 32))
     shape = preset("cifar10", ipc)
     assert shape is not None

@@ -83,7 +83,8 @@ def test_parquet_in_the_hubs_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("format", ["folders", "npz", "parquet"])
 def test_hmns_own_readers_read_it_back(format: Any, tmp_path: Path) -> None:
-    from hmn.data import load_data
+    from hmn.data.formats import DataOptions
+    from hmn.data.load import load_data
 
     if format == "parquet":
         pytest.importorskip("pyarrow")
@@ -91,7 +92,7 @@ def test_hmns_own_readers_read_it_back(format: Any, tmp_path: Path) -> None:
     labels = torch.arange(4).repeat(10)
     name = "x.npz" if format == "npz" else "x"
     out = export_images(many, labels, ("a", "b", "c", "d"), tmp_path / name, format=format)
-    splits = load_data(str(out), cache=False, progress=False)
+    splits = load_data(str(out), DataOptions(cache=False, progress=False))
     assert splits.train.class_names == ("a", "b", "c", "d") and splits.skipped == 0
     wanted = set(zip(map(np.ndarray.tobytes, as_bytes(many)), labels.tolist(), strict=True))
     for part, share in ((splits.train, 0.8), (splits.test, 0.2)):

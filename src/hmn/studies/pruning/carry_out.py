@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hmn.data.formats import DataFlags
+from hmn.data.formats import DataOptions
 from hmn.errors import UserError
 from hmn.prune.target import Counts, Target, read_target, wanted_counts
 from hmn.runtime.console import command_line, note
@@ -38,7 +38,7 @@ class Order:
     repeats: int = 3
     choose_on: Literal["test", "validation"] = "validation"
     data: str | None = None
-    data_flags: DataFlags = field(default_factory=DataFlags)
+    data_flags: DataOptions = field(default_factory=DataOptions)
     given: Mapping[str, Any] = field(default_factory=dict)
     """net, width and protocol, None where not given."""
     steps: int | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hmn.cli.prune import tell
 from hmn.condense.job import Job, condensed
-from hmn.data.formats import DataFlags
+from hmn.data.formats import DataOptions
 from hmn.errors import UserError
 from hmn.measure.candidates import target_of
 from hmn.prune.profile import EPOCHS, Wanted, take, write
@@ -77,7 +77,7 @@ def profile_once(run: Path) -> None:
         return
     except UserError:  # absent, or of an earlier container
         note(f"{run}: taking the AUM of every image.")
-    source, _ = target_of(str(run), data=None, subset=None, flags=DataFlags())
+    source, _ = target_of(str(run), data=None, subset=None, flags=DataOptions())
     wanted = Wanted(
         target=str(run), epochs=EPOCHS, seeds=1, margin="softmax", cutmix=0.0, net=source.settings.net,
         width=source.settings.width,

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hmn.containers.artifact.place import read_run
-from hmn.data.formats import DataFlags, absolute_flags
+from hmn.data.formats import DataOptions
 from hmn.data.named import absolute
 from hmn.errors import UserError
-from hmn.measure.candidates import target_of, with_recorded
+from hmn.measure.candidates import target_of
 from hmn.prune.target import Target
 from hmn.runtime.console import command_line, note
 from hmn.runtime.files import write_atomically
@@ -148,7 +148,7 @@ class Measured:
 
 
 def measured(
-    target: Target, *, data: str | None, flags: DataFlags, given: Mapping[str, Any], steps: int | None
+    target: Target, *, data: str | None, flags: DataOptions, given: Mapping[str, Any], steps: int | None
 ) -> Measured:
     """Data and protocol: every pruning trains for as many steps as the whole container.
 
@@ -167,11 +167,11 @@ def measured(
     candidate, _ = target_of(str(target.run), data=data, subset=None, flags=flags)
     training = choose_training(candidate, given, steps)
     record = read_run(target.run)
-    recorded = with_recorded(flags, record.get("data_flags"), same_place=data is None)
+    recorded = flags.completed(record.get("data_flags"), same_place=data is None)
     template = PrunedTraining(
         run=str(target.run.resolve()), sha256=target.stored.checksum,
         aum=None if target.aum is None else str(target.aum.resolve()),
-        data=absolute(data or record.get("data") or target.stored.data_name), data_flags=absolute_flags(recorded),
+        data=absolute(data or record.get("data") or target.stored.data_name), data_flags=recorded.absolute(),
         on="validation", method="unpruned", counts=target.counts, beta=None, seed=0, net=training.net,
         width=training.width, config=training.config,
     )  # fmt: skip

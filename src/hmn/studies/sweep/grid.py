@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hmn.containers.choose import checked_ipc, choose_shape
-from hmn.data.formats import DataFlags
+from hmn.data.formats import DataOptions
 from hmn.errors import UserError
 from hmn.recipes.named import ALIASES, RECIPES
 from hmn.recipes.resolve import learned_as_stored, resolve
@@ -40,7 +40,7 @@ class Given:
     """What the command says of every run."""
 
     data: str
-    data_flags: DataFlags
+    data_flags: DataOptions
     on: Literal["test", "validation"]
     recipe: str | None
     from_file: Mapping[str, Any]
