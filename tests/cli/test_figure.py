@@ -18,8 +18,8 @@ from hmn.errors import UserError
 from hmn.prune.aum import load_profile
 from hmn.report.accuracy_figures import minutes
 from hmn.report.compare_figure import accuracy_by_bytes
+from hmn.report.history import binned
 from hmn.report.results import read_result, spread_of
-from hmn.report.run_figures import binned
 from hmn.report.style import SERIES
 from tests.report.runs import evaluation, make_run, small_shape, study, write_json
 

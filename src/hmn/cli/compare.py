@@ -232,12 +232,12 @@ def write(out: Path, table: Mapping[str, Any]) -> None:
     write_atomically(out / "table.json", text.encode())
     write_atomically(out / "table.md", markdown(table).encode())
     try:
-        from hmn.report.compare_page import page
+        from hmn.report.compare_page import comparison_page
     except ImportError:
         note(f"written: {out / 'table.json'} and table.md; the page needs jinja2: pip install 'hmn[report]', then the "
              "same command with --resume writes it")  # fmt: skip
         return
-    write_atomically(out / "table.html", page(table).encode())
+    write_atomically(out / "table.html", comparison_page(table).encode())
     note(f"written: {out / 'table.json'}, with table.md and table.html beside it")
 
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from hmn.cli.flags import Switch
+from hmn.cli.outputs import need_extra
 from hmn.cli.show import chosen_classes
 from hmn.containers.artifact.place import need_artifact
 from hmn.errors import UserError
 from hmn.runtime.console import print_json, results
-
-if TYPE_CHECKING:
-    from hmn.report.style import Drawn
-
 
 Name = Literal[
     "pruning-rate",
@@ -84,15 +81,35 @@ def figure(
     json
         Print JSON.
     """
+    need_extra("matplotlib", "figures need")
+    from hmn.containers.artifact.load import info
+    from hmn.report import accuracy_figures, compare_figure, image_figures, run_figures
     from hmn.report.style import check_free, drawing, write
 
+    of_images = {"aum-extremes": image_figures.aum_extremes, "aum-grids": image_figures.aum_grids}
+    of_files = {
+        "pruning-rate": accuracy_figures.pruning_rate,
+        "iterations": accuracy_figures.iterations,
+        "minutes": accuracy_figures.minutes,
+        "schedules": accuracy_figures.schedules,
+        "bytes": compare_figure.accuracy_by_bytes,
+        "generation-time": run_figures.generation_time,
+        "aum-histogram": image_figures.aum_histogram,
+        "history": run_figures.history,
+    }
     stem = out.with_suffix("") if out.suffix.lower() in SUFFIXES else out
     paths = inputs(name, run or [], results_ or [])
     labels = label or []
     check_flags(name, paths, labels, per_class, classes)
     check_free(stem, [*SUFFIXES, *([".md"] if name == "schedules" else [])], force=force)
     with drawing():
-        written = write(draw(name, paths, labels, per_class, classes), stem)
+        if name in PER_CLASS:
+            folder = need_artifact(paths[0])
+            chosen = None if classes is None else chosen_classes(classes, info(folder).class_names)
+            drawn = of_images[name](folder, classes=chosen, number=per_class or PER_CLASS[name])
+        else:
+            drawn = of_files[name](paths, labels)
+        written = write(drawn, stem)
     if json:
         print_json({"figure": name, "written": [str(path) for path in written]})
     else:
@@ -134,30 +151,3 @@ def check_flags(
         raise UserError(f"--label {labels[0]}: hmn figure {name} names classes alone.")
     if name != "generation-time" and len(labels) > len(paths):
         raise UserError(f"--label: got {len(labels)} names for {len(paths)} files.")
-
-
-def draw(name: str, paths: list[Path], labels: list[str], per_class: int | None, classes: str | None) -> Drawn:
-    """The figure of a name; matplotlib's settings are the caller's to make."""
-    from hmn.report import accuracy_figures, compare_figure, image_figures, run_figures
-
-    if name in PER_CLASS:
-        run = need_artifact(paths[0])
-        chosen = None
-        if classes is not None:
-            from hmn.containers.artifact.load import info
-
-            chosen = chosen_classes(classes, info(run).class_names)
-        number = per_class or PER_CLASS[name]
-        of_images = {"aum-extremes": image_figures.aum_extremes, "aum-grids": image_figures.aum_grids}
-        return of_images[name](run, classes=chosen, number=number)
-    of_files = {
-        "pruning-rate": accuracy_figures.pruning_rate,
-        "iterations": accuracy_figures.iterations,
-        "minutes": accuracy_figures.minutes,
-        "schedules": accuracy_figures.schedules,
-        "bytes": compare_figure.accuracy_by_bytes,
-        "generation-time": run_figures.generation_time,
-        "aum-histogram": image_figures.aum_histogram,
-        "history": run_figures.history,
-    }
-    return of_files[name](paths, labels)

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from hmn.cli.flags import Switch
+from hmn.cli.outputs import check_new_file, need_extra
 from hmn.containers.artifact.place import need_artifact
 from hmn.errors import UserError
 from hmn.runtime.console import note, print_json, results, size
@@ -35,25 +36,18 @@ def report(
     results_
         More results, as `hmn evaluate --out` and `hmn prune --study` write them.
     title
-        Of the page.
+        Title of the page.
     force
         Write over the file.
     json
         Print JSON.
     """
-    try:
-        import jinja2  # noqa: F401
-    except ImportError:
-        raise UserError("a report needs jinja2: pip install 'hmn[report]'") from None
+    need_extra("jinja2", "a report needs")
     from hmn.report.page import write_page
 
     if not runs:
         raise UserError("hmn report: name at least one folder that `hmn condense` wrote.")
-    if out.is_dir() or (out.exists() and not force):
-        remedy = "choose a file." if out.is_dir() else "choose another name or pass --force."
-        raise UserError(f"--out {out}: is already there: {remedy}")
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"--out {out}: expected the name of an .html file.")
+    check_new_file(out, ".html", ".htm", force=force)
     page = write_page([need_artifact(run) for run in runs], out, results=results_ or [], title=title)
     for line in page.notes:
         note(line)

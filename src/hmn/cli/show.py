@@ -1,17 +1,15 @@
-"""`hmn generate` and `hmn show`: the images of a condensed folder as files and as a picture."""
+"""`hmn show`: the images of a condensed folder as a picture."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hmn.cli.flags import Switch
+from hmn.cli.outputs import check_new_file
 from hmn.containers.artifact.place import need_artifact
 from hmn.errors import UserError
 from hmn.runtime.console import print_json, results
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def show(
@@ -44,11 +42,7 @@ def show(
     from hmn.containers.artifact.load import load
     from hmn.containers.artifact.picture import grid, save_png
 
-    if out.suffix.lower() != ".png":
-        raise UserError(f"--out {out}: expected the name of a .png file.")
-    if out.exists() and (out.is_dir() or not force):
-        remedy = "choose a file." if out.is_dir() else "choose another name or pass --force."
-        raise UserError(f"--out {out}: is already there: {remedy}")
+    check_new_file(out, ".png", force=force)
     if per_class < 1:
         raise UserError(f"--per-class {per_class}: expected at least 1.")
     images = load(need_artifact(target))

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from hmn.errors import UserError
 from hmn.report.results import STUDY, Spread, means_words, per_class, read_result, rows_of, spread_of
-from hmn.report.style import GREY, SERIES, Drawn, caption, error_line, new_figure, series
+from hmn.report.style import (
+    GREY,
+    SERIES,
+    WHITE_EDGES,
+    Drawn,
+    caption,
+    dots_by_category,
+    error_line,
+    panels,
+    series,
+    single,
+)
 
-METHODS = ("double-end", "random", "hard", "easy")
 METHOD_WORDS = {"double-end": "double-end", "random": "random", "hard": "hardest first", "easy": "easiest first"}
-PRUNING_COLUMNS = (
-    "results", "label", "data", "ipc", "method", "rate", "images_per_class", "in_budget", "beta", "mean", "std", "n"
-)  # fmt: skip
-ITERATION_COLUMNS = ("results", "label", "data", "ipc", "step", "mean", "std", "n", "test_images")
-MINUTE_COLUMNS = ("results", "label", "data", "ipc", "tested_on", "width", "train_steps", "minutes", "mean", "std", "n")
-SCHEDULE_COLUMNS = ("results", "label", "data", "ipc", "schedule", "lr", "train_steps", "mean", "std", "n")
+SCHEDULES = {"cosine": "cosine", "multistep": "multi-step"}
+ABOUT, SPREAD = ("results", "label", "data", "ipc"), ("mean", "std", "n")
+PRUNING_COLUMNS = (*ABOUT, "method", "rate", "images_per_class", "in_budget", "beta", *SPREAD)
+ITERATION_COLUMNS = (*ABOUT, "step", *SPREAD, "test_images")
+MINUTE_COLUMNS = (*ABOUT, "tested_on", "width", "train_steps", "minutes", *SPREAD)
+SCHEDULE_COLUMNS = (*ABOUT, "schedule", "lr", "train_steps", *SPREAD)
 MAX_CURVES = 12
 
 
@@ -30,12 +41,9 @@ def setting_words(result: Mapping[str, Any]) -> str:
 def pruning_rate(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     """Test accuracy against the share of images removed, a panel a study. Source: Fig. 2 of the supplement."""
     studies = [read_result(path, STUDY) for path in paths]
-    columns = min(3, len(studies))
-    figure, axes = new_figure(3.4 * columns, 3.1 * -(-len(studies) // columns), -(-len(studies) // columns), columns)
-    for unused in axes.flat[len(studies) :]:
-        unused.set_visible(False)
+    figure, axes = panels(len(studies), 3, lambda columns: 3.4 * columns, lambda rows: 3.1 * rows)
     rows, spreads = [], []
-    for axis, path, study, label in zip(axes.flat, paths, studies, _padded(labels, len(paths)), strict=False):
+    for axis, (path, label), study in zip(axes.flat, zip_longest(paths, labels), studies, strict=False):
         found = [(row, spread_of(row)) for row in study["rows"]]
         spreads += [spread for _, spread in found]
         title = label or setting_words(study)
@@ -56,14 +64,12 @@ def _pruning_panel(axis: Any, study: Mapping[str, Any], found: list[tuple[Any, S
     whole = [spread for row, spread in found if row["method"] == "unpruned"]
     if whole:
         axis.axhline(whole[0].mean, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)), label="unpruned")
-    for method in METHODS:
+    for (method, name), look in zip(METHOD_WORDS.items(), SERIES, strict=False):
         points = sorted((100 * row["rate"], spread) for row, spread in found if row["method"] == method)
         if whole and points and points[0][0] > 0:
             points.insert(0, (0.0, whole[0]))
         if points:
-            look = SERIES[METHODS.index(method)]
-            error_line(axis, [x for x, _ in points], [s.mean for _, s in points], [s.std for _, s in points], look,
-                       METHOD_WORDS[method])  # fmt: skip
+            error_line(axis, points, look, name)
     title += f": {per_class(study['images_per_class'])} images a class"
     budget = next((row for row, _ in found if row["in_budget"]), None)
     if budget is not None:
@@ -80,7 +86,7 @@ def iterations(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
         UserError: an evaluation was made without --curve, or there are too many lines to tell apart.
     """
     curves, rows, spreads = [], [], []
-    for path, given in zip(paths, _padded(labels, len(paths)), strict=False):
+    for path, given in zip_longest(paths, labels):
         result = read_result(path, "evaluation")
         found = [row for row in rows_of(result) if row.get("curve")]
         if not found:
@@ -91,21 +97,18 @@ def iterations(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
             label = f"{name}, {result['ipc']} IPC" if name != given else name
             curves.append((label, points))
             spreads += [spread for _, spread in points]
-            rows += [(path.name, label, result["data"], result["ipc"], step, *spread, result["curve_images"])
-                     for step, spread in points]  # fmt: skip
+            about, images = (path.name, label, result["data"], result["ipc"]), result["curve_images"]
+            rows += [(*about, step, *spread, images) for step, spread in points]
     if len(curves) > MAX_CURVES:
         raise UserError(
             f"{len(curves)} lines in one figure cannot be told apart: give results of at most {MAX_CURVES}."
         )
-    figure, axes = new_figure(5.6, 3.6)
-    axis = axes[0, 0]
+    figure, axis = single(5.6, 3.6)
     for position, (label, points) in enumerate(curves):
         look, x = series(position), [step for step, _ in points]
-        mean, std = ([getattr(spread, name) for _, spread in points] for name in ("mean", "std"))
-        low, high = zip(*((m - s, m + s) for m, s in zip(mean, std, strict=True)), strict=True)
+        mean, low, high = zip(*((s.mean, s.mean - s.std, s.mean + s.std) for _, s in points), strict=True)
         axis.fill_between(x, low, high, color=look.colour, alpha=0.18, linewidth=0)
-        axis.plot(x, mean, color=look.colour, marker=look.marker, linestyle=look.line, label=label,
-                  markevery=max(1, len(x) // 10), markeredgecolor="white", markeredgewidth=0.5)  # fmt: skip
+        axis.plot(x, mean, **look.style, **WHITE_EDGES, label=label, markevery=max(1, len(x) // 10))
     axis.set_xlabel("Training iterations (optimizer steps)")
     axis.set_ylabel("Test accuracy (%)")
     axis.set_xlim(left=0)
@@ -125,7 +128,7 @@ def minutes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     lines: dict[str, list[tuple[float, Spread]]] = {}
     taken: dict[tuple[Any, ...], Path] = {}
     rows = []
-    for path, given in zip(paths, _padded(labels, len(paths)), strict=False):
+    for path, given in zip_longest(paths, labels):
         result = read_result(path, "evaluation")
         if not result.get("processor_seconds"):
             raise UserError(f"{path}: tells no processor time of condensing: evaluate a folder of `hmn condense`.")
@@ -138,13 +141,10 @@ def minutes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     if len(taken) > 1:
         one, other = list(taken.values())[:2]
         raise UserError(f"{one} and {other}: data, budget, test images, width and training steps must be the same.")
-    figure, axes = new_figure(5.6, 3.6)
-    axis = axes[0, 0]
+    figure, axis = single(5.6, 3.6)
     axis.set_xscale("log", base=2)
     for position, (label, points) in enumerate(lines.items()):
-        points.sort()
-        error_line(axis, [x for x, _ in points], [s.mean for _, s in points], [s.std for _, s in points],
-                   series(position), label)  # fmt: skip
+        error_line(axis, sorted(points), series(position), label)
     marks = range(*_octaves([x for points in lines.values() for x, _ in points]))
     axis.set_xticks([2.0**mark for mark in marks], [f"{2.0**mark:g}" for mark in marks])
     axis.set_xlabel("Minutes of condensing (processor time)")
@@ -170,7 +170,7 @@ def schedules(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     """
     groups: dict[str, dict[str, Spread]] = {}
     rows = []
-    for path, given in zip(paths, _padded(labels, len(paths)), strict=False):
+    for path, given in zip_longest(paths, labels):
         result = read_result(path, "evaluation")
         schedule = result.get("schedule", "cosine")  # results of versions that had no other
         label = given or f"{result['method']}, {setting_words(result)}"
@@ -178,25 +178,19 @@ def schedules(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
         if schedule in group:
             raise UserError(f"{path}: {label} with {schedule} is there already: name sets apart with --label.")
         group[schedule] = spread_of(result["accuracy_percent"])
-        rows.append((path.name, label, result["data"], result["ipc"], schedule, result.get("lr"),
-                     result["train_steps"], *group[schedule]))  # fmt: skip
+        about = (path.name, label, result["data"], result["ipc"])
+        rows.append((*about, schedule, result.get("lr"), result["train_steps"], *group[schedule]))
     for label, group in groups.items():
-        for schedule in ("cosine", "multistep"):
+        for schedule in SCHEDULES:
             if schedule not in group:
                 raise UserError(f"{label}: no result with {schedule}: evaluate it with --schedule {schedule} as well.")
-    figure, axes = new_figure(max(3.6, 1.5 * len(groups) + 1.6), 3.2)
-    axis = axes[0, 0]
-    for position, (schedule, name) in enumerate((("cosine", "cosine"), ("multistep", "multi-step"))):
-        spreads = [group[schedule] for group in groups.values()]
-        look = SERIES[position]._replace(line="none")
-        places = [place + 0.16 * (2 * position - 1) for place in range(len(groups))]
-        error_line(axis, places, [s.mean for s in spreads], [s.std for s in spreads], look, name)
-        for place, spread in zip(places, spreads, strict=True):
-            axis.annotate(f"{spread.mean:.1f}", (place, spread.mean), xytext=(5, 3), textcoords="offset points",
-                          fontsize=7)  # fmt: skip
-    axis.set_xticks(range(len(groups)), [label.replace(", ", "\n") for label in groups])
+    figure, axis = single(max(3.6, 1.5 * len(groups) + 1.6), 3.2)
+    by_schedule = {
+        name: {label.replace(", ", "\n"): group[schedule] for label, group in groups.items()}
+        for schedule, name in SCHEDULES.items()
+    }
+    dots_by_category(axis, by_schedule, gap=0.32, number=".1f", offset=(5, 3))
     axis.set_xlim(-0.6, len(groups) - 0.4)
-    axis.grid(axis="x", visible=False)
     axis.set_ylabel("Test accuracy (%)")
     figure.legend(loc="outside upper center", ncols=2)
     caption(figure, f"Points: {means_words([s for group in groups.values() for s in group.values()], 'trainings')}.")
@@ -210,7 +204,3 @@ def _schedule_table(groups: Mapping[str, Mapping[str, Spread]]) -> str:
         safe = " ".join(label.split()).replace("|", "\\|").replace("<", "&lt;")
         lines.append(f"| {safe} | {cosine} | {multistep} | {multistep.mean - cosine.mean:+.1f} |")
     return "\n".join([*lines, "", "Mean ± sample standard deviation over trainings from n seeds.", ""])
-
-
-def _padded(labels: Sequence[str], count: int) -> list[str | None]:
-    return [*labels, *[None] * (count - len(labels))]

@@ -6,11 +6,21 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
+
+from hmn.report.results import spread_of
 
 WIDTH, HEIGHT = 440, 250
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 10, 42
 MAX_TICKS = 6
+MAX_DOTS = 40
+"""Points of a line that are drawn one by one; a line of more goes without dots."""
+_DOT = Markup('<circle class="dot k{}" cx="{:.1f}" cy="{:.1f}" r="3"/>')
+_GRID = Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>')
+_AXIS = Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>')
+_LEFT_WORDS = Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>')
+_LOW_WORDS = Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>')
+_TURNED_WORDS = Markup('<text transform="translate(12 {}) rotate(-90)" text-anchor="middle">{}</text>')
 
 
 class Line(NamedTuple):
@@ -59,9 +69,8 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str,
         lower = [f"{x_axis(x):.1f},{y_axis(low):.1f}" for x, _, low, _ in reversed(line.points)]
         parts.append(Markup('<polygon class="band k{}" points="{}"/>').format(position % 7, " ".join(upper + lower)))
         parts.append(Markup('<polyline class="line k{}" points="{}"/>').format(position % 7, along))
-        if len(line.points) <= 40:
-            parts += [Markup('<circle class="dot k{}" cx="{:.1f}" cy="{:.1f}" r="3"/>')
-                      .format(position % 7, x_axis(x), y_axis(y)) for x, y, _, _ in line.points]  # fmt: skip
+        if len(line.points) <= MAX_DOTS:
+            parts += [_DOT.format(position % 7, x_axis(x), y_axis(y)) for x, y, _, _ in line.points]
     return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         WIDTH, HEIGHT, title, Markup("").join(parts)
     )
@@ -69,9 +78,7 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str,
 
 def strip(values: Sequence[float], low: float, high: float) -> Markup:
     """Accuracies on a scale from low to high: a dot a training, a line at the mean, a band of one deviation."""
-    mean = math.fsum(values) / len(values)
-    squares = math.fsum((value - mean) ** 2 for value in values)
-    deviation = math.sqrt(squares / (len(values) - 1)) if len(values) > 1 else 0.0
+    mean, deviation, _ = spread_of({"values": values})
     axis = Axis(low, high, 4, 176, False)
     left, right = axis(max(low, mean - deviation)), axis(min(high, mean + deviation))
     dots = [Markup('<circle class="dot k0" cx="{:.1f}" cy="10" r="2.6"/>').format(axis(value)) for value in values]
@@ -112,22 +119,15 @@ def ticks(axis: Axis) -> list[float]:
 
 
 def _frame(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str) -> Markup:
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     parts = []
     for value in ticks(y_axis):
         y = y_axis(value)
-        parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
-                            '<text x="{}" y="{:.1f}" text-anchor="end">{}</text>')
-                     .format(LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 4, _number(value)))  # fmt: skip
-    for value in ticks(x_axis):
-        parts.append(Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>')
-                     .format(x_axis(value), HEIGHT - BOTTOM + 16, _number(value)))  # fmt: skip
-    bottom = HEIGHT - BOTTOM
-    parts.append(Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>')
-                 .format(LEFT, WIDTH - RIGHT, bottom, bottom))  # fmt: skip
-    parts.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>')
-                 .format((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, escape(x_label)))  # fmt: skip
-    parts.append(Markup('<text transform="translate(12 {}) rotate(-90)" text-anchor="middle">{}</text>')
-                 .format((TOP + bottom) / 2, escape(y_label)))  # fmt: skip
+        parts += [_GRID.format(LEFT, right, y, y), _LEFT_WORDS.format(LEFT - 6, y + 4, _number(value))]
+    parts += [_LOW_WORDS.format(x_axis(value), bottom + 16, _number(value)) for value in ticks(x_axis)]
+    parts.append(_AXIS.format(LEFT, right, bottom, bottom))
+    parts.append(_LOW_WORDS.format((LEFT + right) / 2, HEIGHT - 8, x_label))
+    parts.append(_TURNED_WORDS.format((TOP + bottom) / 2, y_label))
     return Markup("").join(parts)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hmn.errors import UserError
 from hmn.report.results import COMPARISON, Spread, means_words, read_result, spread_of
-from hmn.report.style import GREY, SERIES, Drawn, Series, caption, error_line, new_figure
+from hmn.report.style import GREY, SERIES, Drawn, Series, caption, error_line, single
 
 BYTES_COLUMNS = ("results", "method", "kind", "ipc", "stored_as", "bytes", "images", "mean", "std", "n")
 CODEC = Series("#000000", "X", "-", "")
@@ -26,15 +27,14 @@ class Point(NamedTuple):
 
 
 def points_of(row: dict[str, Any]) -> list[Point]:
-    """Of a row of a comparison, the most bytes first; none where it failed."""
+    """The points of a comparison's row, the most bytes first; none where it failed."""
     if row["accuracy_percent"] is None:
         return []
-    sets = {row.get("stored_as") or "uint8": row, **row["stored"]}
-    found = [
-        Point("files" if row["kind"] == "codec" else dtype, one["bytes"], one["images"],
-              spread_of(one["accuracy_percent"]))
-        for dtype, one in sets.items() if one["accuracy_percent"] is not None
-    ]  # fmt: skip
+    found = []
+    for dtype, one in {row.get("stored_as") or "uint8": row, **row["stored"]}.items():
+        if one["accuracy_percent"] is not None:
+            stored_as = "files" if row["kind"] == "codec" else dtype
+            found.append(Point(stored_as, one["bytes"], one["images"], spread_of(one["accuracy_percent"])))
     return sorted(found, key=lambda point: -point.bytes)
 
 
@@ -48,7 +48,7 @@ def accuracy_by_bytes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     """
     lines: list[tuple[str, str, list[Point]]] = []
     rows: list[Sequence[Any]] = []
-    for number, path in enumerate(paths):
+    for path, label in zip_longest(paths, labels):
         table = read_result(path, COMPARISON)
         several = budgets(table) > 1
         for row in table["rows"]:
@@ -56,24 +56,20 @@ def accuracy_by_bytes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
             if not points:
                 continue
             name = f"{row['method']}, {row['ipc']} IPC" if several else row["method"]
-            lines.append((f"{labels[number]}: {name}" if number < len(labels) else name, row["kind"], points))
-            rows += [(path.name, row["method"], row["kind"], row["ipc"], point.stored_as, point.bytes, point.images,
-                      *point.spread) for point in points]  # fmt: skip
+            lines.append((f"{label}: {name}" if label else name, row["kind"], points))
+            about = (path.name, row["method"], row["kind"], row["ipc"])
+            rows += [(*about, *point[:-1], *point.spread) for point in points]
     if not lines:
         raise UserError(f"{paths[0]}: no method is done in it yet.")
     if len(lines) > MOST_LINES:
         raise UserError(f"{len(lines)} lines in one figure cannot be told apart: compare at most {MOST_LINES}.")
-    figure, axes = new_figure(7.2, 4.4)
-    axis = axes[0, 0]
+    figure, axis = single(7.2, 4.4)
     axis.set_xscale("log", base=2)
     others = 0
     for name, kind, points in lines:
-        look = CODEC if kind == "codec" else look_of(others)
+        look, above = (CODEC, 3) if kind == "codec" else (look_of(others), 2)
         others += kind != "codec"
-        error_line(
-            axis, [p.bytes for p in points], [p.spread.mean for p in points], [p.spread.std for p in points], look,
-            name, zorder=3 if kind == "codec" else 2,
-        )  # fmt: skip
+        error_line(axis, [(point.bytes, point.spread) for point in points], look, name, zorder=above)
     every = [point for _, _, points in lines for point in points]
     ticks = budget_ticks([point.bytes for point in every])
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
@@ -82,18 +78,14 @@ def accuracy_by_bytes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     axis.set_xlabel("Bytes stored")
     axis.set_ylabel("Test accuracy (%)")
     figure.legend(loc="outside right upper", fontsize=7)
-    axis.set_title(
-        "Along a line: the same container in other number formats; a codec in as many bytes",
-        loc="left",
-        color=GREY,
-        fontsize=8,
-    )
+    words = "Along a line: the same container in other number formats; a codec in as many bytes"
+    axis.set_title(words, loc="left", color=GREY, fontsize=8)
     caption(figure, f"Points: {means_words([point.spread for point in every], 'trainings')}.")
     return Drawn(figure=figure, columns=BYTES_COLUMNS, rows=rows)
 
 
 def look_of(position: int) -> Series:
-    """Of a line: after the sixth, colours come again with other markers and dashes. Black is the codec's."""
+    """The looks of a line: after the sixth, colours come again with other markers and dashes. Black is the codec's."""
     looks = SERIES[:-1]
     first, again = position % len(looks), position // len(looks)
     marker, line = (looks[(first + shift * again) % len(looks)] for shift in (2, 1))

@@ -10,11 +10,11 @@ from hmn.report.gather import RunFacts
 from hmn.report.sprites import Sheet, sheet
 
 MAX_IMAGES = 6000
-"""Shown on a page; of more, every class shows some, evenly over their AUM."""
+"""Most images of a page; where there are more, every class shows some, evenly over their AUM."""
 MAX_BYTES = 3_000_000
-"""All pictures of a page; as base64 they take a third more."""
+"""Most bytes of a page's pictures; as base64 they take a third more."""
 QUALITIES = (None, 92, 80, 65, 45)
-"""Of WebP, in the order in which they are tried; None is lossless."""
+"""Qualities of WebP, in the order in which they are tried; None is lossless."""
 READABLE_SIDE = 64
 DECIMALS = 4
 
@@ -24,17 +24,14 @@ def sheets(runs: Sequence[RunFacts]) -> list[tuple[Sheet, list[list[int]]]]:
 
     All runs have the same quality: the best that keeps the page small. Where the lowest does not, fewer are shown.
     """
-    import torch
-
     counts = [len(order) for run in runs for order, _ in orders(run)]
     most = fair_share(counts, MAX_IMAGES)
     while True:
         chosen = [[spaced(order, most) for order, _ in orders(run)] for run in runs]
         indices = [
-            [(run.labels == label).nonzero()[:, 0][torch.tensor(some, dtype=torch.int64)]
-             for label, some in enumerate(classes)]
+            [(run.labels == label).nonzero()[:, 0][some] for label, some in enumerate(classes)]
             for run, classes in zip(runs, chosen, strict=True)
-        ]  # fmt: skip
+        ]
         for quality in QUALITIES:
             found = [sheet(run.pixels, index, quality) for run, index in zip(runs, indices, strict=True)]
             if sum(one.num_bytes for one in found) <= MAX_BYTES:
@@ -83,14 +80,18 @@ def spaced(order: Sequence[int], count: int) -> list[int]:
 def script_data(run: RunFacts, sprites: Sheet, chosen: Sequence[Sequence[int]]) -> dict[str, Any]:
     """What the script works with: for every class the order of its images and where each is drawn."""
     classes = []
-    names = run.info.class_names
+    names, ledger = run.info.class_names, run.info.ledger
     for name, (order, aum), shown, sprite in zip(names, orders(run), chosen, sprites.sprites, strict=True):
-        classes.append({
-            "name": name, "order": order, "aum": None if aum is None else [round(value, DECIMALS) for value in aum],
-            "shown": shown, "url": sprite.url, "columns": sprite.columns, "rows": sprite.rows,
-        })  # fmt: skip
+        rounded = None if aum is None else [round(value, DECIMALS) for value in aum]
+        classes.append({"name": name, "order": order, "aum": rounded, "shown": shown, **sprite._asdict()})
     return {
-        "classes": classes, "side": sprites.side, "scale": max(1, round(READABLE_SIDE / sprites.side)),
-        "floats": run.info.ledger.num_floats, "perImage": run.floats_per_image, "budget": run.info.ledger.budget,
-        "folder": str(run.path), "profiled": run.profile is not None, "prunable": not run.cannot_prune,
-    }  # fmt: skip
+        "classes": classes,
+        "side": sprites.side,
+        "scale": max(1, round(READABLE_SIDE / sprites.side)),
+        "floats": ledger.num_floats,
+        "perImage": run.floats_per_image,
+        "budget": ledger.budget,
+        "folder": str(run.path),
+        "profiled": run.profile is not None,
+        "prunable": not run.cannot_prune,
+    }

@@ -6,20 +6,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from hmn.containers.artifact.load import ArtifactInfo, info, load, load_container
+from hmn.containers.artifact.picture import to_uint8
+from hmn.containers.artifact.place import AUM, HISTORY, PRUNING, RECIPE, read_run
 from hmn.containers.ledger import bytes_of
 from hmn.errors import UserError
-from hmn.report.results import HISTORY_FILE, STUDY, kind_of, read_facts, read_history, read_json, read_result
+from hmn.prune.aum import Profile, load_profile
+from hmn.prune.survivors import check_prunable
+from hmn.report.history import read_history
+from hmn.report.results import STUDY, kind_of, read_json, read_result
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from hmn.containers.artifact.load import ArtifactInfo
-    from hmn.prune.aum import Profile
-
-
-RECIPE_FILE, PRUNING_FILE = "recipe.toml", "pruning.json"
 MAX_RESULT_BYTES = 10_000_000
 
 
@@ -56,10 +57,6 @@ def gather(path: Path) -> RunFacts:
     Raises:
         UserError: the container, its profile or its history are damaged, or the profile is of another container.
     """
-    from hmn.containers.artifact.load import info, load
-    from hmn.containers.artifact.picture import to_uint8
-    from hmn.prune.aum import AUM_FILE, load_profile
-
     stored = info(path)
     images = load(path)
     per_image, reason = _price_of_an_image(path)
@@ -70,11 +67,11 @@ def gather(path: Path) -> RunFacts:
         labels=images.labels,
         floats_per_image=per_image,
         cannot_prune=reason,
-        profile=load_profile(path, sha256=stored.checksum) if (path / AUM_FILE).exists() else None,
-        facts=read_facts(path),
-        pruning=read_json(path / PRUNING_FILE) if (path / PRUNING_FILE).exists() else None,
-        recipe=(path / RECIPE_FILE).read_text(encoding="utf-8") if (path / RECIPE_FILE).exists() else "",
-        history=read_history(path) if (path / HISTORY_FILE).exists() else {},
+        profile=load_profile(path, sha256=stored.checksum) if (path / AUM).exists() else None,
+        facts=read_run(path),
+        pruning=read_json(path / PRUNING) if (path / PRUNING).exists() else None,
+        recipe=(path / RECIPE).read_text(encoding="utf-8") if (path / RECIPE).exists() else "",
+        history=read_history(path) if (path / HISTORY).exists() else {},
     )
     for file in sorted(path.glob("*.json")):
         if file.stat().st_size <= MAX_RESULT_BYTES and kind_of(_any_json(file)) in ("evaluation", STUDY):
@@ -138,11 +135,6 @@ def byte_parts(stored: ArtifactInfo) -> list[tuple[str, int]]:
 
 def _price_of_an_image(path: Path) -> tuple[float, str]:
     """Floats that one image less saves, or the reason why images cannot be removed one by one."""
-    import torch
-
-    from hmn.containers.artifact.load import load_container
-    from hmn.prune.survivors import check_prunable
-
     container = load_container(path)
     counts = container.labels.bincount()
     if int(counts.max()) <= container.copies:

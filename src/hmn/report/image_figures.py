@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import statistics
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+
+from hmn.containers.artifact.load import CondensedImages, info, load
+from hmn.containers.artifact.picture import to_uint8
+from hmn.containers.artifact.place import is_artifact
 from hmn.errors import UserError
-from hmn.report.style import GREY, SERIES, Drawn, caption, new_figure
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from hmn.containers.artifact.load import CondensedImages
-    from hmn.prune.aum import Profile
-
+from hmn.prune.aum import Profile, load_profile
+from hmn.report.style import GREY, SERIES, Drawn, caption, new_figure, panels
 
 BINS = 40
 GRID_SEED = 0
@@ -42,8 +44,6 @@ def aum_histogram(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     Raises:
         UserError: a path has no profile, or they hold margins of different kinds.
     """
-    from hmn.prune.aum import load_profile
-
     profiles = [load_profile(path, sha256=checksum_of(path)) for path in paths]
     kinds = {profile.margin for profile in profiles}
     if len(kinds) > 1:
@@ -55,15 +55,12 @@ def aum_histogram(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     low, high = (float(pick(getattr(aum, pick.__name__)() for aum in found)) for pick in (min, max))
     high = high if high > low else low + 1
     edges = [low + (high - low) * position / BINS for position in range(BINS + 1)]
-    columns = min(4, len(profiles))
-    rows_of_panels = -(-len(profiles) // columns)
-    figure, axes = new_figure(0.6 + 2.5 * columns, 0.8 + 1.8 * rows_of_panels, rows_of_panels, columns, sharex=True,
-                              sharey=True)  # fmt: skip
-    for unused in axes.flat[len(profiles) :]:
-        unused.set_visible(False)
+    inches = (lambda columns: 0.6 + 2.5 * columns), (lambda rows: 0.8 + 1.8 * rows)
+    figure, axes = panels(len(profiles), 4, *inches, sharex=True, sharey=True)
     rows: list[tuple[Any, ...]] = []
-    for position, (axis, path, profile, aum) in enumerate(zip(axes.flat, paths, profiles, found, strict=False)):
-        name = labels[position] if position < len(labels) else profile.source or path.name
+    drawn = zip(axes.flat, zip_longest(paths, labels), profiles, found, strict=False)
+    for axis, (path, label), profile, aum in drawn:
+        name = label or profile.source or path.name
         values = aum.tolist()
         counts = _counts(values, edges)
         shares = [100 * count / len(values) for count in counts]
@@ -84,10 +81,7 @@ def aum_histogram(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
 
 def checksum_of(path: Path) -> str | None:
     """The checksum of the container in a folder, which its profile must carry; None where there is no container."""
-    from hmn.containers.artifact.load import info
-    from hmn.containers.artifact.read import CONTAINER_FILE
-
-    return info(path).checksum if path.is_dir() and (path / CONTAINER_FILE).exists() else None
+    return info(path).checksum if is_artifact(path) else None
 
 
 def _axis_words(profile: Profile, epochs: Sequence[int], as_means: bool) -> str:
@@ -99,8 +93,6 @@ def _axis_words(profile: Profile, epochs: Sequence[int], as_means: bool) -> str:
 
 def _counts(values: Sequence[float], edges: Sequence[float]) -> list[int]:
     """Values in every bin [left, right), the last one closed."""
-    from bisect import bisect_right
-
     counts = [0] * (len(edges) - 1)
     for value in values:
         counts[min(bisect_right(edges, value) - 1, len(counts) - 1)] += 1
@@ -120,8 +112,6 @@ def aum_extremes(run: Path, *, classes: Sequence[int] | None, number: int) -> Dr
 
 def aum_grids(run: Path, *, classes: Sequence[int] | None, number: int) -> Drawn:
     """Images of high AUM, of low AUM, and random ones, a class a row. Source: Figs. 6 to 14 of the supplement."""
-    import torch
-
     images, profile, drawn = _profiled(run, classes)
     generator = torch.Generator().manual_seed(GRID_SEED)
     orders = [_order(profile.aum, images.labels, label) for label in drawn]
@@ -135,9 +125,6 @@ def aum_grids(run: Path, *, classes: Sequence[int] | None, number: int) -> Drawn
 
 def _profiled(run: Path, classes: Sequence[int] | None) -> tuple[CondensedImages, Profile, list[int]]:
     """The images of a run, their AUMs, and the classes to draw: the first ten where none are named."""
-    from hmn.containers.artifact.load import load
-    from hmn.prune.aum import load_profile
-
     profile = load_profile(run, sha256=checksum_of(run))
     images = load(run)
     names = images.class_names
@@ -155,8 +142,6 @@ def _picture(
     run: Path, images: CondensedImages, profile: Profile, drawn: list[int], blocks: list[Block], *, with_values: bool
 ) -> Drawn:
     """Blocks side by side, each an array of images with a class a row; its pixels are the images' own."""
-    from hmn.containers.artifact.picture import to_uint8
-
     side = max(images.image_shape[1:])
     step = max(1, -(-side // MAX_SIDE))
     pixels = to_uint8(images.pixels)[:, :, ::step, ::step]
@@ -174,8 +159,8 @@ def _picture(
             for place, index in enumerate(chosen.tolist()):
                 rows.append((str(run), block.title, label, images.class_names[label], place, index, float(aum[index])))
                 if with_values:
-                    axis.text(place + 0.5, row * 1.24 + 1.12, f"{float(aum[index]):.3g}", ha="center", va="center",
-                              fontsize=6)  # fmt: skip
+                    middle = {"ha": "center", "va": "center"}
+                    axis.text(place + 0.5, row * 1.24 + 1.12, f"{float(aum[index]):.3g}", **middle, fontsize=6)
     spacing = 1.24 if with_values else 1.06
     names = [_short(images.class_names[label]) for label in drawn]
     axes.flat[0].set_yticks([row * spacing + 0.5 for row in range(len(drawn))], names)
@@ -196,8 +181,9 @@ def _block(axis: Any, pixels: Tensor, block: Block, number: int, *, gap: float) 
         top = row * (1 + gap)
         for place, index in enumerate(chosen.tolist()):
             image = pixels[index].permute(1, 2, 0).numpy()
-            axis.imshow(image.squeeze(-1) if image.shape[2] == 1 else image, cmap="gray", vmin=0, vmax=255,
-                        interpolation="none", extent=(place + 0.02, place + 0.98, top + 0.98, top + 0.02))  # fmt: skip
+            image = image.squeeze(-1) if image.shape[2] == 1 else image
+            extent = (place + 0.02, place + 0.98, top + 0.98, top + 0.02)
+            axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="none", extent=extent)
     axis.set_xlim(0, number)
     axis.set_ylim(len(block.chosen) * (1 + gap), 0)
     axis.set_aspect("equal")

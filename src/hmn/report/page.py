@@ -5,23 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hmn.errors import UserError
+from hmn.prune.survivors import METHODS
 from hmn.report.chart import Line, line_chart, strip
 from hmn.report.gallery import script_data, sheets
 from hmn.report.gather import RunFacts, assign, byte_parts, gather
-from hmn.report.results import per_class, rows_of, spread_of
-from hmn.report.run_figures import PHASES, binned
+from hmn.report.history import PHASES, binned
+from hmn.report.html import rendered, template_text
+from hmn.report.results import per_class, rows_of, scale_of, spread_of
 from hmn.report.sprites import Sheet
 from hmn.runtime.files import write_atomically
 
 UNUSED = "unused"
-METHODS = ("double-end", "random", "hard", "easy")
 
 
 class Page(NamedTuple):
@@ -65,21 +64,10 @@ def write_page(runs: Sequence[Path], out: Path, *, results: Sequence[Path] = (),
 
 def render(models: list[dict[str, Any]], scripts: list[dict[str, Any]], title: str) -> str:
     """The page's text. Its policy lets run the page's own script and nothing else, and fetch nothing."""
-    from jinja2 import Environment, PackageLoader
-
-    loader = PackageLoader("hmn.report", "templates")
-    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = lambda value: f"{value:,}"
-    script = "\n".join(_template(name) for name in ("prune.js", "page.js"))
+    script = "\n".join(template_text(name) for name in ("prune.js", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("page.html").render(
-        title=title, runs=models, data={"runs": scripts}, script=script, digest=digest, style=_template("page.css"),
-        date=datetime.now(UTC).strftime("%Y-%m-%d"),
-    )  # fmt: skip
-
-
-def _template(name: str) -> str:
-    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+    data = {"runs": scripts}
+    return rendered("page.html", title=title, runs=models, data=data, script=script, digest=digest)
 
 
 def _title(runs: Sequence[RunFacts]) -> str:
@@ -136,14 +124,16 @@ def _model(run: RunFacts, position: int, sprites: Sheet, shown: int) -> dict[str
         "unkeyed": run.unkeyed,
         "recipe": run.recipe,
         "made": _made(run),
-    }  # fmt: skip
+    }
 
 
 def _shares(parts: list[tuple[str, int]]) -> list[dict[str, Any]]:
     total = sum(size for _, size in parts)
     looks = ["rest" if name == UNUSED else f"b{place}" for place, (name, _) in enumerate(parts)]
-    return [{"name": name, "size": size, "share": 100 * size / total, "look": look}
-            for (name, size), look in zip(parts, looks, strict=True)]  # fmt: skip
+    return [
+        {"name": name, "size": size, "share": 100 * size / total, "look": look}
+        for (name, size), look in zip(parts, looks, strict=True)
+    ]
 
 
 def _history_charts(run: RunFacts) -> list[dict[str, Any]]:
@@ -154,33 +144,28 @@ def _history_charts(run: RunFacts) -> list[dict[str, Any]]:
             line = Line(title, binned(points))
             first, last = (f"{points[at][1]:.4g}" for at in (0, -1))
             label = f"{title}: {y_label.lower()} over {len(points):,} records, from {first} to {last}"
-            charts.append({
-                "title": title, "records": len(points), "last": last,
-                "svg": line_chart([line], title=label, x_label=x_label, y_label=y_label, log_y=True),
-            })  # fmt: skip
+            svg = line_chart([line], title=label, x_label=x_label, y_label=y_label, log_y=True)
+            charts.append({"title": title, "records": len(points), "last": last, "svg": svg})
     return charts
 
 
-def _evaluation(file: str, content: dict[str, Any] | Any) -> dict[str, Any]:
+def _evaluation(file: str, content: Mapping[str, Any]) -> dict[str, Any]:
     rows = rows_of(content)
-    values = [value for row in rows for value in row["accuracy_percent"]["values"]]
-    low, high = max(0.0, math.floor(min(values)) - 1.0), min(100.0, math.ceil(max(values)) + 1.0)
+    scale = scale_of([row["accuracy_percent"] for row in rows])
+    low, high = (f"{end:.0f}" for end in scale)
     width = "" if content.get("width") is None else f", width {content['width']}"
     steps = "" if " steps" in content["protocol"] else f", {content['train_steps']:,} steps"
-    return {
-        "file": file, "low": f"{low:.0f}", "high": f"{high:.0f}",
-        "what": f"{content['tested_on']} accuracy of {content['net']}{width}; protocol {content['protocol']}{steps}; "
-        f"{content['test_images']:,} images",
-        "rows": [
-            {"method": row["method"], "detail": row.get("detail", ""), "images": row["images"], "floats": row["floats"],
-             "bytes": row["bytes"], "accuracy": str(spread_of(row["accuracy_percent"])),
-             "strip": strip(row["accuracy_percent"]["values"], low, high)}
-            for row in rows
-        ],
-    }  # fmt: skip
+    what = f"{content['tested_on']} accuracy of {content['net']}{width}; protocol {content['protocol']}{steps}"
+    shown = []
+    for row in rows:
+        accuracy = row["accuracy_percent"]
+        numbers = {name: row[name] for name in ("method", "images", "floats", "bytes")}
+        dots = strip(accuracy["values"], *scale)
+        shown.append({**numbers, "detail": row.get("detail", ""), "accuracy": str(spread_of(accuracy)), "strip": dots})
+    return {"file": file, "low": low, "high": high, "what": f"{what}; {content['test_images']:,} images", "rows": shown}
 
 
-def _study(file: str, content: Any) -> dict[str, Any]:
+def _study(file: str, content: Mapping[str, Any]) -> dict[str, Any]:
     lines = []
     unpruned = [(0.0, spread_of(row)) for row in content["rows"] if row["method"] == "unpruned"]
     for method in METHODS:
@@ -188,30 +173,34 @@ def _study(file: str, content: Any) -> dict[str, Any]:
         points = sorted([*(unpruned if found and min(found)[0] > 0 else []), *found])
         if points:
             lines.append(Line(method, [(x, s.mean, s.mean - s.std, s.mean + s.std) for x, s in points]))
-    rows = [{"method": row["method"], "rate": f"{100 * row['rate']:.1f} %", "kept": per_class(row["images_per_class"]),
-             "beta": "" if row["beta"] is None else f"{row['beta']:g}", "accuracy": str(spread_of(row)),
-             "in_budget": row["in_budget"]} for row in content["rows"]]  # fmt: skip
+    rows = [
+        {
+            "method": row["method"],
+            "rate": f"{100 * row['rate']:.1f} %",
+            "kept": per_class(row["images_per_class"]),
+            "beta": "" if row["beta"] is None else f"{row['beta']:g}",
+            "accuracy": str(spread_of(row)),
+            "in_budget": row["in_budget"],
+        }
+        for row in content["rows"]
+    ]
     title = "Test accuracy against pruning rate; the numbers are in the table below"
     x_label, y_label = "Pruning rate (% of images removed)", "Test accuracy (%)"
     chart = line_chart(lines, title=title, x_label=x_label, y_label=y_label) if lines else None
-    return {"file": file, "chart": chart, "names": [line.name for line in lines], "rows": rows,
-            "sentences": [search["sentence"] for search in content.get("beta_search") or []]}  # fmt: skip
+    names, sentences = [line.name for line in lines], [found["sentence"] for found in content.get("beta_search") or []]
+    return {"file": file, "chart": chart, "names": names, "rows": rows, "sentences": sentences}
 
 
 def _made(run: RunFacts) -> list[tuple[str, str]]:
     """Names and values of how a run was made."""
     facts = run.facts
-    pairs: list[tuple[str, Any]] = [
-        ("recipe", facts.get("recipe")), ("command", facts.get("command")), ("commit", facts.get("commit")),
-        ("condensed from", facts.get("condensed_from")),
-        ("condensing", f"{facts['condense_seconds']:,.0f} s" if "condense_seconds" in facts else None),
-        ("processes", facts.get("processes")), ("container's SHA-256", run.info.checksum),
-        *((name, value) for name, value in (facts.get("versions") or {}).items()),
-        *((name, value) for name, value in (facts.get("hardware") or {}).items()),
-    ]  # fmt: skip
+    pairs: list[tuple[str, Any]] = [(name, facts.get(name)) for name in ("recipe", "command", "commit")]
+    pairs.append(("condensed from", facts.get("condensed_from")))
+    pairs.append(("condensing", f"{facts['condense_seconds']:,.0f} s" if "condense_seconds" in facts else None))
+    pairs += [("processes", facts.get("processes")), ("container's SHA-256", run.info.checksum)]
+    pairs += [pair for part in ("versions", "hardware") for pair in (facts.get(part) or {}).items()]
     if run.pruning is not None:
         source = run.pruning.get("from") or {}
-        pairs[:0] = [
-            ("pruned", f"{run.pruning.get('method')}, beta {run.pruning.get('beta')}, from {source.get('folder')}"),
-        ]
+        words = f"{run.pruning.get('method')}, beta {run.pruning.get('beta')}, from {source.get('folder')}"
+        pairs.insert(0, ("pruned", words))
     return [(name, str(value)) for name, value in pairs if value is not None]

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from hmn.errors import UserError
 from hmn.studies.compare.text import COMPARISON_FORMAT
 
-HISTORY_FILE, RUN_FILE = "history.jsonl", "run.json"
 STUDY, TIMING, COMPARISON = "pruning-study", "generation-time", "comparison"
 """Kinds of results besides evaluations: the first two say theirs, a comparison has its format."""
 
@@ -78,9 +77,9 @@ def read_result(path: Path, kind: str) -> dict[str, Any]:
         elif kind == COMPARISON:
             for row in found["rows"]:
                 str(row["method"]), str(row["kind"]), row["ipc"]
-                sets = [row, *row["stored"].values()]
-                [(int(one["bytes"]), int(one["images"]), spread_of(one["accuracy_percent"])) for one in sets
-                 if one["accuracy_percent"] is not None]  # fmt: skip
+                for one in (row, *row["stored"].values()):
+                    if one["accuracy_percent"] is not None:
+                        int(one["bytes"]), int(one["images"]), spread_of(one["accuracy_percent"])
         else:
             for row in found["rows"]:
                 spread_of(row) if kind == STUDY else [float(value) for value in row["seconds"]]
@@ -111,33 +110,12 @@ def spread_of(accuracy: Mapping[str, Any]) -> Spread:
     return Spread(mean, math.sqrt(squares / (len(values) - 1)) if len(values) > 1 else 0.0, len(values))
 
 
-def read_history(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """Steps done and loss of every record of a run, by phase: "start" (reconstruction), "condense" (matching).
-
-    Raises:
-        UserError: there is no history, or it is damaged.
-    """
-    path = run / HISTORY_FILE
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}): expected a folder of a run.") from None
-    found: dict[str, list[tuple[int, float]]] = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            point = (int(record["done"]), float(record["loss"]))
-            found.setdefault(str(record["phase"]), []).append(point)
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{path}: line {number} is no record of a run: the file is damaged.") from None
-    if not found:
-        raise UserError(f"{path}: holds no records: the run has only just begun.")
-    return found
-
-
-def read_facts(run: Path) -> dict[str, Any]:
-    """What a run recorded about itself; nothing where there is no record."""
-    return read_json(run / RUN_FILE) if (run / RUN_FILE).exists() else {}
+def scale_of(accuracies: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """One scale for the values of several accuracies, in per cent: 0 to 100 where there are none."""
+    values = [value for accuracy in accuracies for value in accuracy["values"]]
+    if not values:
+        return 0.0, 100.0
+    return max(0.0, math.floor(min(values)) - 1.0), min(100.0, math.ceil(max(values)) + 1.0)
 
 
 def per_class(counts: int | Sequence[int]) -> str:

@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hmn.report.results import TIMING, Spread, read_facts, read_history, read_result, same_n, spread_of
-from hmn.report.style import Drawn, caption, error_line, new_figure, series
+from hmn.containers.artifact.place import read_run
+from hmn.report.history import MAX_POINTS, PHASES, binned, read_history
+from hmn.report.results import TIMING, Spread, read_result, same_n, spread_of
+from hmn.report.style import Drawn, caption, dots_by_category, new_figure, plain_ticks, series, single
 
-PHASES = {
-    "experts": ("Training of experts", "Epoch of any of them", "Cross-entropy"),
-    "start": ("Fitting to real images", "Reconstruction step", "Squared error per pixel"),
-    "condense": ("Condensation", "Sweep over all classes", "Matching loss"),
-}
-MAX_POINTS = 200
-"""Drawn per line: more records are put together, with the range that they span."""
 TIMING_COLUMNS = ("results", "label", "images", "form", "mean_seconds", "std_seconds", "n", "seconds")
-
-
-def binned(points: Sequence[tuple[int, float]], limit: int = MAX_POINTS) -> list[tuple[float, float, float, float]]:
-    """Records put together, at most `limit` groups of neighbours: mean step; median, 5th and 95th percentile of losses.
-
-    Args:
-        points: step and loss, by step.
-        limit: groups at most.
-    """
-    size = -(-len(points) // limit)
-    groups = [points[start : start + size] for start in range(0, len(points), size)]
-    return [(statistics.fmean(step for step, _ in group), *_percentiles([loss for _, loss in group]))
-            for group in groups]  # fmt: skip
-
-
-def _percentiles(values: list[float]) -> tuple[float, float, float]:
-    """Median, 5th and 95th percentile, linear between neighbours."""
-    if len(values) == 1:
-        return values[0], values[0], values[0]
-    cuts = statistics.quantiles(values, n=20, method="inclusive")
-    return statistics.median(values), cuts[0], cuts[-1]
 
 
 def history(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
@@ -60,23 +33,21 @@ def history(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
             together = max(together, -(-len(points) // MAX_POINTS))
             x, middle, low, high = zip(*groups, strict=True)
             axis.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0)
-            axis.plot(x, middle, color=look.colour, linestyle=look.line, marker=look.marker, label=name,
-                      markevery=max(1, len(x) // 6))  # fmt: skip
+            axis.plot(x, middle, **look.style, label=name, markevery=max(1, len(x) // 6))
         axis.set(title=title, xlabel=x_label, ylabel=y_label)
         if min(row[4] for row in rows if row[2] == phase) > 0:
             axis.set_yscale("log")
             plain_ticks(axis.yaxis)
     handles, shown = axes.flat[-1].get_legend_handles_labels()
     figure.legend(handles, shown, loc="outside upper center", ncols=min(2, len(shown)))
-    bands = f"Lines: medians of up to {together} records; bands: their 5th to 95th percentile." if together > 1 else (
-        "Lines: every record.")  # fmt: skip
-    caption(figure, bands)
+    medians = f"Lines: medians of up to {together} records; bands: their 5th to 95th percentile."
+    caption(figure, medians if together > 1 else "Lines: every record.")
     return Drawn(figure=figure, columns=("run", "label", "phase", "step", "loss"), rows=rows)
 
 
 def run_words(path: Path) -> str:
     """A run's data, budget, recipe and time, else its folder's name."""
-    facts = read_facts(path)
+    facts = read_run(path)
     if "data" not in facts:
         return path.name
     parts = [
@@ -104,26 +75,15 @@ def generation_time(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
             spread = spread_of({"values": row["seconds"]})
             budget = f"{row['label']}\n{row['images']:,} images"
             groups.setdefault(row["form"], {})[budget] = spread
-            rows.append(
-                (path.name, row["label"], row["images"], row["form"], *spread, " ".join(map(str, row["seconds"])))
-            )
+            about = (path.name, row["label"], row["images"], row["form"])
+            rows.append((*about, *spread, " ".join(map(str, row["seconds"]))))
     names = dict(zip(groups, labels, strict=False))
-    budgets = list(dict.fromkeys(budget for group in groups.values() for budget in group))
-    figure, axes = new_figure(max(3.8, 1.5 * len(budgets) + 1), 3.3)
-    axis = axes[0, 0]
-    for position, (form, group) in enumerate(groups.items()):
-        shift = 0.22 * (position - (len(groups) - 1) / 2)
-        places = [budgets.index(budget) + shift for budget in group]
-        spreads = list(group.values())
-        error_line(axis, places, [spread.mean for spread in spreads], [spread.std for spread in spreads],
-                   series(position)._replace(line="none"), f"{names.get(form, form)} ({same_n(spreads)})")  # fmt: skip
-        for place, spread in zip(places, spreads, strict=True):
-            axis.annotate(f"{spread.mean:.2g}", (place, spread.mean), xytext=(6, -2), textcoords="offset points",
-                          fontsize=7)  # fmt: skip
+    named = {f"{names.get(form, form)} ({same_n(list(group.values()))})": group for form, group in groups.items()}
+    budgets = {budget for group in groups.values() for budget in group}
+    figure, axis = single(max(3.8, 1.5 * len(budgets) + 1), 3.3)
+    dots_by_category(axis, named, gap=0.22, number=".2g", offset=(6, -2))
     axis.set_yscale("log")
     plain_ticks(axis.yaxis)
-    axis.set_xticks(range(len(budgets)), budgets)
-    axis.grid(axis="x", visible=False)
     axis.set_ylabel("Time to generate all images (s)")
     figure.legend(loc="outside upper center", ncols=len(groups))
     where = "; ".join(dict.fromkeys(machine for machine in machines if machine))
@@ -136,12 +96,3 @@ def machine_words(hardware: Mapping[str, Any]) -> str:
     if hardware.get("accelerator"):
         return str(hardware["accelerator"])
     return f"{hardware['cpu']}, {hardware.get('threads', '?')} threads" if hardware.get("cpu") else ""
-
-
-def plain_ticks(axis: Any) -> None:
-    """Ticks of a logarithmic axis as plain numbers at 1, 2 and 5."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())

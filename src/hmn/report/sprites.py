@@ -5,17 +5,18 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+import torch.nn.functional as F
+from PIL import Image, features
+from torch import Tensor
+
+from hmn.containers.artifact.picture import as_picture
 from hmn.errors import UserError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 COLUMNS = 16
 MAX_SIDE = 64
-"""Larger images are shrunk to this, in pixels."""
+"""Longest side of an image, in pixels: larger ones are shrunk."""
 
 
 class Sprite(NamedTuple):
@@ -31,9 +32,9 @@ class Sheet(NamedTuple):
 
     sprites: list[Sprite]
     side: int
-    """Of an image, in pixels."""
+    """Side of an image, in pixels."""
     quality: int | None
-    """Of WebP; None is lossless."""
+    """Quality of WebP; None is lossless."""
     num_bytes: int
 
 
@@ -43,13 +44,11 @@ def sheet(pixels: Tensor, chosen: Sequence[Tensor], quality: int | None) -> Shee
     Args:
         pixels: uint8 [n, c, h, w].
         chosen: for every class, indices of its images.
-        quality: of WebP, 1 to 100; None is lossless.
+        quality: that of WebP, 1 to 100; None is lossless.
 
     Raises:
         UserError: this Pillow cannot write WebP.
     """
-    from PIL import features
-
     if not features.check("webp"):
         raise UserError("this Pillow cannot write WebP: pip install --upgrade pillow")
     small = shrunk(pixels)
@@ -63,8 +62,6 @@ def sheet(pixels: Tensor, chosen: Sequence[Tensor], quality: int | None) -> Shee
 
 def shrunk(pixels: Tensor) -> Tensor:
     """uint8 images at no more than `MAX_SIDE` pixels a side, averaged over areas."""
-    import torch.nn.functional as F
-
     height, width = pixels.shape[2:]
     if max(height, width) <= MAX_SIDE:
         return pixels
@@ -80,10 +77,6 @@ def _grid(count: int) -> tuple[int, int]:
 
 def _webp(images: Tensor, quality: int | None) -> bytes:
     """A grid of images as one WebP file, on squares of their longer side."""
-    from PIL import Image
-
-    from hmn.containers.artifact.picture import as_picture
-
     columns, rows = _grid(len(images))
     side = max(images.shape[2:])
     canvas = Image.new("RGB", (columns * side, rows * side))

@@ -9,18 +9,20 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import Any, NamedTuple, final
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from hmn.errors import UserError
+from hmn.report.results import Spread
 from hmn.runtime.files import write_atomically
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 class Series(NamedTuple):
@@ -30,6 +32,11 @@ class Series(NamedTuple):
     marker: str
     line: Any
     hatch: str
+
+    @property
+    def style(self) -> dict[str, Any]:
+        """Matplotlib's arguments of a line in these looks."""
+        return {"color": self.colour, "marker": self.marker, "linestyle": self.line}
 
 
 SERIES = (
@@ -44,13 +51,9 @@ SERIES = (
 """Okabe and Ito, "Color Universal Design" (2008), without its yellow, which white paper swallows."""
 GREY = "#5A5A5A"
 PIXELS_PER_INCH = 160
-_STYLE: dict[Any, Any] = {
-    "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8, "legend.frameon": False,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.4, "lines.markersize": 4.5,
-    "hatch.linewidth": 0.6, "svg.hashsalt": "hmn", "figure.facecolor": "white", "savefig.facecolor": "white",
-    "text.parse_math": False,  # names may hold dollar signs
-}  # fmt: skip
+WHITE_EDGES: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.5}
+"""Edges of markers, which keep markers that lie on each other apart."""
+_STYLE = Path(__file__).with_name("figures.mplstyle")
 
 
 @final
@@ -67,27 +70,35 @@ class Drawn:
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Inside, matplotlib draws in this module's style, whatever the user's own settings are.
-
-    Raises:
-        UserError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib
-    except ImportError:
-        raise UserError("figures need matplotlib: pip install 'hmn[report]'") from None
+    """Inside, matplotlib draws in this module's style, whatever the user's own settings are."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
+        matplotlib.rcParams.update(matplotlib.rc_params_from_file(_STYLE, use_default_template=False))
         yield
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
     """A figure of so many inches and an array [rows, columns] of its axes. pyplot's global state is not touched."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def single(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of so many inches with one panel."""
+    figure, axes = new_figure(width, height)
+    return figure, axes[0, 0]
+
+
+def panels(
+    count: int, most: int, width: Callable[[int], float], height: Callable[[int], float], **options: Any
+) -> tuple[Figure, Any]:
+    """A figure of `count` panels, at most `most` side by side; `width` and `height` give inches of so many."""
+    columns = min(most, count)
+    rows = -(-count // columns)
+    figure, axes = new_figure(width(columns), height(rows), rows, columns, **options)
+    for unused in axes.flat[count:]:
+        unused.set_visible(False)
+    return figure, axes
 
 
 def series(position: int) -> Series:
@@ -95,14 +106,43 @@ def series(position: int) -> Series:
     return SERIES[position % len(SERIES)]
 
 
-def error_line(axes: Axes, x: Sequence[float], y: Sequence[float], spread: Sequence[float], look: Series,
-               label: str, **options: Any) -> None:  # fmt: skip
-    """A line through means with bars of one standard deviation; none where it is 0, as for one value."""
-    spread = [deviation or math.nan for deviation in spread]
-    axes.errorbar(
-        x, y, yerr=spread, label=label, color=look.colour, marker=look.marker, linestyle=look.line, capsize=2.5,
-        elinewidth=0.9, markeredgecolor="white", markeredgewidth=0.5, **options,
-    )  # fmt: skip
+def error_line(axis: Axes, points: Sequence[tuple[float, Spread]], look: Series, label: str, **options: Any) -> None:
+    """A line through means at x with bars of one standard deviation; none where it is 0, as for one value."""
+    x, y = [x for x, _ in points], [spread.mean for _, spread in points]
+    bars = [spread.std or math.nan for _, spread in points]
+    options = {**look.style, **WHITE_EDGES, **options}
+    axis.errorbar(x, y, yerr=bars, label=label, capsize=2.5, elinewidth=0.9, **options)
+
+
+def dots_by_category(
+    axis: Axes, groups: Mapping[str, Mapping[str, Spread]], *, gap: float, number: str, offset: tuple[float, float]
+) -> None:
+    """Means with bars and their numbers beside them, a series a group, its dots beside the other groups'.
+
+    Args:
+        axis: with the categories on x.
+        groups: by the name of the series, its values by category.
+        gap: between the dots of a category, of the distance between categories.
+        number: format of a mean.
+        offset: of the number from its dot, in points.
+    """
+    categories = list(dict.fromkeys(category for group in groups.values() for category in group))
+    for position, (name, group) in enumerate(groups.items()):
+        shift = gap * (position - (len(groups) - 1) / 2)
+        points = [(categories.index(category) + shift, spread) for category, spread in group.items()]
+        error_line(axis, points, series(position)._replace(line="none"), name)
+        for x, spread in points:
+            text = format(spread.mean, number)
+            axis.annotate(text, (x, spread.mean), xytext=offset, textcoords="offset points", fontsize=7)
+    axis.set_xticks(range(len(categories)), categories)
+    axis.grid(axis="x", visible=False)
+
+
+def plain_ticks(axis: Any) -> None:
+    """Ticks of a logarithmic axis as plain numbers at 1, 2 and 5."""
+    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def caption(figure: Figure, text: str) -> None:

@@ -18,7 +18,7 @@ from hmn.errors import UserError
 from hmn.measure.label_robust import label_robust_score, score_rounds
 from hmn.recipes.named import RECIPES
 from hmn.recipes.published import MAIN, SAME_OBJECTIVE, SOURCES, published, remark, same_objective
-from hmn.report.compare_page import page
+from hmn.report.compare_page import comparison_page
 from hmn.studies.compare.methods import read_budgets, read_methods
 from hmn.studies.compare.text import cells, heads, in_order, markdown, notes
 
@@ -186,7 +186,7 @@ class Page(HTMLParser):
 
 def test_the_page_fetches_nothing_and_keeps_texts_texts() -> None:
     evil = row(EVIL, 1, 30.0, detail=EVIL)
-    text = page(table(evil, row("worse", 1, None, reason=EVIL), row("whole", None, 90.0, kind="whole")))
+    text = comparison_page(table(evil, row("worse", 1, None, reason=EVIL), row("whole", None, 90.0, kind="whole")))
     found = Page(text)
     assert not found.all("script") and not found.all("img") and EVIL not in text and "&lt;img" in text
     links = {link["href"] for tag in ("link", "a") for link in found.all(tag)}
@@ -201,7 +201,7 @@ def test_the_page_fetches_nothing_and_keeps_texts_texts() -> None:
 
 
 def test_a_page_of_failures_alone() -> None:
-    assert "failed" in page(table(row("a", 1, None)))
+    assert "failed" in comparison_page(table(row("a", 1, None)))
 
 
 def test_methods_are_read_in_order_and_the_needed_ones_are_there(tmp_path: Path) -> None:
