@@ -67,12 +67,19 @@ def main() -> None:
             times = [(seconds(net.render_all), seconds(partial(plain_images, net))) for _ in range(repeats)]
         fast, plain = (median(column) for column in zip(*times, strict=True))
         about = {"label": f"{ipc} IPC", "images": len(net)}
-        for form, column in (("hmn", [a for a, _ in times]), ("plain module", [b for _, b in times]),
-                             ("paper, 2080 Ti", [paper])):  # fmt: skip
+        for form, column in (
+            ("hmn", [a for a, _ in times]),
+            ("plain module", [b for _, b in times]),
+            ("paper, 2080 Ti", [paper]),
+        ):
             rows.append({**about, "form": form, "seconds": [round(value, 5) for value in column]})
         print(f"{ipc:2d} ipc, {len(net):6,d} images: {fast:.4f} s, plain {plain:.4f} s, paper's 2080 Ti {paper} s")
-        report |= {f"seconds_{ipc}ipc": round(fast, 4), f"ratio_plain_{ipc}ipc": round(plain / fast, 2),
-                   f"ratio_paper_{ipc}ipc": round(paper / fast, 2), f"error_{ipc}ipc": error}  # fmt: skip
+        report |= {
+            f"seconds_{ipc}ipc": round(fast, 4),
+            f"ratio_plain_{ipc}ipc": round(plain / fast, 2),
+            f"ratio_paper_{ipc}ipc": round(paper / fast, 2),
+            f"error_{ipc}ipc": error,
+        }
     if given.out is not None:
         facts = {"commit": commit(), "versions": versions(), "hardware": hardware()}
         content = {"kind": "generation-time", "data": "cifar10", **facts, "rows": rows}

@@ -87,9 +87,10 @@ def times(width: int, generated: int, repeats: int) -> dict[str, float]:
         for count in (REAL, generated)
     ]
     forms: dict[str, tuple[Callable[..., Tensor], Callable[[], object]]] = {
-        "product": (product, keep_freed_memory), "kept": (double_backward, keep_freed_memory),
+        "product": (product, keep_freed_memory),
+        "kept": (double_backward, keep_freed_memory),
         "default": (double_backward, default_memory),
-    }  # fmt: skip
+    }
     seconds: dict[str, list[float]] = {name: [] for name in forms}
     for repeat in range(repeats + 1):  # the first round warms up
         for name, (form, memory) in forms.items():
@@ -124,8 +125,9 @@ def main() -> None:
     report: dict[str, float] = {}
     for name, (width, _, generated) in CASES.items():
         found = times(width, generated, given.repeats)
-        counts = Counts(classes=1, real_per_class=REAL, generated_per_class=generated, update_batches=0,
-                        update_batch_size=0)  # fmt: skip
+        counts = Counts(
+            classes=1, real_per_class=REAL, generated_per_class=generated, update_batches=0, update_batch_size=0
+        )
         net = net_operations("convnet3", width=width, num_classes=10, image_shape=(3, 32, 32))
         share = matching_operations(counts, net, "gradient") / found["product"] / matrix_rate()
         report |= {f"ratio_{form}_{name}": round(found[form] / found["product"], 2) for form in ("default", "kept")}

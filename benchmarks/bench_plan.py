@@ -135,9 +135,11 @@ def child(which: str, name: str, clock: str, sweeps: int) -> dict[str, float]:
         took = time.perf_counter() - began
         assert found.peak_memory_bytes is not None
         return {
-            "seconds": found.seconds_per_sweep, "memory": found.peak_memory_bytes, "took": took,
+            "seconds": found.seconds_per_sweep,
+            "memory": found.peak_memory_bytes,
+            "took": took,
             "reference": median([*before, *reference_seconds(now)]),
-        }  # fmt: skip
+        }
     start = replace(settings.condense.start, steps=min(30, settings.condense.start.steps))
     few = replace(settings, condense=replace(settings.condense, epochs=1, inner_steps=sweeps, start=start))
     from hmn.condense.run import condense_run
@@ -146,9 +148,15 @@ def child(which: str, name: str, clock: str, sweeps: int) -> dict[str, float]:
     moments: list[float] = []
     with tempfile.TemporaryDirectory() as out:
         condense_run(
-            splits, shape, few, Path(out) / "run", resume=False, force=False, command="benchmark",
+            splits,
+            shape,
+            few,
+            Path(out) / "run",
+            resume=False,
+            force=False,
+            command="benchmark",
             on_progress=lambda progress: moments.append(now()) if progress.phase == "condense" else None,
-        )  # fmt: skip
+        )
     each = [after - before for before, after in zip(moments, moments[1:], strict=False)]
     memory = peak_memory_bytes()
     assert memory is not None

@@ -73,8 +73,9 @@ def start(size: int, data_dir: Path) -> list[subprocess.Popen[str]]:
         told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_PORT": port, "OMP_NUM_THREADS": 2 // size}
         environment = {**os.environ, **{name: str(value) for name, value in told.items()}}
         environment |= {"MASTER_ADDR": "127.0.0.1", "GOMP_SPINCOUNT": "1000", "CUDA_VISIBLE_DEVICES": ""}
-        workers.append(subprocess.Popen(command, env=environment, text=True, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE))  # fmt: skip
+        workers.append(
+            subprocess.Popen(command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        )
     return workers
 
 
@@ -108,10 +109,11 @@ def serve(data_dir: Path) -> None:
     no_start = StartConfig(kind="noise")
     configs = {
         "features_sweep": replace(base.condense, start=no_start),
-        "gradient_sweep": replace(base.condense, start=no_start, objective="gradient", real_per_class=64,
-                                  generated_per_class=128, lr=0.01),
+        "gradient_sweep": replace(
+            base.condense, start=no_start, objective="gradient", real_per_class=64, generated_per_class=128, lr=0.01
+        ),
         "start_step": base.condense,
-    }  # fmt: skip
+    }
 
     def records(state: CondenseState, real: RealData, name: str) -> Iterator[object]:
         yield from condense(state, real, configs[name])

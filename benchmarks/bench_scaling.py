@@ -51,13 +51,15 @@ TABLES: dict[str, list[Row]] = {
     "presets": [
         Row(f"{data}, {ipc} ipc", data, ipc, side, classes, images, "paper", None, None, True)
         for data, side, classes, images, ipcs in (
-            ("cifar10", 32, 10, 5000, (1, 10)), ("cifar100", 32, 100, 500, (1, 10)),
-            ("tiny-imagenet", 64, 200, 500, (1,)), ("imagenet-10", 224, 10, 1300, (1,)),
+            ("cifar10", 32, 10, 5000, (1, 10)),
+            ("cifar100", 32, 100, 500, (1, 10)),
+            ("tiny-imagenet", 64, 200, 500, (1,)),
+            ("imagenet-10", 224, 10, 1300, (1,)),
         )
         for ipc in ipcs
     ],
     "imagenet": [Row("imagenet-1k, 1 ipc", "imagenet-1k", 1, 224, 1000, 1281, "paper", None, None, True)],
-}  # fmt: skip
+}
 
 
 def main() -> None:
@@ -161,10 +163,12 @@ def priced(row: Row, clock: str, limit: float) -> dict[str, float]:
     first, memory = price(splits, shape, settings, clock=now)
     assert memory is not None
     found: dict[str, float] = {
-        "predicted": first.seconds_per_sweep, "operations": first.operations_per_sweep,
-        "total_operations": first.total_operations, "memory": memory.peak(),
+        "predicted": first.seconds_per_sweep,
+        "operations": first.operations_per_sweep,
+        "total_operations": first.total_operations,
+        "memory": memory.peak(),
         **{f"memory_{gpus}": memory.device(gpus) for gpus in GPUS},
-    }  # fmt: skip
+    }
     if first.seconds_per_sweep <= limit:
         trial = Trial(splits, shape, settings, clock=now)
         whole = counts_of(settings.condense, shape, images_per_class=row.images_per_class)

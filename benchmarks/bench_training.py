@@ -47,8 +47,12 @@ class PlainNet(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for channels in (3, width, width):
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.InstanceNorm2d(width, affine=True),
-                       nn.ReLU(), nn.AvgPool2d(2)]  # fmt: skip
+            layers += [
+                nn.Conv2d(channels, width, 3, padding=1),
+                nn.InstanceNorm2d(width, affine=True),
+                nn.ReLU(),
+                nn.AvgPool2d(2),
+            ]
         self.features, self.classifier = nn.Sequential(*layers), nn.Linear(width * 16, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -79,10 +79,11 @@ def measure(width: int, repeats: int, clock: Callable[[], float], images: Tensor
     made = recipe("fast", dataset="cifar10", ipc=1, image_shape=SHAPE)
     own, norm = made.trajectory, KNOWN["cifar10"][1]
     net, towards = (
-        build_net("convnet3", num_classes=10, image_shape=SHAPE, width=width,
-                  generator=torch.Generator().manual_seed(seed))
+        build_net(
+            "convnet3", num_classes=10, image_shape=SHAPE, width=width, generator=torch.Generator().manual_seed(seed)
+        )
         for seed in (0, 1)
-    )  # fmt: skip
+    )
     start: Weights = {name: value.detach() for name, value in net.named_parameters()}
     target: Weights = {name: value.detach() for name, value in towards.named_parameters()}
     labels = torch.arange(10).repeat_interleave(16)

@@ -50,9 +50,15 @@ def found_share(data: RealData, given: argparse.Namespace, seed: int) -> tuple[f
     config = replace(config, cutmix_probability=given.cutmix) if given.cutmix else profiling_config(config)
     began = time.monotonic()
     profiled = profile(
-        replace(data, labels=labels), net=given.net, width=given.width, config=config, epochs=given.epochs,
-        seeds=[seed], margin=given.margin, device="cuda" if torch.cuda.is_available() else "cpu",
-    )  # fmt: skip
+        replace(data, labels=labels),
+        net=given.net,
+        width=given.width,
+        config=config,
+        epochs=given.epochs,
+        seeds=[seed],
+        margin=given.margin,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
     flagged = suspects(profiled, int(flipped.sum()))
     return float(flipped[flagged].double().mean()), time.monotonic() - began
 
@@ -67,14 +73,27 @@ def measure(data: RealData, given: argparse.Namespace) -> dict[str, Any]:
         "values": values,
     }
     return {
-        "kind": "label-noise", "command": "python " + shlex.join(sys.argv), "commit": facts.commit(),
-        "versions": facts.versions(), "hardware": facts.hardware(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"), "data": data.name, "images": len(data),
-        "flipped_share": given.noise, "flipped": round(given.noise * len(data)), "flagged_share": given.noise,
-        "precision": share, "recall": share, "flips": given.flips, "margin": given.margin, "epochs": given.epochs,
-        "cutmix": given.cutmix, "net": given.net, "width": width_of(given.net, given.width),
+        "kind": "label-noise",
+        "command": "python " + shlex.join(sys.argv),
+        "commit": facts.commit(),
+        "versions": facts.versions(),
+        "hardware": facts.hardware(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": data.name,
+        "images": len(data),
+        "flipped_share": given.noise,
+        "flipped": round(given.noise * len(data)),
+        "flagged_share": given.noise,
+        "precision": share,
+        "recall": share,
+        "flips": given.flips,
+        "margin": given.margin,
+        "epochs": given.epochs,
+        "cutmix": given.cutmix,
+        "net": given.net,
+        "width": width_of(given.net, given.width),
         "seconds_each": round(statistics.fmean(seconds for _, seconds in found), 1),
-    }  # fmt: skip
+    }
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
