@@ -24,6 +24,7 @@ from torch import Tensor
 from hmn.containers import Hmn
 from hmn.containers.hmn_sizes import preset
 from hmn.data.source import Normalisation
+from hmn.nets import native
 from hmn.runtime.facts import commit, hardware, versions
 from hmn.runtime.memory import keep_freed_memory
 
@@ -81,7 +82,7 @@ def main() -> None:
             f"error_{ipc}ipc": error,
         }
     if given.out is not None:
-        facts = {"commit": commit(), "versions": versions(), "hardware": hardware()}
+        facts = {"commit": commit(), "versions": versions(), "hardware": hardware(native.state())}
         content = {"kind": "generation-time", "data": "cifar10", **facts, "rows": rows}
         given.out.write_text(json.dumps(content, indent=2) + "\n")
     print(json.dumps(report))

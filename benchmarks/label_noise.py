@@ -26,6 +26,7 @@ from torch import Tensor
 from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
 from hmn.data.real import RealData, balanced_indices
+from hmn.nets import native
 from hmn.nets.build import width_of
 from hmn.prune.aum import profile, profiling_config, suspects
 from hmn.recipes.protocols import protocol
@@ -77,7 +78,7 @@ def measure(data: RealData, given: argparse.Namespace) -> dict[str, Any]:
         "command": "python " + shlex.join(sys.argv),
         "commit": facts.commit(),
         "versions": facts.versions(),
-        "hardware": facts.hardware(),
+        "hardware": facts.hardware(native.state()),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": data.name,
         "images": len(data),

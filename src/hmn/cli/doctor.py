@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hmn.cli.flags import Switch
+from hmn.nets import native
 from hmn.runtime import facts
 from hmn.runtime.console import print_facts, print_json, results, size
 from hmn.runtime.memory import keep_freed_memory
@@ -75,7 +76,7 @@ def examine() -> dict[str, Any]:
     return {
         "versions": facts.versions(),
         "commit": facts.commit(),
-        "hardware": facts.hardware(),
+        "hardware": facts.hardware(native.state()),
         "keeps_freed_memory": keep_freed_memory(),
         "convnet_path": convnet_path(choose_device()),
         "extras": {

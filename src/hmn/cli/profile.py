@@ -185,13 +185,14 @@ def report(
     """What --json prints."""
     from datetime import UTC, datetime
 
+    from hmn.nets import native
     from hmn.prune.aum import suspects
     from hmn.runtime import facts
 
     listed = [] if count is None else suspects(found, count).tolist()
     return {
         "command": command_line(), "commit": facts.commit(), "versions": facts.versions(),
-        "hardware": facts.hardware(), "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": facts.hardware(native.state()), "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "target": wanted.target, "data": source.data, "sha256": found.sha256, "images": len(found),
         "margin": found.margin, "epochs": found.epochs, "net": found.net, "width": found.width,
         "seeds": list(found.seeds), "cutmix": wanted.cutmix, "seconds": round(seconds, 1),

@@ -23,6 +23,7 @@ from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, FACTS, HISTORY,
 from hmn.containers.artifact.save import save
 from hmn.data.real import RealData, Splits
 from hmn.errors import UserError
+from hmn.nets import native
 from hmn.recipes.settings import OWN_LOOPS, Dtype, Recipe
 from hmn.runtime.device import choose_device
 from hmn.runtime.facts import commit, hardware, versions
@@ -147,7 +148,7 @@ def condense_run(
     def finish(whole: Container, processor_seconds: float) -> None:
         history.flush()
         facts = {
-            "command": command, "commit": commit(), "versions": versions(), "hardware": hardware(),
+            "command": command, "commit": commit(), "versions": versions(), "hardware": hardware(native.state()),
             "condense_seconds": round(spent.seconds, 1), "processor_seconds": round(processor_seconds, 1),
             "peak_memory_bytes": peak_memory_bytes(), "processes": place().size,
         }  # fmt: skip

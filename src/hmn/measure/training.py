@@ -167,6 +167,7 @@ def report_of(target: Candidate, rows: list[dict[str, Any]], training: Training,
     """The result as `--json` prints it and `results/` keeps it."""
     from datetime import UTC, datetime
 
+    from hmn.nets import native
     from hmn.nets.build import width_of
     from hmn.runtime import facts
 
@@ -175,7 +176,7 @@ def report_of(target: Candidate, rows: list[dict[str, Any]], training: Training,
         "command": command_line(),
         "commit": facts.commit(),
         "versions": facts.versions(),
-        "hardware": facts.hardware(),
+        "hardware": facts.hardware(native.state()),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": target.data,
         "tested_on": on,

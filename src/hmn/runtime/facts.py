@@ -9,18 +9,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "numpy", "pillow", "safetensors")
+import torch
+
+NUMERIC_PACKAGES = ("hmn", "torch", "numpy", "pillow", "safetensors")
+"""Packages on whose versions numbers depend."""
 
 
 def versions() -> dict[str, str]:
     """Versions of hmn, Python and the packages that numbers depend on."""
-    from hmn import __version__
-
-    return {
-        "hmn": __version__,
-        "python": platform.python_version(),
-        **{name: installed(name) or "" for name in PACKAGES},
-    }
+    packages = {name: installed(name) or "" for name in NUMERIC_PACKAGES}
+    return {"hmn": packages.pop("hmn"), "python": platform.python_version(), **packages}
 
 
 def installed(package: str) -> str | None:
@@ -52,22 +50,20 @@ def _git(root: Path, *arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def hardware() -> dict[str, Any]:
+def hardware(c_passes: str) -> dict[str, Any]:
     """Processor, cores that may be used, threads that torch uses, memory in bytes, the accelerator.
 
-    And whether ConvNets on the processor go through hmn's passes in C ("used", or why not): their rounding differs.
+    Args:
+        c_passes: whether ConvNets on the processor go through hmn's passes in C, as `hmn.nets.native.state` says:
+            their rounding differs.
     """
-    import torch
-
-    from hmn.nets import native
-
     return {
         "cpu": cpu_name(),
         "cores": num_cores(),
         "threads": torch.get_num_threads(),
         "memory_bytes": memory_bytes(),
         "accelerator": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
-        "c_passes": native.problem() or "used",
+        "c_passes": c_passes,
         "system": platform.platform(terse=True),
     }
 

@@ -40,6 +40,11 @@ def problem() -> str | None:
     return _loaded(os.environ.get("CC", "cc"), os.environ.get("HMN_CACHE"))[1]
 
 
+def state() -> str:
+    """For the record of a result: "used", or why the library is not."""
+    return problem() or "used"
+
+
 def library() -> ctypes.CDLL | None:
     """The library, built at the first call; None, with one warning on stderr, where that is not possible."""
     if not wanted():

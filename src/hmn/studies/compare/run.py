@@ -161,6 +161,7 @@ def with_facts(
     comparison: Comparison, found: Mapping[str, Trained], plan: Mapping[str, Any], threads: Mapping[str, int]
 ) -> dict[str, Any]:
     """The table with what it was made with; the command is the one that began it."""
+    from hmn.nets import native
     from hmn.runtime import facts
 
     table = table_of(
@@ -168,6 +169,7 @@ def with_facts(
     )  # fmt: skip
     table["facts"] = {
         "command": shlex.join(["hmn", *plan["command"]]), "commit": facts.commit(), "versions": facts.versions(),
-        "hardware": facts.hardware(), "backend": comparison.where.backend, "threads_per_run": dict(threads),
+        "hardware": facts.hardware(native.state()),
+        "backend": comparison.where.backend, "threads_per_run": dict(threads),
     }  # fmt: skip
     return table

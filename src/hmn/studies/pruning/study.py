@@ -111,13 +111,14 @@ def facts_of(target: Target, how: Measured) -> dict[str, Any]:
     """What the numbers were taken on and with."""
     from datetime import UTC, datetime
 
+    from hmn.nets import native
     from hmn.nets.build import width_of
     from hmn.runtime import facts
 
     candidate, training, profile = how.candidate, how.training, target.profile
     return {
         "kind": KIND, "command": command_line(), "commit": facts.commit(), "versions": facts.versions(),
-        "hardware": facts.hardware(), "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": facts.hardware(native.state()), "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": candidate.data, "ipc": candidate.ipc, "budget": target.stored.ledger.budget,
         "net": training.net, "width": width_of(training.net, training.width), "protocol": training.protocol,
         "steps": training.steps, "tested_on": "test", "test_images": len(candidate.test),

@@ -85,6 +85,7 @@ def gather(
     wanted: Sweep, outcomes: Mapping[str, Outcome], settings: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The table, and the facts that another attempt at the same sweep would change."""
+    from hmn.nets import native
     from hmn.runtime import facts
 
     nothing = dict.fromkeys(MEASURED)
@@ -104,5 +105,5 @@ def gather(
     }  # fmt: skip
     return table, {
         "command": command_line(), "backend": wanted.where.backend, **settings, "commit": facts.commit(),
-        "versions": facts.versions(), "hardware": facts.hardware(), "seconds": seconds,
+        "versions": facts.versions(), "hardware": facts.hardware(native.state()), "seconds": seconds,
     }  # fmt: skip
