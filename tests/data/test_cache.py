@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import hmn.data.folders as folders
-from hmn.data.cache import cached, fingerprint, key_of, load, store
+from hmn.data.cache import cached, files_checksum, key_of, load, store
 from hmn.data.formats import DataOptions, Decoded, Labelled
 from hmn.data.load import load_data
 from hmn.errors import UserError
@@ -105,16 +105,16 @@ def test_fingerprint_follows_names_and_bytes_and_not_times(tmp_path: Path) -> No
     a, b = tmp_path / "a", tmp_path / "b"
     a.write_bytes(b"one")
     b.write_bytes(b"two")
-    first = fingerprint([("a", a), ("b", b)], skip_bad=False)
+    first = files_checksum([("a", a), ("b", b)], skip_bad=False)
     os.utime(a, (0, 0))
-    assert fingerprint([("a", a), ("b", b)], skip_bad=False) == first
-    assert fingerprint([("c", a), ("b", b)], skip_bad=False) != first
+    assert files_checksum([("a", a), ("b", b)], skip_bad=False) == first
+    assert files_checksum([("c", a), ("b", b)], skip_bad=False) != first
     stat = b.stat()
     b.write_bytes(b"TWO")
     os.utime(b, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert fingerprint([("a", a), ("b", b)], skip_bad=False) != first
+    assert files_checksum([("a", a), ("b", b)], skip_bad=False) != first
     with pytest.raises(UserError, match="none: cannot read the file"):
-        fingerprint([("n", tmp_path / "none")], skip_bad=False)
+        files_checksum([("n", tmp_path / "none")], skip_bad=False)
 
 
 def test_every_option_that_changes_the_result_changes_the_key() -> None:

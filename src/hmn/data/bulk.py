@@ -15,9 +15,12 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, final
 
 import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
 
 from hmn.data.decode import Pixels, UnreadableImage, decode_image
-from hmn.data.formats import DataOptions
+from hmn.data.formats import DataOptions, Labelled
 from hmn.errors import UserError
 
 IMAGES_PER_TASK = 64
@@ -25,10 +28,10 @@ SECONDS_BEFORE_BAR = 1.0
 
 
 class Item(NamedTuple):
-    """One image to decode: the name that errors show, and its bytes or its file."""
+    """One image to decode: the name that errors show, and its bytes, its file, or the image as Pillow opened it."""
 
     name: str
-    data: bytes | Path
+    data: bytes | Path | Image.Image
 
 
 class Bulk(NamedTuple):
@@ -36,6 +39,17 @@ class Bulk(NamedTuple):
 
     pixels: np.ndarray
     kept: np.ndarray
+
+    def only(self, good: np.ndarray) -> Bulk:
+        """Those of the items that are `good`, bool [number of items]."""
+        keep = good[self.kept]
+        return self if keep.all() else Bulk(self.pixels[keep], self.kept[keep])
+
+    def parted(self, labels: np.ndarray, in_train: int, *, has_test: bool) -> tuple[Labelled, Labelled | None]:
+        """Images with the labels int64 [number of items] of their items, of which the first `in_train` train."""
+        count = int((self.kept < in_train).sum())
+        train = Labelled(self.pixels[:count], labels[self.kept[:count]])
+        return train, Labelled(self.pixels[count:], labels[self.kept[count:]]) if has_test else None
 
 
 def decode_all(items: Iterable[Item], count: int, options: DataOptions, *, title: str) -> Bulk:
@@ -47,8 +61,6 @@ def decode_all(items: Iterable[Item], count: int, options: DataOptions, *, title
     stream = enumerate(iter(items))
     with warnings.catch_warnings(), Bar(title, count, options.progress) as bar:
         warnings.filterwarnings("ignore", module="PIL")
-        from PIL import Image
-
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         first = first_good(stream, options)
         if first is None:
@@ -153,9 +165,6 @@ class Bar:
         if not self.wanted:
             return
         if self.bar is None and time.monotonic() - self.start > SECONDS_BEFORE_BAR:
-            from rich.console import Console
-            from rich.progress import Progress
-
             self.bar = Progress(console=Console(stderr=True), transient=sys.stderr.isatty())
             self.task = self.bar.add_task(f"decoding {self.title}", total=self.total)
             self.bar.start()

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from hmn.data.formats import DataOptions, Decoded, Labelled
 from hmn.errors import UserError
@@ -32,7 +34,7 @@ FORMAT = "hmn-decoded-1"
 log = logging.getLogger(__name__)
 
 
-def fingerprint(files: Iterable[tuple[str, Path]], *, skip_bad: bool) -> str:
+def files_checksum(files: Iterable[tuple[str, Path]], *, skip_bad: bool) -> str:
     """SHA-256 over the relative names, lengths and bytes of files, in the order given.
 
     Raises:
@@ -82,8 +84,6 @@ def cached(key: str, read: Callable[[], Decoded], *, enabled: bool) -> Decoded:
 
 def load(path: Path) -> Decoded | None:
     """What was stored, or None where the file is missing, foreign or damaged."""
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         return None
     try:
@@ -104,8 +104,6 @@ def load(path: Path) -> Decoded | None:
 
 def store(decoded: Decoded, path: Path) -> None:
     """Write atomically; failing to write is a warning, as the data are in memory already."""
-    from safetensors.numpy import save_file
-
     arrays = {"train_pixels": decoded.train.pixels, "train_labels": decoded.train.labels}
     if decoded.test is not None:
         arrays |= {"test_pixels": decoded.test.pixels, "test_labels": decoded.test.labels}

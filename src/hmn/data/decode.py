@@ -21,16 +21,15 @@ it (bilinear, antialiased), which is resizing the short side and cropping the ce
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
+from PIL import Image, UnidentifiedImageError
+from PIL.Image import Image as Picture
 
 from hmn.errors import UserError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
-
 
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 
@@ -47,20 +46,21 @@ class Pixels(NamedTuple):
     colour: bool
 
 
-def decode_image(data: bytes | Path, name: str, *, size: int | None, channels: int | None) -> Pixels:
-    """Decode one file to uint8 [c, h, w]; with channels=None c is 3 and grey is repeated.
+def decode_image(data: bytes | Path | Picture, name: str, *, size: int | None, channels: int | None) -> Pixels:
+    """Decode one file, or an image that Pillow has opened, to uint8 [c, h, w].
+
+    With channels=None c is 3 and grey is repeated.
 
     Raises:
         UnreadableImage: the file is absent, truncated, no image, too large, or has no 8-bit meaning.
     """
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        encoded = data if isinstance(data, bytes) else data.read_bytes()
+        encoded = data.read_bytes() if isinstance(data, Path) else data
     except OSError as error:
         raise UnreadableImage(f"{name}: cannot read the file: {error.strerror or error}") from None
     try:
-        with Image.open(io.BytesIO(encoded)) as opened:
+        # An image that was handed in stays open: it is its owner's.
+        with Image.open(io.BytesIO(encoded)) if isinstance(encoded, bytes) else nullcontext(encoded) as opened:
             width, height = opened.size
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and width * height > limit:
@@ -77,16 +77,7 @@ def decode_image(data: bytes | Path, name: str, *, size: int | None, channels: i
         raise UnreadableImage(f"{name}: the file {what}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImage(f"{name}: {error}") from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        TypeError,
-        IndexError,
-        KeyError,
-        EOFError,
-        OverflowError,
-    ) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UnreadableImage(f"{name}: cannot decode the image: {reason}") from None
     except Exception as error:  # zlib.error, struct.error, MemoryError: a decoder's way to say "damaged"
@@ -99,8 +90,6 @@ def eight_bit(picture: Picture, name: str) -> tuple[Picture, bool]:
     Raises:
         UnreadableImage: values that have no agreed 8-bit meaning.
     """
-    from PIL import Image
-
     colour = picture.mode not in GREY_MODES
     if picture.mode == "F":
         raise UnreadableImage(f"{name}: 32-bit float pixels: expected 8- or 16-bit; convert the image first")
@@ -122,8 +111,6 @@ def sixteen_to_eight(values: np.ndarray, name: str) -> np.ndarray:
 
 def centre_square(picture: Picture, size: int) -> Picture:
     """The largest centred square, resized to size x size."""
-    from PIL import Image
-
     width, height = picture.size
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
@@ -147,8 +134,6 @@ def in_mode(picture: Picture, mode: str) -> Picture:
 
 def fit_array(pixels: np.ndarray, *, size: int | None, channels: int | None) -> np.ndarray:
     """Images already in memory, uint8 [n, c, h, w], brought to `size` and `channels` by the rules above."""
-    from PIL import Image
-
     wanted = channels or pixels.shape[1]
     if wanted == pixels.shape[1] and (size is None or pixels.shape[2:] == (size, size)):
         return pixels

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hmn.data.bulk import Item, decode_all
-from hmn.data.cache import cached, fingerprint, key_of
-from hmn.data.formats import DataOptions, Decoded, Labelled
+from hmn.data.cache import cached, files_checksum, key_of
+from hmn.data.formats import DataOptions, Decoded
 from hmn.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
@@ -131,7 +131,9 @@ def read_listing(listing: Listing, root: Path, options: DataOptions, *, kind: st
 
     if not options.cache:
         return read()
-    content = fingerprint(((path.relative_to(root).as_posix(), path) for path, _ in files), skip_bad=options.skip_bad)
+    content = files_checksum(
+        ((path.relative_to(root).as_posix(), path) for path, _ in files), skip_bad=options.skip_bad
+    )
     # The labels too: Tiny ImageNet's lie in a text file, and a name may be given another order of classes.
     labels = [label for _, label in files]
     shape = {"labels": labels, "train": len(listing.train), "classes": listing.class_names}
@@ -146,9 +148,5 @@ def decode_listing(listing: Listing, root: Path, options: DataOptions) -> Decode
     items = (Item(str(path), path) for path, _ in files)
     bulk = decode_all(items, len(files), options, title=root.name)
     # Training files never carry label -1, so the first len(train) files are still the training files.
-    in_train = int((bulk.kept < len(listing.train)).sum())
-    train = Labelled(bulk.pixels[:in_train], labels[bulk.kept[:in_train]])
-    test = None
-    if listing.test is not None:
-        test = Labelled(bulk.pixels[in_train:], labels[bulk.kept[in_train:]])
+    train, test = bulk.parted(labels, len(listing.train), has_test=listing.test is not None)
     return Decoded(train, test, listing.class_names, len(files) - len(bulk.kept) + foreign)

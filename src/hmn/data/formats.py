@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,3 +128,25 @@ def count_classes(labels: np.ndarray, *, where: str, skip_bad: bool) -> int:
             f"{where}: label {largest} of row {row}, with {len(labels)} images: expected 0..k-1 for k classes"
         )
     return largest + 1
+
+
+def number_labels(
+    raw: Sequence[np.ndarray], in_train: int, class_names: tuple[str, ...] | None, *, where: str, skip_bad: bool
+) -> tuple[tuple[str, ...], list[np.ndarray]]:
+    """The class names, and the labels of every part as int64 [n]; the first `in_train` parts are for training.
+
+    Text is numbered by `class_names`, else in sorted order; one that no training row bears becomes -1. Integers are
+    named by `class_names`, else 0, 1, 2, ...
+
+    Raises:
+        UserError: integers without names that `count_classes` refuses.
+    """
+    training = np.concatenate(raw[:in_train])
+    if training.dtype.kind == "U":
+        names = class_names or tuple(name for name in np.unique(training).tolist() if name)
+        position = {name: label for label, name in enumerate(names)}
+        return names, [np.array([position.get(text, -1) for text in texts.tolist()], dtype=np.int64) for texts in raw]
+    if class_names is None:
+        num_classes = count_classes(training.astype(np.int64), where=where, skip_bad=skip_bad)
+        class_names = tuple(map(str, range(num_classes)))
+    return class_names, [labels.astype(np.int64) for labels in raw]

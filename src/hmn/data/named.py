@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import platformdirs
+
 from hmn.data.digits import read_digits
 from hmn.data.folders import read_folders
 from hmn.data.formats import DataOptions, Decoded
@@ -16,6 +18,7 @@ from hmn.data.imagenet import (
     read_imagenet10,
     read_tiny_imagenet,
 )
+from hmn.data.npz import read_npz
 from hmn.data.parquet import find_shards, read_parquet
 from hmn.data.torchvision_sets import VISION_SETS, read_torchvision
 from hmn.errors import UserError
@@ -47,8 +50,6 @@ def data_roots(data_dir: Path | None) -> list[Path]:
         if root.exists() and not root.is_dir():
             raise UserError(f"{root}: {source} is a file: expected the folder that holds the data sets")
         return [root]
-    import platformdirs
-
     return [platformdirs.user_data_path("hmn")]
 
 
@@ -147,8 +148,6 @@ def read_path(path: Path, options: DataOptions) -> Decoded:
             return read_parquet(path, options)
         return read_tiny_imagenet(path, options) if is_tiny_imagenet(path) else read_folders(path, options)
     if path.suffix.lower() == ".npz":
-        from hmn.data.npz import read_npz
-
         return read_npz(path, options)
     if path.suffix.lower() == ".parquet":
         return read_parquet(path, options)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from hmn.data.assemble import same_channels
-from hmn.data.cache import cached, fingerprint, key_of
+from hmn.data.cache import cached, files_checksum, key_of
 from hmn.data.decode import fit_array
-from hmn.data.formats import DataOptions, Decoded, Labelled, count_classes, good_labels
+from hmn.data.formats import DataOptions, Decoded, Labelled, good_labels, number_labels
 from hmn.errors import UserError
 
 IMAGE_NAMES = ("images", "x", "data", "image", "arr_0")
@@ -29,28 +29,41 @@ def read_npz(path: Path, options: DataOptions) -> Decoded:
     """
 
     def read() -> Decoded:
-        return decode_npz(path, options)
+        return decode_arrays(load_arrays(path), options, None, where=str(path))
 
     if not options.cache:
         return read()
-    content = fingerprint([(path.suffix, path)], skip_bad=False)
+    content = files_checksum([(path.suffix, path)], skip_bad=False)
     return cached(key_of("npz", content, options), read, enabled=True)
 
 
-def decode_npz(path: Path, options: DataOptions) -> Decoded:
-    """Find, check and convert the arrays."""
-    arrays = load_arrays(path)
+def decode_arrays(
+    arrays: Mapping[str, np.ndarray], options: DataOptions, class_names: tuple[str, ...] | None, *, where: str
+) -> Decoded:
+    """Find, check and convert arrays as `read_npz` takes them; `class_names` go before those of an array.
+
+    Raises:
+        UserError: arrays are missing or misshapen, values are NaN or out of range.
+    """
     pairs = [find_pair(arrays, words) for words in (TRAIN_WORDS, TEST_WORDS)]
     if pairs[0] is None:
         pairs = [find_pair(arrays, ()), pairs[1]]
     if pairs[0] is None:
         held = ", ".join(arrays) or "nothing"
-        raise UserError(f"{path}: holds {held}: expected arrays images and labels, or x_train, y_train, x_test, y_test")
+        raise UserError(
+            f"{where}: holds {held}: expected arrays images and labels, or x_train, y_train, x_test, y_test"
+        )
     found = [pair for pair in pairs if pair is not None]
-    names, label_arrays = number_classes(path, arrays, found, skip_bad=options.skip_bad)
+    raw = [label_array(arrays[name], where=f"{where}: array {name}") for _, name in found]
+    if len({labels.dtype.kind == "U" for labels in raw}) == 2:
+        raise UserError(f"{where}: one split has integer labels, the other text")
+    if class_names is None and "class_names" in arrays and raw[0].dtype.kind != "U":
+        class_names = name_classes(arrays["class_names"], where=where)
+    told = f"{where}: array {found[0][1]}"
+    names, numbered = number_labels(raw, 1, class_names, where=told, skip_bad=options.skip_bad)
     parts, skipped = [], 0
-    for pair, labels in zip(found, label_arrays, strict=True):
-        part, lost = read_pair(path, pair[0], arrays[pair[0]], pair[1], labels, len(names), options)
+    for pair, labels in zip(found, numbered, strict=True):
+        part, lost = read_pair(where, pair[0], arrays[pair[0]], pair[1], labels, len(names), options)
         parts.append(part)
         skipped += lost
     if len(parts) == 1:
@@ -96,38 +109,23 @@ def find_pair(arrays: Mapping[str, np.ndarray], words: tuple[str, ...]) -> tuple
     return (images, labels) if images and labels else None
 
 
-def number_classes(
-    path: Path, arrays: Mapping[str, np.ndarray], pairs: list[tuple[str, str]], *, skip_bad: bool
-) -> tuple[tuple[str, ...], list[np.ndarray]]:
-    """The class names, and the labels of each pair as int64 [n]."""
-    raw = []
-    for _, name in pairs:
-        labels = arrays[name]
-        labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-        if labels.ndim != 1 or labels.dtype.kind not in "iuUS":
-            got = f"{labels.dtype} {list(labels.shape)}"
-            raise UserError(f"{path}: array {name} is {got}: expected integer or text labels [n]")
-        raw.append(labels)
-    if raw[0].dtype.kind in "US":
-        found = np.unique(raw[0])
-        position = {name: label for label, name in enumerate(found.tolist())}
-        numbered = [np.array([position.get(name, -1) for name in labels.tolist()], dtype=np.int64) for labels in raw]
-        return tuple(map(as_text, found.tolist())), numbered
-    try:
-        numbered = [labels.astype(np.int64) for labels in raw]
-    except ValueError:
-        raise UserError(f"{path}: one split has integer labels, the other text") from None
-    if "class_names" in arrays:
-        return name_classes(path, arrays["class_names"]), numbered
-    num_classes = count_classes(numbered[0], where=f"{path}: array {pairs[0][1]}", skip_bad=skip_bad)
-    return tuple(map(str, range(num_classes))), numbered
+def label_array(labels: np.ndarray, *, where: str) -> np.ndarray:
+    """An array of labels as integers or text [n].
+
+    Raises:
+        UserError: another shape, or another kind of values.
+    """
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.ndim != 1 or labels.dtype.kind not in "iuUS":
+        raise UserError(f"{where} is {labels.dtype} {list(labels.shape)}: expected integer or text labels [n]")
+    return np.array([as_text(label) for label in labels.tolist()], dtype=str) if labels.dtype.kind == "S" else labels
 
 
-def name_classes(path: Path, names: np.ndarray) -> tuple[str, ...]:
+def name_classes(names: np.ndarray, *, where: str) -> tuple[str, ...]:
     """The array class_names as text."""
     if names.ndim != 1 or names.dtype.kind not in "USiu":
         got = f"{names.dtype} {list(names.shape)}"
-        raise UserError(f"{path}: array class_names is {got}: expected one name a class, text [k]")
+        raise UserError(f"{where}: array class_names is {got}: expected one name a class, text [k]")
     return tuple(map(as_text, names.tolist()))
 
 
@@ -137,7 +135,7 @@ def as_text(name: object) -> str:
 
 
 def read_pair(
-    path: Path,
+    where: str,
     name: str,
     images: np.ndarray,
     label_name: str,
@@ -148,21 +146,20 @@ def read_pair(
     """One split as uint8 [n, c, h, w] and labels, and how many rows were left out."""
     if images.ndim == 0:
         raise UserError(
-            f"{path}: array {name} is a single value: expected images [n, h, w], [n, h, w, c] or [n, c, h, w]"
+            f"{where}: array {name} is a single value: expected images [n, h, w], [n, h, w, c] or [n, c, h, w]"
         )
     if len(images) != len(labels):
-        raise UserError(f"{path}: {len(images)} images in {name}, but {len(labels)} labels in {label_name}")
-    where = f"{path}: array {label_name}"
-    good = good_labels(labels, num_classes, where=where, skip_bad=options.skip_bad)
-    images = to_nchw(images, where=f"{path}: array {name}")
+        raise UserError(f"{where}: {len(images)} images in {name}, but {len(labels)} labels in {label_name}")
+    good = good_labels(labels, num_classes, where=f"{where}: array {label_name}", skip_bad=options.skip_bad)
+    images = to_nchw(images, where=f"{where}: array {name}")
     if images.dtype.kind == "f":
         finite = np.isfinite(images).all(axis=(1, 2, 3))
         if not finite.all() and not options.skip_bad:
             row = int((~finite).nonzero()[0][0])
-            raise UserError(f"{path}: array {name} has NaN or infinity in image {row}")
+            raise UserError(f"{where}: array {name} has NaN or infinity in image {row}")
         good &= finite
     kept = good.nonzero()[0]
-    pixels = to_uint8(images[kept] if len(kept) < len(images) else images, where=f"{path}: array {name}")
+    pixels = as_uint8(images[kept] if len(kept) < len(images) else images, where=f"{where}: array {name}")
     pixels = fit_array(np.ascontiguousarray(pixels), size=options.size, channels=options.channels)
     return Labelled(pixels, labels[kept]), len(labels) - len(kept)
 
@@ -186,7 +183,7 @@ def to_nchw(images: np.ndarray, *, where: str) -> np.ndarray:
     return images if first else images.transpose(0, 3, 1, 2)
 
 
-def to_uint8(images: np.ndarray, *, where: str) -> np.ndarray:
+def as_uint8(images: np.ndarray, *, where: str) -> np.ndarray:
     """Integers 0..255 as they are, floats in [0, 1] times 255 and rounded."""
     if images.dtype == np.uint8 or not images.size:
         return images.astype(np.uint8, copy=False)

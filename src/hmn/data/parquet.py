@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hmn.data.bulk import Item, decode_all
-from hmn.data.cache import cached, fingerprint, key_of
-from hmn.data.formats import DataOptions, Decoded, Labelled, count_classes, good_labels
+from hmn.data.cache import cached, files_checksum, key_of
+from hmn.data.formats import DataOptions, Decoded, good_labels, number_labels
 from hmn.data.parquet_columns import Columns, check_shard, find_columns, open_shard, unreadable
 from hmn.errors import UserError
 
@@ -82,7 +82,7 @@ def read_parquet(root: Path, options: DataOptions) -> Decoded:
     # The split of each file is told too: it is part of the name, and a lone file's name is of no account.
     files = [(f"train {i}", path) for i, path in enumerate(train)]
     files += [(f"test {i}", path) for i, path in enumerate(test or [])]
-    return cached(key_of("parquet", fingerprint(files, skip_bad=False), options), read, enabled=True)
+    return cached(key_of("parquet", files_checksum(files, skip_bad=False), options), read, enabled=True)
 
 
 def check_complete(paths: list[Path]) -> None:
@@ -102,19 +102,17 @@ def decode_parquet(train: list[Path], test: list[Path] | None, options: DataOpti
     for path in train[1:] + (test or []):
         check_shard(path, columns, first=train[0])
     raw = [read_labels(path, columns) for path in train + (test or [])]
-    names, numbered = number_classes(raw, train + (test or []), columns, len(train), options)
+    where = f"{train[0]}: column {columns.label}"
+    names, numbered = number_labels(raw, len(train), columns.class_names, where=where, skip_bad=options.skip_bad)
     splits = [take_rows(train, numbered[: len(train)], len(names), options)]
     if test is not None:
         splits.append(take_rows(test, numbered[len(train) :], len(names), options))
     labels = np.concatenate([rows.labels for rows in splits])
     items = (item for rows in splits for path, keep in rows.shards for item in read_images(path, keep, columns))
     bulk = decode_all(items, len(labels), options, title=title)
-    in_train = int((bulk.kept < len(splits[0].labels)).sum())
-    parts = [
-        Labelled(bulk.pixels[span], labels[bulk.kept[span]]) for span in (slice(0, in_train), slice(in_train, None))
-    ]
+    train_part, test_part = bulk.parted(labels, len(splits[0].labels), has_test=test is not None)
     skipped = sum(rows.dropped for rows in splits) + len(labels) - len(bulk.kept)
-    return Decoded(parts[0], parts[1] if test is not None else None, names, skipped)
+    return Decoded(train_part, test_part, names, skipped)
 
 
 def read_labels(path: Path, columns: Columns) -> np.ndarray:
@@ -131,21 +129,6 @@ def read_labels(path: Path, columns: Columns) -> np.ndarray:
         return np.array(column.fill_null("").to_pylist(), dtype=str)
     except (pa.ArrowException, KeyError, OSError) as error:
         raise unreadable(path, error) from None
-
-
-def number_classes(
-    raw: list[np.ndarray], paths: list[Path], columns: Columns, num_train: int, options: DataOptions
-) -> tuple[tuple[str, ...], list[np.ndarray]]:
-    """The class names, and each shard's labels as int64 [n]; a text that no training row bears becomes -1."""
-    training = np.concatenate(raw[:num_train])
-    if training.dtype.kind == "U":
-        names = tuple(name for name in np.unique(training).tolist() if name)
-        position = {name: label for label, name in enumerate(names)}
-        return names, [np.array([position.get(str(t), -1) for t in texts.tolist()], dtype=np.int64) for texts in raw]
-    if columns.class_names is not None:
-        return columns.class_names, raw
-    num_classes = count_classes(training, where=f"{paths[0]}: column {columns.label}", skip_bad=options.skip_bad)
-    return tuple(map(str, range(num_classes))), raw
 
 
 def take_rows(paths: list[Path], labels: list[np.ndarray], num_classes: int, options: DataOptions) -> Rows:

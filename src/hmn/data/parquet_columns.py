@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from hmn.data.formats import DataOptions
 from hmn.errors import UserError
 
-if TYPE_CHECKING:
-    from pyarrow import Schema
-    from pyarrow.parquet import ParquetFile
-
-
-IMAGE_NAMES = ("image", "img", "images", "bytes", "jpg", "png")
-LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "y")
+IMAGE_COLUMNS = ("image", "img", "images", "bytes", "jpg", "png")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "y")
 
 
 class Columns(NamedTuple):
@@ -26,7 +22,7 @@ class Columns(NamedTuple):
     class_names: tuple[str, ...] | None
 
 
-def open_shard(path: Path) -> ParquetFile:
+def open_shard(path: Path) -> Any:
     """A Parquet file opened for reading."""
     try:
         import pyarrow
@@ -61,10 +57,10 @@ def find_columns(path: Path, options: DataOptions) -> Columns:
         raise UserError(f"{path}: several columns are called {twice[0]!r}: rename all but one")
     images = [n for n in schema.names if features.get(n, {}).get("_type") == "Image"]
     images = images or [n for n in schema.names if is_image_type(schema.field(n).type)]
-    image = options.image_column or choose(images, IMAGE_NAMES, path, schema, "image")
+    image = options.image_column or choose_column(images, IMAGE_COLUMNS, str(path), schema.names, "image")
     labels = [n for n in schema.names if features.get(n, {}).get("_type") == "ClassLabel"]
     labels = labels or [n for n in schema.names if n != image and is_label_type(schema.field(n).type)]
-    label = options.label_column or choose(labels, LABEL_NAMES, path, schema, "label")
+    label = options.label_column or choose_column(labels, LABEL_COLUMNS, str(path), schema.names, "label")
     if not is_image_type(schema.field(image).type) or not is_label_type(schema.field(label).type):
         types = f"{image} is {schema.field(image).type}, {label} is {schema.field(label).type}"
         raise UserError(f"{path}: {types}: expected encoded image bytes, and integer or text labels")
@@ -93,7 +89,7 @@ def check_shard(path: Path, columns: Columns, *, first: Path) -> None:
         )
 
 
-def hub_features(schema: Schema) -> dict[str, dict[str, Any]]:
+def hub_features(schema: Any) -> dict[str, dict[str, Any]]:
     """The Hub's own description of the columns, from the schema's metadata; empty where there is none."""
     try:
         told = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
@@ -103,33 +99,29 @@ def hub_features(schema: Schema) -> dict[str, dict[str, Any]]:
 
 
 def is_image_type(kind: Any) -> bool:
-    """Encoded images: binary, or struct{bytes, ...} with binary bytes."""
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
+    """Whether an Arrow type is that of encoded images: binary, or struct{bytes, ...} with binary bytes."""
+    if str(kind).startswith("struct<"):
         index = kind.get_field_index("bytes")
         return index >= 0 and is_image_type(kind.field(index).type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return str(kind) in ("binary", "large_binary")
 
 
 def is_label_type(kind: Any) -> bool:
-    """Labels: integers, text, or a dictionary of text."""
-    import pyarrow as pa
-
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    """Whether an Arrow type is that of labels: integers, text, or a dictionary of either."""
+    return is_text(kind) or str(value_type(kind)).removeprefix("u") in ("int8", "int16", "int32", "int64")
 
 
 def is_text(kind: Any) -> bool:
-    """Whether labels of this type are text."""
-    import pyarrow as pa
-
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    """Whether labels of this Arrow type are text."""
+    return str(value_type(kind)) in ("string", "large_string")
 
 
-def choose(found: list[str], usual: tuple[str, ...], path: Path, schema: Schema, what: str) -> str:
+def value_type(kind: Any) -> Any:
+    """What a dictionary's numbers stand for; any other Arrow type as it is."""
+    return kind.value_type if str(kind).startswith("dictionary<") else kind
+
+
+def choose_column(found: Sequence[str], usual: Sequence[str], where: str, columns: Sequence[str], what: str) -> str:
     """The one column found, or the one of them that bears a usual name."""
     if len(found) == 1:
         return found[0]
@@ -137,4 +129,4 @@ def choose(found: list[str], usual: tuple[str, ...], path: Path, schema: Schema,
         if name in found:
             return name
     which = f"several columns could be the {what}: {', '.join(found)}" if found else f"no {what} column"
-    raise UserError(f"{path}: {which}; it has {', '.join(schema.names)}: name it with --{what}-column")
+    raise UserError(f"{where}: {which}; it has {', '.join(columns)}: name it with --{what}-column")
