@@ -41,7 +41,7 @@ def setting_words(result: Mapping[str, Any]) -> str:
 def pruning_rate(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     """Test accuracy against the share of images removed, a panel a study. Source: Fig. 2 of the supplement."""
     studies = [read_result(path, STUDY) for path in paths]
-    figure, axes = panels(len(studies), 3, lambda columns: 3.4 * columns, lambda rows: 3.1 * rows)
+    figure, axes = panels(len(studies), most=3, each=(3.4, 3.1))
     rows, spreads = [], []
     for axis, (path, label), study in zip(axes.flat, zip_longest(paths, labels), studies, strict=False):
         found = [(row, spread_of(row)) for row in study["rows"]]
@@ -100,18 +100,15 @@ def iterations(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
             about, images = (path.name, label, result["data"], result["ipc"]), result["curve_images"]
             rows += [(*about, step, *spread, images) for step, spread in points]
     if len(curves) > MAX_CURVES:
-        raise UserError(
-            f"{len(curves)} lines in one figure cannot be told apart: give results of at most {MAX_CURVES}."
-        )
+        many = f"{len(curves)} lines in one figure cannot be told apart"
+        raise UserError(f"{many}: give results of at most {MAX_CURVES}.")
     figure, axis = single(5.6, 3.6)
     for position, (label, points) in enumerate(curves):
         look, x = series(position), [step for step, _ in points]
         mean, low, high = zip(*((s.mean, s.mean - s.std, s.mean + s.std) for _, s in points), strict=True)
         axis.fill_between(x, low, high, color=look.colour, alpha=0.18, linewidth=0)
         axis.plot(x, mean, **look.style, **WHITE_EDGES, label=label, markevery=max(1, len(x) // 10))
-    axis.set_xlabel("Training iterations (optimizer steps)")
-    axis.set_ylabel("Test accuracy (%)")
-    axis.set_xlim(left=0)
+    axis.set(xlabel="Training iterations (optimizer steps)", ylabel="Test accuracy (%)", xlim=(0, None))
     figure.legend(loc="outside upper center", ncols=min(2, len(curves)))
     tested = sorted({row[-1] for row in rows})
     images = f"{tested[0]:,}" if len(tested) == 1 else f"{tested[0]:,} to {tested[-1]:,}"
@@ -145,21 +142,16 @@ def minutes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     axis.set_xscale("log", base=2)
     for position, (label, points) in enumerate(lines.items()):
         error_line(axis, sorted(points), series(position), label)
-    marks = range(*_octaves([x for points in lines.values() for x, _ in points]))
-    axis.set_xticks([2.0**mark for mark in marks], [f"{2.0**mark:g}" for mark in marks])
-    axis.set_xlabel("Minutes of condensing (processor time)")
+    powers = [math.log2(x) for points in lines.values() for x, _ in points]
+    marks = [2.0**power for power in range(math.floor(min(powers)), math.ceil(max(powers)) + 1)]
+    axis.set_xticks(marks, [f"{mark:g}" for mark in marks])
     data, ipc, tested_on, width, steps = next(iter(taken))
-    axis.set_ylabel(f"{tested_on.capitalize()} accuracy (%)")
+    axis.set(xlabel="Minutes of condensing (processor time)", ylabel=f"{tested_on.capitalize()} accuracy (%)")
     figure.legend(loc="outside upper center", ncols=min(3, len(lines)))
     words = means_words([spread for points in lines.values() for _, spread in points], "trainings")
     network = "" if width is None else f", networks of width {width}"
     caption(figure, f"{data}, {ipc} IPC: {words}{network}, {steps:,} steps.")
     return Drawn(figure=figure, columns=MINUTE_COLUMNS, rows=rows)
-
-
-def _octaves(values: Sequence[float]) -> tuple[int, int]:
-    """The powers of two around values, as of a range."""
-    return math.floor(math.log2(min(values))), math.ceil(math.log2(max(values))) + 1
 
 
 def schedules(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
@@ -190,8 +182,7 @@ def schedules(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
         for schedule, name in SCHEDULES.items()
     }
     dots_by_category(axis, by_schedule, gap=0.32, number=".1f", offset=(5, 3))
-    axis.set_xlim(-0.6, len(groups) - 0.4)
-    axis.set_ylabel("Test accuracy (%)")
+    axis.set(xlim=(-0.6, len(groups) - 0.4), ylabel="Test accuracy (%)")
     figure.legend(loc="outside upper center", ncols=2)
     caption(figure, f"Points: {means_words([s for group in groups.values() for s in group.values()], 'trainings')}.")
     return Drawn(figure=figure, columns=SCHEDULE_COLUMNS, rows=rows, markdown=_schedule_table(groups))

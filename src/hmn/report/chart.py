@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from hmn.prune.survivors import METHODS
 from hmn.report.results import spread_of
 
 WIDTH, HEIGHT = 440, 250
@@ -76,12 +77,29 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str,
     )
 
 
-def strip(values: Sequence[float], low: float, high: float) -> Markup:
+def pruning_chart(study: Mapping[str, Any]) -> tuple[list[Line], Markup]:
+    """The lines of a pruning study and their chart: accuracy against pruning rate, a line a method."""
+    lines = []
+    unpruned = [(0.0, spread_of(row)) for row in study["rows"] if row["method"] == "unpruned"]
+    for method in METHODS:
+        found = [(100 * row["rate"], spread_of(row)) for row in study["rows"] if row["method"] == method]
+        points = sorted([*(unpruned if found and min(found)[0] > 0 else []), *found])
+        if points:
+            lines.append(Line(method, [(x, s.mean, s.mean - s.std, s.mean + s.std) for x, s in points]))
+    title = "Test accuracy against pruning rate; the numbers are in the table below"
+    x_label, y_label = "Pruning rate (% of images removed)", "Test accuracy (%)"
+    return lines, line_chart(lines, title=title, x_label=x_label, y_label=y_label) if lines else Markup("")
+
+
+def strip(accuracy: Mapping[str, Any], low: float, high: float) -> Markup:
     """Accuracies on a scale from low to high: a dot a training, a line at the mean, a band of one deviation."""
-    mean, deviation, _ = spread_of({"values": values})
+    mean, deviation, _ = spread_of(accuracy)
     axis = Axis(low, high, 4, 176, False)
     left, right = axis(max(low, mean - deviation)), axis(min(high, mean + deviation))
-    dots = [Markup('<circle class="dot k0" cx="{:.1f}" cy="10" r="2.6"/>').format(axis(value)) for value in values]
+    dots = [
+        Markup('<circle class="dot k0" cx="{:.1f}" cy="10" r="2.6"/>').format(axis(value))
+        for value in accuracy["values"]
+    ]
     return Markup(
         '<svg class="strip" viewBox="0 0 180 20" aria-hidden="true">'
         '<line class="axis" x1="4" x2="176" y1="10" y2="10"/>'

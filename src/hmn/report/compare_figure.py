@@ -73,10 +73,8 @@ def accuracy_by_bytes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     every = [point for _, _, points in lines for point in points]
     ticks = budget_ticks([point.bytes for point in every])
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    axis.set_xlim(0.8 * ticks[0], 1.2 * ticks[-1])
     axis.minorticks_off()
-    axis.set_xlabel("Bytes stored")
-    axis.set_ylabel("Test accuracy (%)")
+    axis.set(xlim=(0.8 * ticks[0], 1.2 * ticks[-1]), xlabel="Bytes stored", ylabel="Test accuracy (%)")
     figure.legend(loc="outside right upper", fontsize=7)
     words = "Along a line: the same container in other number formats; a codec in as many bytes"
     axis.set_title(words, loc="left", color=GREY, fontsize=8)

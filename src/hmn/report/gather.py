@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,10 +81,9 @@ def gather(path: Path) -> RunFacts:
 def _any_json(file: Path) -> dict[str, Any]:
     """A file's JSON object; nothing where it is something else, which is then none of ours."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(file)
+    except UserError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def assign(runs: Sequence[RunFacts], results: Sequence[Path]) -> None:

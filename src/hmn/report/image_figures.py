@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,9 +25,9 @@ GRID_SEED = 0
 HISTOGRAM_COLUMNS = ("source", "label", "bin_left", "bin_right", "images", "share_percent", "n")
 IMAGE_COLUMNS = ("run", "block", "class", "label", "place", "image", "aum")
 MAX_NAME = 22
-"""Longer names of classes are cut, in characters."""
+"""Characters of a class's name; longer names are cut."""
 MAX_SIDE = 96
-"""Larger images are drawn smaller, in pixels."""
+"""Longest side of an image, in pixels; larger images are drawn smaller."""
 
 
 class Block(NamedTuple):
@@ -55,14 +55,13 @@ def aum_histogram(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     low, high = (float(pick(getattr(aum, pick.__name__)() for aum in found)) for pick in (min, max))
     high = high if high > low else low + 1
     edges = [low + (high - low) * position / BINS for position in range(BINS + 1)]
-    inches = (lambda columns: 0.6 + 2.5 * columns), (lambda rows: 0.8 + 1.8 * rows)
-    figure, axes = panels(len(profiles), 4, *inches, sharex=True, sharey=True)
+    figure, axes = panels(len(profiles), most=4, each=(2.5, 1.8), margins=(0.6, 0.8), sharex=True, sharey=True)
     rows: list[tuple[Any, ...]] = []
     drawn = zip(axes.flat, zip_longest(paths, labels), profiles, found, strict=False)
     for axis, (path, label), profile, aum in drawn:
         name = label or profile.source or path.name
         values = aum.tolist()
-        counts = _counts(values, edges)
+        counts = np.histogram(values, edges)[0].tolist()
         shares = [100 * count / len(values) for count in counts]
         axis.stairs(shares, edges, fill=True, color=SERIES[0].colour, alpha=0.35)
         axis.stairs(shares, edges, color=SERIES[0].colour, linewidth=1)
@@ -91,51 +90,39 @@ def _axis_words(profile: Profile, epochs: Sequence[int], as_means: bool) -> str:
     return f"AUM / epochs (mean softmax margin, {span})" if as_means else f"AUM (sum of softmax margins over {span})"
 
 
-def _counts(values: Sequence[float], edges: Sequence[float]) -> list[int]:
-    """Values in every bin [left, right), the last one closed."""
-    counts = [0] * (len(edges) - 1)
-    for value in values:
-        counts[min(bisect_right(edges, value) - 1, len(counts) - 1)] += 1
-    return counts
-
-
 def aum_extremes(run: Path, *, classes: Sequence[int] | None, number: int) -> Drawn:
     """The images of lowest and of highest AUM, a class a row. Source: Fig. 5 of the supplement."""
-    images, profile, drawn = _profiled(run, classes)
-    orders = [_order(profile.aum, images.labels, label) for label in drawn]
+    images, profile, orders = _profiled(run, classes)
     blocks = [
-        Block("Lowest AUM (lowest first)", [order[:number] for order in orders]),
-        Block("Highest AUM (highest first)", [order.flip(0)[:number] for order in orders]),
+        Block("Lowest AUM (lowest first)", [order[:number] for order in orders.values()]),
+        Block("Highest AUM (highest first)", [order.flip(0)[:number] for order in orders.values()]),
     ]
-    return _picture(run, images, profile, drawn, blocks, with_values=True)
+    return _picture(run, images, profile, list(orders), blocks, with_values=True)
 
 
 def aum_grids(run: Path, *, classes: Sequence[int] | None, number: int) -> Drawn:
     """Images of high AUM, of low AUM, and random ones, a class a row. Source: Figs. 6 to 14 of the supplement."""
-    images, profile, drawn = _profiled(run, classes)
+    images, profile, orders = _profiled(run, classes)
     generator = torch.Generator().manual_seed(GRID_SEED)
-    orders = [_order(profile.aum, images.labels, label) for label in drawn]
     blocks = [
-        Block("High AUM", [order.flip(0)[:number] for order in orders]),
-        Block("Low AUM", [order[:number] for order in orders]),
-        Block("Random", [order[torch.randperm(len(order), generator=generator)[:number]] for order in orders]),
+        Block("High AUM", [order.flip(0)[:number] for order in orders.values()]),
+        Block("Low AUM", [order[:number] for order in orders.values()]),
+        Block("Random", [order[torch.randperm(len(order), generator=generator)[:number]] for order in orders.values()]),
     ]
-    return _picture(run, images, profile, drawn, blocks, with_values=False)
+    return _picture(run, images, profile, list(orders), blocks, with_values=False)
 
 
-def _profiled(run: Path, classes: Sequence[int] | None) -> tuple[CondensedImages, Profile, list[int]]:
-    """The images of a run, their AUMs, and the classes to draw: the first ten where none are named."""
-    profile = load_profile(run, sha256=checksum_of(run))
-    images = load(run)
-    names = images.class_names
-    drawn = list(range(min(10, len(names)))) if classes is None else list(classes)
-    return images, profile, drawn
+def _profiled(run: Path, classes: Sequence[int] | None) -> tuple[CondensedImages, Profile, dict[int, Tensor]]:
+    """A run's images, their profile, and for each class drawn its images, lowest AUM first, ties in stored order.
 
-
-def _order(aum: Tensor, labels: Tensor, label: int) -> Tensor:
-    """Indices of a class's images, lowest AUM first; of the same AUM, in the order of storage."""
-    members = (labels == label).nonzero()[:, 0]
-    return members[aum[members].argsort(stable=True)]
+    Where no classes are named, the first ten are drawn.
+    """
+    profile, images = load_profile(run, sha256=checksum_of(run)), load(run)
+    orders = {}
+    for label in range(min(10, len(images.class_names))) if classes is None else classes:
+        members = (images.labels == label).nonzero()[:, 0]
+        orders[label] = members[profile.aum[members].argsort(stable=True)]
+    return images, profile, orders
 
 
 def _picture(
@@ -148,9 +135,8 @@ def _picture(
     aum = profile.aum
     numbers = [max(len(chosen) for chosen in block.chosen) for block in blocks]
     height = 0.62 if with_values else 0.5
-    figure, axes = new_figure(
-        1.0 + 0.5 * sum(numbers), 0.5 + height * len(drawn), 1, len(blocks), gridspec_kw={"width_ratios": numbers}
-    )
+    inches, ratios = (1.0 + 0.5 * sum(numbers), 0.5 + height * len(drawn)), {"width_ratios": numbers}
+    figure, axes = new_figure(*inches, 1, len(blocks), gridspec_kw=ratios)
     rows: list[tuple[Any, ...]] = []
     for axis, block, number in zip(axes.flat, blocks, numbers, strict=True):
         _block(axis, pixels, block, number, gap=0.24 if with_values else 0.06)
@@ -184,11 +170,7 @@ def _block(axis: Any, pixels: Tensor, block: Block, number: int, *, gap: float) 
             image = image.squeeze(-1) if image.shape[2] == 1 else image
             extent = (place + 0.02, place + 0.98, top + 0.98, top + 0.02)
             axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="none", extent=extent)
-    axis.set_xlim(0, number)
-    axis.set_ylim(len(block.chosen) * (1 + gap), 0)
-    axis.set_aspect("equal")
-    axis.set_xticks([])
-    axis.set_yticks([])
+    axis.set(xlim=(0, number), ylim=(len(block.chosen) * (1 + gap), 0), aspect="equal", xticks=[], yticks=[])
     axis.grid(visible=False)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)

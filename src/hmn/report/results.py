@@ -110,9 +110,9 @@ def spread_of(accuracy: Mapping[str, Any]) -> Spread:
     return Spread(mean, math.sqrt(squares / (len(values) - 1)) if len(values) > 1 else 0.0, len(values))
 
 
-def scale_of(accuracies: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """One scale for the values of several accuracies, in per cent: 0 to 100 where there are none."""
-    values = [value for accuracy in accuracies for value in accuracy["values"]]
+def scale_of(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """One scale for the accuracies of rows, in per cent: 0 to 100 where there are none."""
+    values = [value for row in rows if row["accuracy_percent"] for value in row["accuracy_percent"]["values"]]
     if not values:
         return 0.0, 100.0
     return max(0.0, math.floor(min(values)) - 1.0), min(100.0, math.ceil(max(values)) + 1.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,12 +90,13 @@ def single(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def panels(
-    count: int, most: int, width: Callable[[int], float], height: Callable[[int], float], **options: Any
+    count: int, *, most: int, each: tuple[float, float], margins: tuple[float, float] = (0, 0), **options: Any
 ) -> tuple[Figure, Any]:
-    """A figure of `count` panels, at most `most` side by side; `width` and `height` give inches of so many."""
+    """A figure of `count` panels, at most `most` side by side; a panel's size and the margins' in inches."""
     columns = min(most, count)
     rows = -(-count // columns)
-    figure, axes = new_figure(width(columns), height(rows), rows, columns, **options)
+    width, height = (margin + side * times for margin, side, times in zip(margins, each, (columns, rows), strict=True))
+    figure, axes = new_figure(width, height, rows, columns, **options)
     for unused in axes.flat[count:]:
         unused.set_visible(False)
     return figure, axes

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
+from string import Template
 
 from torch import Tensor
 
@@ -14,15 +16,7 @@ from hmn.prune.aum import Profile, suspects
 
 SHOWN_SIDE = 112
 """Width of a picture on the page, in CSS pixels."""
-_STYLE = f"""
-:root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 1.5rem auto; max-width: 72rem; padding: 0 1rem; }}
-ol {{ display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); list-style: none;
-  margin: 0; padding: 0; }}
-figure {{ margin: 0; }}
-img {{ display: block; image-rendering: pixelated; width: {SHOWN_SIDE}px; }}
-figcaption {{ font-size: 0.875rem; overflow-wrap: anywhere; }}
-""".strip()
+_TEMPLATE = Path(__file__).parent / "templates" / "suspects.html"
 
 
 def suspects_page(source: Source, profile: Profile, *, count: int, facts: Mapping[str, str]) -> str:
@@ -39,27 +33,8 @@ def suspects_page(source: Source, profile: Profile, *, count: int, facts: Mappin
     items = "\n".join(_item(profile, number, picture) for number, picture in zip(index.tolist(), pixels, strict=True))
     title = escape(f"{profile.source}: {len(index):,} suspicious images")
     head = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-{_STYLE}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>Networks came last, or never, to give these images the labels that they have: the label may be wrong, or the image
-hard. The lowest margin comes first. Numbers count the images from 0 in the order in which they were read.</p>
-<dl>{head}</dl>
-<ol>
-{items}
-</ol>
-</body>
-</html>
-"""
+    page = Template(_TEMPLATE.read_text(encoding="utf-8"))
+    return page.substitute(title=title, head=head, items=items, side=SHOWN_SIDE)
 
 
 def _item(profile: Profile, number: int, pixels: Tensor) -> str:
