@@ -36,7 +36,7 @@ class Job(NamedTuple):
 
     data: str
     ipc: int
-    recipe: str = "cpu"
+    recipe: str = "quick"
     changes: dict[str, Any] = {}  # noqa: RUF012 - never changed
     folder: str = ""
     """Where the data are below the shared folder; empty for the embedded digits."""
@@ -46,9 +46,9 @@ GRADIENT = {"condense.objective": "gradient", "condense.real_per_class": 64, "co
 TINY = "samples/tiny-imagenet-200"
 JOBS = {
     "cifar10_1_features_w32": Job("cifar10", 1, folder="cifar10"),
-    "cifar10_10_features_w16": Job("cifar10", 10, "cpu", {"condense.network.width": 16}, "cifar10"),
-    "cifar10_1_gradient_w32": Job("cifar10", 1, "cpu", {**GRADIENT}, "cifar10"),
-    "cifar10_1_gradient_w64": Job("cifar10", 1, "cpu", {**GRADIENT, "condense.network.width": 64}, "cifar10"),
+    "cifar10_10_features_w16": Job("cifar10", 10, "quick", {"condense.network.width": 16}, "cifar10"),
+    "cifar10_1_gradient_w32": Job("cifar10", 1, "quick", {**GRADIENT}, "cifar10"),
+    "cifar10_1_gradient_w64": Job("cifar10", 1, "quick", {**GRADIENT, "condense.network.width": 64}, "cifar10"),
     "cifar10_1_paper": Job("cifar10", 1, "paper", {}, "cifar10"),
     "cifar100_1_features": Job("cifar100", 1, folder="samples/cifar100"),
     "digits_10_gradient": Job("digits", 10, "quick", {"condense.objective": "gradient"}),

@@ -105,10 +105,10 @@ def serve(data_dir: Path) -> None:
     shape = preset("cifar10", 1)
     assert shape is not None
     splits = data(data_dir)
-    base = recipe("cpu", dataset="cifar10", ipc=1, image_shape=(3, 32, 32))
+    base = recipe("quick", dataset="cifar10", ipc=1, image_shape=(3, 32, 32))
     no_start = StartConfig(kind="noise")
     configs = {
-        "features_sweep": replace(base.condense, start=no_start),
+        "features_sweep": replace(base.condense, start=no_start, real_per_class=128, generated_per_class=60),
         "gradient_sweep": replace(
             base.condense, start=no_start, objective="gradient", real_per_class=64, generated_per_class=128, lr=0.01
         ),

@@ -63,8 +63,10 @@ def test_plan_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "--out",
         "DIR",
     ]
-    assert next_command("digits", 2, None, "cpu", DataOptions()) == "hmn condense digits --ipc 2 --recipe cpu --out DIR"
-    given = next_command("digits", 2, None, "cpu", DataOptions(), {"condense.network.update_batches": 3})
+    assert (
+        next_command("digits", 2, None, "fast", DataOptions()) == "hmn condense digits --ipc 2 --recipe fast --out DIR"
+    )
+    given = next_command("digits", 2, None, "fast", DataOptions(), {"condense.network.update_batches": 3})
     assert "--condense.network.update-batches 3 --out" in given
     data = class_folders(tmp_path / "my pets")
     assert main(["plan", str(data), "--ipc", "4", "--recipe", "quick", "--size", "8"]) == 0

@@ -283,7 +283,7 @@ def test_dry_run_and_a_grid_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixt
     """Runs that differ in their evaluation alone share a condensation; a flag has precedence over the file."""
     config = tmp_path / "grid.toml"
     config.write_text(
-        '[condense]\nlr = 0.3\n[vary]\nseed = [0, 1]\n"recipe" = ["quick", "cpu"]\n'
+        '[condense]\nlr = 0.3\n[vary]\nseed = [0, 1]\n"recipe" = ["quick", "fast"]\n'
         '[vary.evaluate]\nnet = ["convnet1", "convnet2"]\n'
     )
     out = tmp_path / "x"
@@ -293,8 +293,8 @@ def test_dry_run_and_a_grid_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixt
     assert [(point["run"], point["evaluation"]) for point in found["points"]] == [
         ("000-seed-5-recipe-quick", "evaluation.json"),
         ("000-seed-5-recipe-quick", "evaluation-1.json"),
-        ("001-seed-5-recipe-cpu", "evaluation.json"),
-        ("001-seed-5-recipe-cpu", "evaluation-1.json"),
+        ("001-seed-5-recipe-fast", "evaluation.json"),
+        ("001-seed-5-recipe-fast", "evaluation-1.json"),
     ]
     assert found["workers"] == 2  # no more than there are runs
     assert all("\nlr = 0.3\n" in run["recipe"] for run in found["identity"]["runs"].values())

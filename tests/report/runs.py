@@ -61,7 +61,7 @@ def make_run(
     generator = torch.Generator().manual_seed(0)
     net = Hmn(shape, class_names=names, normalisation=Normalisation((0.5,) * 3, (0.25,) * 3), generator=generator)
     out.mkdir(parents=True)
-    made_by = recipe("cpu", dataset="cifar10", ipc=1, image_shape=shape.image_shape)
+    made_by = recipe("quick", dataset="cifar10", ipc=1, image_shape=shape.image_shape)
     save(net, out, recipe=made_by, data_name="cifar10", facts={})
     if profiled:
         aum = (torch.rand(shape.num_images, generator=generator, dtype=torch.float64) * epochs - 3).round(decimals=1)
@@ -84,7 +84,7 @@ def make_run(
     records += [{"phase": "condense", "done": step, "total": 900, "loss": 9 / step} for step in range(1, 901)]
     (out / "history.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     facts: dict[str, Any] = {"command": "hmn condense cifar10 --ipc 1", "commit": "abc", "data": "cifar10", "ipc": 1}
-    facts |= {"recipe": "cpu", "condense_seconds": 90.0, "versions": {"hmn": "0.1.0"}}
+    facts |= {"recipe": "quick", "condense_seconds": 90.0, "versions": {"hmn": "0.1.0"}}
     facts |= {"hardware": {"cpu": "a <b>processor</b>"}}
     (out / "run.json").write_text(json.dumps(facts))
     return out

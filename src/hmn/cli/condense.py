@@ -79,7 +79,7 @@ def condense(
     ipc
         Images per class whose floats are the budget.
     recipe
-        Named settings: cpu (the default), quick, fast; a method as published: dc, dsa, dm, idc-i, idc, mtt, haba,
+        Named settings: fast (the default), quick; a method as published: dc, dsa, dm, idc-i, idc, mtt, haba,
         linba, hmn or ddif; or its version of about 20 minutes on one thread: dsa-cpu, dm-cpu, idc-i-cpu, idc-cpu,
         haba-cpu, linba-cpu, hmn-cpu or ddif-cpu. Each states its cost with --dry-run; docs/methods.md has every number.
     minutes

@@ -14,7 +14,7 @@ from hmn.recipes.parts import ASSUMED_STD, Fitted
 from hmn.recipes.settings import OWN_LOOPS, Recipe
 
 MAKERS: dict[str, Callable[..., Recipe]] = {
-    "cpu": short.cpu, "quick": short.quick, "fast": fast.fast,
+    "fast": fast.fast, "quick": short.quick,
     "dc": matching.dc, "dsa": matching.dsa, "dm": matching.dm, "idc-i": matching.idc_i,
     "idc": matching.idc, "mtt": trajectories.mtt, "haba": trajectories.haba, "linba": trajectories.linba,
     "hmn": matching.hmn, "ddif": trajectories.ddif,
@@ -44,8 +44,8 @@ def recipe(
 
     A method's name (dc, dsa, dm, idc-i, idc, mtt, haba, linba, hmn, ddif) is its container, objective and settings as
     published; with -cpu it is a version of about 20 minutes on one thread for CIFAR-10 at 1 IPC. fast: the most
-    accuracy that was found for so many minutes, a quarter of an hour where they are not said. cpu: feature
-    matching for an hour or less on two cores. quick: a minute or two on small data, to see that everything works.
+    accuracy that was found for so many minutes, a quarter of an hour where they are not said. quick: a minute or two on
+    small data, to see that everything works.
 
     Args:
         name: one of RECIPES, or a former name.
@@ -96,4 +96,4 @@ def _without_none(table: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-DEFAULT_RECIPE = "cpu"
+DEFAULT_RECIPE = "fast"

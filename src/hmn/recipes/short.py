@@ -1,4 +1,4 @@
-"""Recipes for a CPU: cpu, quick, and a short version of each method, of about the same cost.
+"""Recipes for a CPU: quick, and a short version of each method, of about the same cost.
 
 The short versions keep the container, and the objective where that is affordable, at width 32. HaBa's, LinBa's and
 DDiF's own loops are not: there the container is condensed by IDC's gradient matching, as in the paper's comparison of
@@ -22,31 +22,15 @@ INNER_STEPS = 50
 COST = "about 20 minutes of one thread for CIFAR-10 at 1 IPC; more with classes and pixels"
 
 
-def cpu(fitted: Fitted) -> Recipe:
-    """Feature matching on narrow networks from reconstructed real images; docs/log.md has what chose it."""
-    net = network_name(fitted.image_shape)
-    condense = CondenseConfig(
-        objective="features", epochs=40, inner_steps=100, real_per_class=128, generated_per_class=60, lr=0.02,
-        schedule="cosine", start=StartConfig(kind="real", steps=1500),
-        network=NetworkConfig(name=net, width=WIDTH, update_batches=4),
-    )  # fmt: skip
-    return Recipe(
-        name="cpu", ipc=fitted.ipc, condense=condense, evaluate=evaluated(fitted, "short"),
-        cost="under an hour on two cores for CIFAR-10 at 1 IPC; more with classes and pixels",
-    )  # fmt: skip
-
-
 def quick(fitted: Fitted) -> Recipe:
-    """The same cut to a minute or two."""
-    base = cpu(fitted)
-    condense = replace(
-        base.condense, epochs=6, inner_steps=50, real_per_class=64, generated_per_class=40,
-        start=StartConfig(kind="real", steps=300),
+    """Feature matching on narrow networks from reconstructed real images, for a minute or two."""
+    condense = CondenseConfig(
+        objective="features", epochs=6, inner_steps=50, real_per_class=64, generated_per_class=40, lr=0.02,
+        schedule="cosine", start=StartConfig(kind="real", steps=300),
+        network=NetworkConfig(name=network_name(fitted.image_shape), width=WIDTH, update_batches=4),
     )  # fmt: skip
-    return replace(
-        base, name="quick", condense=condense, evaluate=evaluated(fitted, "quick"),
-        cost="a minute or two on two cores for digits; a look, not a result",
-    )  # fmt: skip
+    cost = "a minute or two on two cores for digits; a look, not a result"
+    return Recipe(name="quick", ipc=fitted.ipc, condense=condense, evaluate=evaluated(fitted, "quick"), cost=cost)
 
 
 def dsa_cpu(fitted: Fitted) -> Recipe:
