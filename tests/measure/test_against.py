@@ -23,7 +23,7 @@ from hmn.measure import codec_choice as cli_codec_choice
 from hmn.measure import coresets as cli_coresets
 from hmn.measure.candidates import target_of
 from hmn.measure.codec_choice import codec_candidate
-from hmn.measure.codec_options import CodecWanted, codec_flags
+from hmn.measure.codec_options import CodecSettings, codec_flags
 from hmn.measure.coresets import Chooser, coreset, select
 from hmn.measure.stored import stored_candidate
 from hmn.measure.training import Training, choose_training
@@ -141,8 +141,8 @@ def test_a_codec_is_chosen_on_training_images_alone(
         trained.append((source, test))
         return honest(source, test, **how)
 
-    monkeypatch.setattr(hmn.train, "evaluate", spy)
-    wanted = CodecWanted(format="webp", qualities=(10, 60), sides=(8, 5), images=images)
+    monkeypatch.setattr("hmn.measure.training.evaluate", spy)
+    wanted = CodecSettings(format="webp", qualities=(10, 60), sides=(8, 5), images=images)
     how: dict[str, Any] = {
         "training": training(unseen),
         "ipc": 1,
@@ -175,13 +175,13 @@ def test_the_mean_of_the_finalists_decides(unseen: Splits, monkeypatch: pytest.M
     """Quality 5 is best at first and 35 in the mean; 10 would be best with more trainings, but is no finalist."""
     accuracies = {5: (90, 10, 10), 10: (1, 99, 99), 20: (60, 60, 60), 35: (50, 80, 80), 50: (40, 0, 0), 65: (30, 0, 0)}
 
-    def measure(self: cli_codec_choice.Search, point: tuple[int, None], seed: int) -> dict[str, Any]:
+    def measure(self: cli_codec_choice.CodecSearch, point: tuple[int, None], seed: int) -> dict[str, Any]:
         if point[0] == 95:
             return {"problem": "too few bytes"}
         return {"quality": point[0], "side": 8, "images": 10, "bytes": 1, "accuracy": accuracies[point[0]][seed]}
 
-    monkeypatch.setattr(cli_codec_choice.Search, "measure", measure)
-    wanted = CodecWanted(format="webp", qualities=(*accuracies, 95))
+    monkeypatch.setattr(cli_codec_choice.CodecSearch, "_measure", measure)
+    wanted = CodecSettings(format="webp", qualities=(*accuracies, 95))
     point, table = cli_codec_choice.choose_point(Chooser(unseen.train), 1_000, wanted, training(unseen))
     assert point == (35, None) and table["too_few_bytes_for"] == [(95, None)]
     assert {row["quality"]: len(row["accuracies"]) for row in table["rows"]} == {
@@ -306,7 +306,7 @@ def test_a_pillow_without_a_codec_is_one_line(
 
 
 def test_flags_become_wishes() -> None:
-    assert codec_flags(None, None, None, None) == [CodecWanted(format="webp")]
+    assert codec_flags(None, None, None, None) == [CodecSettings(format="webp")]
     auto = codec_flags("avif,webp,avif", "auto", None, "k-center")
     assert [(one.format, one.qualities, one.sides, one.images) for one in auto] == [
         ("avif", (), (), "k-center"),

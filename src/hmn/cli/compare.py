@@ -19,7 +19,7 @@ from hmn.containers.shape import images_per_class
 from hmn.data.named import absolute
 from hmn.errors import UserError
 from hmn.measure.candidates import Candidate, read_splits
-from hmn.measure.codec_options import CodecWanted, check_wanted, codec_flags
+from hmn.measure.codec_options import CodecSettings, check_codec, codec_flags
 from hmn.measure.coresets import whole
 from hmn.measure.stored import stored_dtypes
 from hmn.measure.training import Training, choose_training
@@ -160,7 +160,7 @@ def compare(
     )  # fmt: skip
     splits = read_splits(given.data, shaping, on)
     for codec in codecs.values():
-        check_wanted(codec, splits.train)
+        check_codec(codec, splits.train)
     wanted = Wanted(
         given=given, recipe=recipe, training=one_training(whole(splits, on), training), codecs=codecs,
         stored=tuple(dtype for dtype in stored_dtypes(stored) if dtype != FULL),
@@ -174,7 +174,7 @@ def compare(
     return work(comparison, resume=resume, force=force, as_json=json)
 
 
-def wanted_codecs(names: list[str], quality: str | None, side: str | None) -> dict[str, CodecWanted]:
+def wanted_codecs(names: list[str], quality: str | None, side: str | None) -> dict[str, CodecSettings]:
     """How the codecs among the methods are to compress.
 
     Raises:

@@ -10,11 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hmn.cli.flags import DataParameters, Switch, data_options
-from hmn.cli.outputs import check_output
-from hmn.errors import UserError
-from hmn.measure.against import check_against, chosen_against, comparisons
-from hmn.measure.candidates import target_of
-from hmn.measure.training import choose_training, report_of, row_of, train_all
+from hmn.cli.outputs import check_at_least, check_output
 from hmn.runtime.console import duration, note, print_json, print_table, results
 from hmn.runtime.files import write_atomically
 from hmn.runtime.memory import keep_freed_memory
@@ -102,24 +98,22 @@ def evaluate(
         Test on the test split, or on a tenth of the training images, kept from training on real ones; a container
         condensed from the whole training split has seen that tenth.
     """
-    wanted = chosen_against(
-        against, codec=codec, quality=codec_quality, side=codec_side, images=codec_images, stored=stored
-    )
-    for flag, value, least in (
-        ("--seeds", seeds, 1), ("--steps", steps, 1), ("--subset", subset, 1), ("--width", width, 1),
-        ("--curve", curve, 0), ("--curve-images", curve_images, 1),
-    ):  # fmt: skip
-        if value is not None and value < least:
-            raise UserError(f"{flag} {value}: expected at least {least}.")
+    from hmn.measure.against import check_against, chosen_against, comparisons
+    from hmn.measure.candidates import target_of
+    from hmn.measure.training import choose_training, evaluation_report
+
+    codecs = {"codec": codec, "quality": codec_quality, "side": codec_side, "images": codec_images}
+    others = chosen_against(against, stored=stored, **codecs)
+    check_at_least(1, seeds=seeds, steps=steps, subset=subset, width=width)
+    check_at_least(0, curve=curve)
+    check_at_least(1, curve_images=curve_images)
     check_output(out)
     keep_freed_memory()
     first, splits = target_of(target, data=data, subset=subset, flags=data_options(data_flags), on=on)
-    check_against(target, first, splits, wanted)
+    check_against(target, first, splits, others)
     given = {"net": net, "width": width, "protocol": protocol, "seeds": seeds}
     training = choose_training(first, given, steps, schedule=schedule, curve=curve, curve_images=curve_images)
-    sources = [first, *comparisons(target, first, splits, wanted, training, on)]
-    rows = [row_of(*pair) for pair in zip(sources, train_all(sources, training), strict=True)]
-    report = report_of(first, rows, training, on)
+    report = evaluation_report([first, *comparisons(target, first, splits, others, training, on)], training, on)
     # First the screen: a disk that is full must not cost the result.
     if json:
         print_json(report)
@@ -145,16 +139,10 @@ def print_report(report: dict[str, Any]) -> None:
     for row in (report, *report["against"]):
         accuracy = row["accuracy_percent"]
         count = len(accuracy["values"])
-        table.add_row(
-            escape(row["method"]),
-            f"{row['images']:,}",
-            "" if row["floats"] is None else f"{row['floats']:,}",
-            "" if row["bytes"] is None else f"{row['bytes']:,}",
-            f"{accuracy['mean']:.1f}",
-            f"{accuracy['std']:.1f}" if count > 1 else "-",
-            str(count),
-            duration(row["train_seconds"]),
-        )
+        sizes = ("" if row[name] is None else f"{row[name]:,}" for name in ("images", "floats", "bytes"))
+        std = f"{accuracy['std']:.1f}" if count > 1 else "-"
+        times = duration(row["train_seconds"])
+        table.add_row(escape(row["method"]), *sizes, f"{accuracy['mean']:.1f}", std, str(count), times)
     print_table(title, table)
     for row in (report, *report["against"]):
         if row["detail"]:
@@ -173,8 +161,6 @@ def print_choice(name: str, choice: dict[str, Any]) -> None:
     for column in ("quality", "side", "images", "bytes", "accuracy %", "trainings", ""):
         table.add_column(column, justify="right")
     for row in choice["rows"]:
-        table.add_row(
-            str(row["quality"]), str(row["side"]), f"{row['images']:,}", f"{row['bytes']:,}", f"{row['mean']:.1f}",
-            str(len(row["accuracies"])), "chosen" if row["chosen"] else "",
-        )  # fmt: skip
+        how = f"{row['quality']}", f"{row['side']}", f"{row['images']:,}", f"{row['bytes']:,}"
+        table.add_row(*how, f"{row['mean']:.1f}", str(len(row["accuracies"])), "chosen" if row["chosen"] else "")
     print_table(title, table)

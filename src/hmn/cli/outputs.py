@@ -1,4 +1,4 @@
-"""What verbs need before work begins: files that can be written, and optional parts that are installed."""
+"""What verbs need before work begins: files that can be written, numbers in range, optional parts installed."""
 
 from __future__ import annotations
 
@@ -47,3 +47,14 @@ def need_extra(module: str, what: str) -> None:
     """
     if find_spec(module) is None:
         raise UserError(f"{what} {module}: pip install 'hmn[report]'")
+
+
+def check_at_least(least: int, **flags: int | None) -> None:
+    """Refuse numbers of flags that are too small; None was not given.
+
+    Raises:
+        UserError: as it says.
+    """
+    for name, value in flags.items():
+        if value is not None and value < least:
+            raise UserError(f"--{name.replace('_', '-')} {value}: expected at least {least}.")

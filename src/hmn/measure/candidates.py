@@ -6,21 +6,24 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import torch
+
+from hmn.containers.artifact.load import info, load
 from hmn.containers.artifact.place import check_finished, held_out, is_artifact, need_artifact, read_run
+from hmn.containers.ledger import Ledger
 from hmn.data.formats import DataOptions
 from hmn.data.load import load_data, load_images
 from hmn.data.real import RealData, Splits, balanced_indices, split_validation
+from hmn.data.source import Source
 from hmn.errors import UserError
-from hmn.recipes.named import DEFAULT_RECIPE
+from hmn.recipes.named import DEFAULT_RECIPE, recipe
+from hmn.recipes.settings import EvaluateConfig
+from hmn.recipes.values import given_file
 
-if TYPE_CHECKING:
-    from hmn.containers.ledger import Ledger
-    from hmn.data.source import Source
-    from hmn.recipes.settings import EvaluateConfig
-
-
+Split = Literal["test", "validation"]
+"""What networks are tested on: the test split, or a part of the training images that is kept from training."""
 SUBSET_SEED = 0
 """Seed of every choice of random real images: the same images for every network."""
 VALIDATION_SHARE, VALIDATION_SEED = 0.1, 0
@@ -53,12 +56,7 @@ class Candidate:
 
 
 def target_of(
-    target: str,
-    *,
-    data: str | None,
-    subset: int | None,
-    flags: DataOptions,
-    on: Literal["test", "validation"] = "test",
+    target: str, *, data: str | None, subset: int | None, flags: DataOptions, on: Split = "test"
 ) -> tuple[Candidate, Splits]:
     """The target, and the data that it is tested on.
 
@@ -76,7 +74,7 @@ def target_of(
     return real(target, data, subset, flags, on)
 
 
-def read_splits(data: str, flags: DataOptions, on: Literal["test", "validation"]) -> Splits:
+def read_splits(data: str, flags: DataOptions, on: Split) -> Splits:
     """A data set, with a part of its training images in the place of the test split where `on` says so."""
     splits = read_data(data, flags)
     if on == "test":
@@ -85,16 +83,12 @@ def read_splits(data: str, flags: DataOptions, on: Literal["test", "validation"]
     return replace(splits, train=rest, test=validation)
 
 
-def condensed(
-    path: Path, data: str | None, flags: DataOptions, on: Literal["test", "validation"]
-) -> tuple[Candidate, Splits]:
+def condensed(path: Path, data: str | None, flags: DataOptions, on: Split) -> tuple[Candidate, Splits]:
     """A condensed folder, and the data to test it on.
 
     Raises:
         UserError: the folder or the data cannot be read, or the data have other classes.
     """
-    from hmn.containers.artifact.load import info, load
-
     stored = info(need_artifact(path))
     run = read_run(path)
     name = data or run.get("data") or stored.data_name
@@ -127,27 +121,17 @@ def condensed(
 
 def default_settings(splits: Splits) -> EvaluateConfig:
     """How networks are trained on data of this kind where nobody says otherwise."""
-    from hmn.recipes.named import recipe
-
-    train = splits.train
-    return recipe(
-        DEFAULT_RECIPE,
-        dataset=splits.name,
-        ipc=1,
-        image_shape=train.image_shape,
-    ).evaluate
+    return recipe(DEFAULT_RECIPE, dataset=splits.name, ipc=1, image_shape=splits.train.image_shape).evaluate
 
 
 def stored_settings(path: Path, splits: Splits) -> EvaluateConfig:
     """How the recipe of a condensed folder says that networks are trained on it."""
-    from hmn.recipes.values import given_file
-
     settings = default_settings(splits)
     if not (path / "recipe.toml").exists():
         return settings
     stored = given_file(path / "recipe.toml")
-    own = {name.partition(".")[2]: value for name, value in stored.items() if name.startswith("evaluate.")}
-    return replace(settings, **{"width": None, **own})
+    chosen = {name.partition(".")[2]: value for name, value in stored.items() if name.startswith("evaluate.")}
+    return replace(settings, **{"width": None, **chosen})
 
 
 def check_classes(path: Path, made_from: Sequence[str], name: str, tested_on: Sequence[str]) -> None:
@@ -169,21 +153,14 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def real(
-    target: str, data: str | None, subset: int | None, flags: DataOptions, on: Literal["test", "validation"]
-) -> tuple[Candidate, Splits]:
+def real(target: str, data: str | None, subset: int | None, flags: DataOptions, on: Split) -> tuple[Candidate, Splits]:
     """Real data as the training set, or a folder of images to be tested on other data."""
-    if data is None:
-        splits = read_splits(target, flags, on)
-        train, name = splits.train, WHOLE[on]
-    else:
-        splits = read_splits(data, flags, on)
+    splits = read_splits(data or target, flags, on)
+    train, name, detail = splits.train, WHOLE[on], ""
+    if data is not None:
         name = Path(target).name or target
         train = load_images(target, flags, like=splits.train)
-    detail = ""
     if subset is not None:
-        import torch
-
         index = balanced_indices(train.labels, subset, torch.Generator().manual_seed(SUBSET_SEED))
         train, name = train.subset(index), f"{subset} real per class" if data is None else name
         detail = f"{subset} per class at random, seed {SUBSET_SEED}"
@@ -221,7 +198,7 @@ def read_data(data: str, flags: DataOptions) -> Splits:
     return load_data(data, flags)
 
 
-def remarks(run: Mapping[str, Any], account: Ledger, on: Literal["test", "validation"]) -> list[str]:
+def remarks(run: Mapping[str, Any], account: Ledger, on: Split) -> list[str]:
     """A budget that is exceeded, and whether the images tested on were seen before."""
     found = []
     if account.num_floats > account.budget:

@@ -19,7 +19,9 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+import PIL
 import torch
+from PIL import Image, features
 from torch import Tensor
 
 from hmn.data.real import RealData
@@ -83,14 +85,14 @@ def images_in_bytes(
     check_format(format)
     if quality is not None and not 1 <= quality <= 100:
         raise UserError(f"codec quality {quality}: expected 1 to 100.")
-    own_side = min(data.image_shape[1:])
-    if side is not None and not 1 <= side <= own_side:
-        raise UserError(f"codec side {side}: expected 1 to {own_side}, the shorter side of the images in pixels.")
+    whole = min(data.image_shape[1:])
+    if side is not None and not 1 <= side <= whole:
+        raise UserError(f"codec side {side}: expected 1 to {whole}, the shorter side of the images in pixels.")
     if order is None:
         order = class_turns(data.labels, seed)
     for attempt in (quality,) if quality is not None else QUALITIES:
         taken, pixels, used = _encode_until(data, order, num_bytes, format, attempt, side)
-        best = (taken, pixels, CodecFacts(format, attempt, side or own_side, len(taken), used))
+        best = (taken, pixels, CodecFacts(format, attempt, side or whole, len(taken), used))
         if len(taken) < len(order):
             break
     index, decoded, facts = best
@@ -99,16 +101,8 @@ def images_in_bytes(
             f"{num_bytes:,} bytes hold {len(index)} images as {format} at quality {facts.quality}, fewer "
             f"than the {data.num_classes} classes: choose a lower quality or a larger container."
         )
-    return (
-        RealData(
-            pixels=decoded,
-            labels=data.labels[index],
-            class_names=data.class_names,
-            normalisation=data.normalisation,
-            name=f"{data.name} as {format}",
-        ),
-        facts,
-    )
+    labels, name = data.labels[index], f"{data.name} as {format}"
+    return RealData(decoded, labels, data.class_names, data.normalisation, name), facts
 
 
 def check_format(format: str) -> None:
@@ -117,13 +111,11 @@ def check_format(format: str) -> None:
     Raises:
         UserError: so.
     """
-    from PIL import __version__, features
-
     if format not in FORMATS:
         raise UserError(f"codec {format}: expected {', '.join(FORMATS)}.")
     if format != "jpeg" and not features.check(format):
         least = "11.3" if format == "avif" else "10"
-        raise UserError(f"Pillow {__version__} writes no {format.upper()} here: pip install 'pillow>={least}'.")
+        raise UserError(f"Pillow {PIL.__version__} writes no {format.upper()} here: pip install 'pillow>={least}'.")
 
 
 def class_turns(labels: Tensor, seed: int) -> Tensor:
@@ -156,8 +148,6 @@ def encode_image(image: Tensor, format: str, quality: int, side: int | None = No
 
     With a `side`, the file holds the image shrunken so that this is its shorter side, and what comes back is enlarged.
     """
-    from PIL import Image
-
     array = image.permute(1, 2, 0).cpu().numpy()
     picture = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
     whole, shorter = picture.size, min(picture.size)

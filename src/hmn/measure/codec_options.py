@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hmn.data.real import RealData
 from hmn.errors import UserError
 from hmn.measure.candidates import SUBSET_SEED
-from hmn.measure.coresets import CORESETS, Chooser
+from hmn.measure.codec import FORMATS, CodecFacts, Format, check_format, images_in_bytes
+from hmn.measure.coresets import CORESETS, Chooser, Selection
 
-if TYPE_CHECKING:
-    from hmn.data.real import RealData
-    from hmn.measure.codec import CodecFacts, Format
-    from hmn.measure.coresets import Selection
-
-
-FORMATS: tuple[Format, ...] = ("webp", "jpeg", "avif")
-AUTO_QUALITIES: dict[str, tuple[int, ...]] = {
-    "webp": (5, 10, 20, 35, 50), "jpeg": (5, 10, 20, 35, 50), "avif": (15, 25, 35, 45, 60)
-}  # fmt: skip
+AUTO_QUALITIES = {"webp": (5, 10, 20, 35, 50), "jpeg": (5, 10, 20, 35, 50), "avif": (15, 25, 35, 45, 60)}
 AUTO_SHARES = (1, 15 / 16, 7 / 8, 3 / 4, 5 / 8, 1 / 2)
 """Sides to choose from, in shares of the images' own: 32, 30, 28, 24, 20 and 16 of 32 pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodecWanted:
+class CodecSettings:
     """How real images are to be compressed."""
 
     format: Format
@@ -41,12 +34,12 @@ class CodecWanted:
             qualities = self.qualities or AUTO_QUALITIES[self.format]
         sides: tuple[int | None, ...] = (None,)
         if self.sides is not None:
-            own = min(image_shape[1:])
-            sides = self.sides or tuple(dict.fromkeys(max(1, round(share * own)) for share in AUTO_SHARES))
+            whole = min(image_shape[1:])
+            sides = self.sides or tuple(dict.fromkeys(max(1, round(share * whole)) for share in AUTO_SHARES))
         return [(quality, side) for side in sides for quality in qualities]
 
 
-def codec_flags(codec: str | None, quality: str | None, side: str | None, images: str | None) -> list[CodecWanted]:
+def codec_flags(codec: str | None, quality: str | None, side: str | None, images: str | None) -> list[CodecSettings]:
     """What --codec, --codec-quality, --codec-side and --codec-images ask for, a format each.
 
     Raises:
@@ -63,7 +56,7 @@ def codec_flags(codec: str | None, quality: str | None, side: str | None, images
     chosen = [known for known in CORESETS if known == (images or "random")]
     if not chosen:
         raise UserError(f"--codec-images {images}: expected {', '.join(CORESETS)}.")
-    return [CodecWanted(format=name, qualities=qualities, sides=sides, images=chosen[0]) for name in found]
+    return [CodecSettings(format=name, qualities=qualities, sides=sides, images=chosen[0]) for name in found]
 
 
 def numbers(flag: str, text: str | None, most: int | None) -> tuple[int, ...] | None:
@@ -84,37 +77,33 @@ def numbers(flag: str, text: str | None, most: int | None) -> tuple[int, ...] | 
     return found
 
 
-def check_wanted(wanted: CodecWanted, data: RealData) -> None:
+def check_codec(codec: CodecSettings, data: RealData) -> None:
     """Refuse a format or a side that cannot be, before any training.
 
     Raises:
         UserError: this Pillow does not write the format, or a side is larger than the images'.
     """
-    from hmn.measure.codec import check_format
-
-    check_format(wanted.format)
-    own = min(data.image_shape[1:])
-    for side in wanted.sides or ():
-        if side > own:
-            raise UserError(f"--codec-side {side}: expected 1 to {own}, the shorter side of the images in pixels.")
+    check_format(codec.format)
+    shorter = min(data.image_shape[1:])
+    for side in codec.sides or ():
+        if side > shorter:
+            raise UserError(f"--codec-side {side}: expected 1 to {shorter}, the shorter side of the images in pixels.")
 
 
 def compressed(
-    chooser: Chooser, num_bytes: int, wanted: CodecWanted, quality: int | None, side: int | None
+    chooser: Chooser, num_bytes: int, codec: CodecSettings, quality: int | None, side: int | None
 ) -> tuple[RealData, CodecFacts]:
     """The images as they come back from the files; those that a method chooses, as many as the bytes hold."""
-    from hmn.measure.codec import images_in_bytes
-
     data = chooser.data
-    how: dict[str, Any] = {"format": wanted.format, "quality": quality, "side": side, "seed": SUBSET_SEED}
+    how: dict[str, Any] = {"format": codec.format, "quality": quality, "side": side, "seed": SUBSET_SEED}
     train, facts = images_in_bytes(data, num_bytes, **how)
-    if wanted.images == "random":
+    if codec.images == "random":
         return train, facts
     most = int(data.labels.bincount(minlength=data.num_classes).min())
     per_class = -(-facts.images // data.num_classes)
     while True:  # chosen images may take fewer bytes than random ones
         per_class = min(most, per_class + max(2, per_class // 4))
-        order = chooser.in_turns(wanted.images, per_class)
+        order = chooser.in_turns(codec.images, per_class)
         train, facts = images_in_bytes(data, num_bytes, **how, order=order)
         if facts.images < len(order) or per_class == most:
             return train, facts

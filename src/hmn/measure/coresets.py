@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from hmn.data.real import RealData, balanced_indices
+from hmn.data.real import RealData, Splits, balanced_indices, split_validation
+from hmn.data.source import images_checksum
 from hmn.errors import UserError
-from hmn.measure.candidates import SUBSET_SEED, VALIDATION_SEED, VALIDATION_SHARE, WHOLE, Candidate, real_candidate
+from hmn.measure.candidates import (
+    SUBSET_SEED,
+    VALIDATION_SEED,
+    VALIDATION_SHARE,
+    WHOLE,
+    Candidate,
+    Split,
+    real_candidate,
+)
 from hmn.nets import Net, build_net
 from hmn.nets.base import embedding
-from hmn.recipes.named import DEFAULT_RECIPE
+from hmn.recipes.named import DEFAULT_RECIPE, recipe
 from hmn.recipes.settings import TrainConfig
+from hmn.runtime import facts
+from hmn.runtime.cache import kept
 from hmn.runtime.console import note
+from hmn.runtime.device import choose_device
 from hmn.train import train
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from hmn.data.real import RealData, Splits
-
 
 Selection = Literal["random", "herding", "k-center"]
 
@@ -156,8 +162,6 @@ class Chooser:
         """Args:
         data: training images; nothing else is ever seen.
         """
-        from hmn.recipes.named import recipe
-
         self.data = data
         named = recipe(DEFAULT_RECIPE, dataset=data.name, ipc=1, image_shape=data.image_shape)
         self.net = named.evaluate.net
@@ -170,10 +174,9 @@ class Chooser:
     @property
     def facts(self) -> dict[str, Any]:
         """How the features come about."""
-        return {
-            "net": self.net, "width": self.width, "train_steps": self.config.steps, "seed": FEATURE_SEED,
-            "trained_on": f"{len(self.data):,} training images",
-        }  # fmt: skip
+        images = f"{len(self.data):,} training images"
+        how = {"net": self.net, "width": self.width, "train_steps": self.config.steps}
+        return {**how, "seed": FEATURE_SEED, "trained_on": images}
 
     def choose(self, method: Selection, per_class: int) -> Tensor:
         """Indices of `per_class` images of each class, class by class, the first chosen first: int64 [classes * it].
@@ -181,10 +184,6 @@ class Chooser:
         Raises:
             UserError: a class has fewer images.
         """
-        import torch
-
-        from hmn.runtime.cache import kept
-
         counts = self.data.labels.bincount(minlength=self.data.num_classes)
         most = max(per_class, min(LEAST_CHOSEN, int(counts.min())))
         if method == "random" or most > int(counts.min()):
@@ -202,8 +201,6 @@ class Chooser:
         Raises:
             UserError: a class has only one image.
         """
-        from hmn.data.real import split_validation
-
         if self._cut is None:
             rest, validation = split_validation(self.data, share=VALIDATION_SHARE, seed=VALIDATION_SEED)
             self._cut = Chooser(rest), validation
@@ -211,27 +208,19 @@ class Chooser:
 
     def images_key(self) -> str:
         """Checksum of the images that are chosen from."""
-        from hmn.data.source import images_checksum
-
         if self._images is None:
             self._images = images_checksum(self.data)
         return self._images
 
     def _chosen(self, method: Selection, per_class: int) -> list[int]:
-
         return select(self.data, method, per_class, features=self._all_features(method)).tolist()
 
     def _about(self, method: Selection, per_class: int) -> dict[str, Any]:
-        from hmn.runtime import facts
-
-        return {
-            "what": "coreset", "images": self.images_key(), "method": method, "per_class": per_class,
-            "features": self.facts, "config": asdict(self.config), "versions": facts.versions(),
-        }  # fmt: skip
+        about = {"what": "coreset", "images": self.images_key(), "method": method, "per_class": per_class}
+        how = {"features": self.facts, "config": asdict(self.config), "versions": facts.versions()}
+        return {**about, **how}
 
     def _all_features(self, method: Selection) -> Tensor | None:
-        from hmn.runtime.device import choose_device
-
         if method == "random":
             return None
         if self._features is None:
@@ -259,14 +248,10 @@ def coreset(splits: Splits, method: Selection, per_class: int, *, chooser: Choos
     index = chooser.choose(method, per_class)
     by_chance = method == "random"
     how = f"at random, seed {SUBSET_SEED}" if by_chance else f"by {method} on features of {feature_words(chooser)}"
-    record = {
-        "method": method, "per_class": per_class, "seed": SUBSET_SEED if by_chance else FEATURE_SEED,
-        "features": None if by_chance else chooser.facts,
-    }  # fmt: skip
-    return real_candidate(
-        f"{method} real", splits.train.subset(index), splits, detail=f"{per_class} per class {how}",
-        record={"selection": record},
-    )  # fmt: skip
+    seed, features = (SUBSET_SEED, None) if by_chance else (FEATURE_SEED, chooser.facts)
+    record = {"selection": {"method": method, "per_class": per_class, "seed": seed, "features": features}}
+    images, detail = splits.train.subset(index), f"{per_class} per class {how}"
+    return real_candidate(f"{method} real", images, splits, detail=detail, record=record)
 
 
 def feature_words(chooser: Chooser) -> str:
@@ -281,6 +266,6 @@ def budget_coreset(splits: Splits, method: Selection, target: Candidate, chooser
     return replace(found, detail=f"{found.detail}: the budget in floats")
 
 
-def whole(splits: Splits, on: Literal["test", "validation"]) -> Candidate:
+def whole(splits: Splits, on: Split) -> Candidate:
     """All training images."""
     return real_candidate(WHOLE[on], splits.train, splits, detail="")

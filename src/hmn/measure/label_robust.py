@@ -6,12 +6,13 @@ Source: https://github.com/NUS-HPC-AI-Lab/DD-Ranking (README.md; ddranking/metri
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from hmn.train.results import spread
+
 WEIGHT = 0.5
-"""Of the improvement over random against hard label recovery: DD-Ranking's default."""
+"""Weight of the improvement over random against hard label recovery: DD-Ranking's default."""
 
 
 def label_robust_score(small: float, *, whole: float, random: float) -> float:
@@ -38,12 +39,5 @@ def score_rounds(small: Sequence[float], *, whole: Sequence[float], random: Sequ
         whole: of the same seeds.
         random: of the same seeds.
     """
-    rounds = [
-        label_robust_score(one / 100, whole=of_all / 100, random=of_random / 100)
-        for one, of_all, of_random in zip(small, whole, random, strict=True)
-    ]
-    return {
-        "mean": round(statistics.fmean(rounds), 4),
-        "std": round(statistics.stdev(rounds), 4) if len(rounds) > 1 else 0.0,
-        "values": [round(value, 4) for value in rounds],
-    }
+    triples = zip(small, whole, random, strict=True)
+    return spread([label_robust_score(a / 100, whole=b / 100, random=c / 100) for a, b, c in triples])

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
+from hmn.containers.artifact.load import CondensedImages, info, load_container
 from hmn.containers.artifact.place import is_artifact
+from hmn.containers.artifact.save import as_stored
 from hmn.errors import UserError
+from hmn.measure.candidates import Candidate
 from hmn.recipes.settings import Dtype
 from hmn.runtime.console import note
-
-if TYPE_CHECKING:
-    from hmn.measure.candidates import Candidate
-
 
 DTYPES = get_args(Dtype)
 
@@ -43,13 +42,11 @@ def check_stored(target: str, dtypes: tuple[str, ...]) -> None:
         return
     if not is_artifact(Path(target)):
         raise UserError(f"--stored {','.join(dtypes)}: {target} is real data; expected a folder of `hmn condense`.")
-    from hmn.containers.artifact.load import info
-
-    own = info(target).dtype
-    if own != "float32" and set(dtypes) != {own}:
-        other = next(name for name in dtypes if name != own)
+    present = info(target).dtype
+    if present != "float32" and set(dtypes) != {present}:
+        other = next(name for name in dtypes if name != present)
         raise UserError(
-            f"--stored {other}: {target} is stored as {own}, and what that rounded away is gone: condense with "
+            f"--stored {other}: {target} is stored as {present}, and what that rounded away is gone: condense with "
             "--dtype float32, or leave --stored out."
         )
 
@@ -60,25 +57,20 @@ def stored_candidate(path: Path, dtype: str, target: Candidate) -> Candidate:
     Raises:
         UserError: values too large for the dtype.
     """
-    from hmn.containers.artifact.load import CondensedImages, load_container
-    from hmn.containers.artifact.save import as_stored
-
     exact = load_container(path)
     container, num_bytes = as_stored(exact, dtype)
     source = CondensedImages(container)
     difference = (source.pixels - exact.render_all()).abs()
     error = {"mean": float(difference.double().mean()), "max": float(difference.max())}
     record: dict[str, Any] = {"stored": dtype, "quantisation_error": error}
-    return replace(
-        target, name=f"{target.name} as {dtype}", source=source, num_bytes=num_bytes, record=record,
-        detail=f"stored as {dtype}: pixels of [0, 1] differ by {error['mean']:.2g} on average, {error['max']:.2g} "
-        "at most",
-    )  # fmt: skip
+    words = f"pixels of [0, 1] differ by {error['mean']:.2g} on average, {error['max']:.2g} at most"
+    name, detail = f"{target.name} as {dtype}", f"stored as {dtype}: {words}"
+    return replace(target, name=name, source=source, num_bytes=num_bytes, record=record, detail=detail)
 
 
 def stored_candidates(path: Path, dtypes: tuple[str, ...], target: Candidate) -> list[Candidate]:
     """The target in each of these ways but the one that it is stored in, which its own row tells of."""
-    own = target.record["stored"]
-    if own in dtypes:
-        note(f"--stored {own}: that is the target itself")
-    return [stored_candidate(path, dtype, target) for dtype in dtypes if dtype != own]
+    present = target.record["stored"]
+    if present in dtypes:
+        note(f"--stored {present}: that is the target itself")
+    return [stored_candidate(path, dtype, target) for dtype in dtypes if dtype != present]

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from hmn.measure.candidates import Candidate
-from hmn.runtime.console import ProgressView, command_line, note
+import torch
 
-if TYPE_CHECKING:
-    from hmn.recipes.settings import TrainConfig
-    from hmn.train import Curve, EpochRecord, Evaluation
+from hmn.data.source import Source
+from hmn.measure.candidates import Candidate, Split
+from hmn.nets.build import width_of
+from hmn.recipes.protocols import protocol
+from hmn.recipes.settings import TrainConfig
+from hmn.recipes.values import given_environment
+from hmn.runtime.console import ProgressView, note
+from hmn.runtime.device import choose_device
+from hmn.train import Curve, EpochRecord, Evaluation, evaluate, total_steps
+from hmn.train.results import provenance, spread
+
+MULTISTEP_LR = 0.1
+"""Where the multi-step schedule starts. Source: supplement D.3 of arXiv:2310.07506."""
+CURVE_SEED = 0
+"""Seed of the choice of test images that curves are taken on."""
+REPORTED = ("data", "recipe", "ipc", "condense_seconds", "processor_seconds", "condensed")
+"""What a report repeats of its target."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +43,25 @@ class Training:
     curve_images: int = 0
     """Test images that they are taken on, at most."""
 
+    def evaluate(
+        self,
+        source: Source,
+        test: Source,
+        seeds: Sequence[int],
+        *,
+        on_epoch: Callable[[int, EpochRecord], None] | None = None,
+        curve: Curve | None = None,
+    ) -> Evaluation:
+        """Train a network a seed on `source` and test it, on the device of this run; see `hmn.train.evaluate`."""
+        how: dict[str, Any] = {"net": self.net, "width": self.width, "config": self.config, "protocol": self.protocol}
+        return evaluate(source, test, seeds=seeds, device=choose_device(), on_epoch=on_epoch, curve=curve, **how)
 
-MULTISTEP_LR = 0.1
-"""Where the multi-step schedule starts. Source: supplement D.3 of arXiv:2310.07506."""
-CURVE_SEED = 0
-"""Seed of the choice of test images that curves are taken on."""
+    def curve_on(self, test: Any) -> Curve | None:
+        """Where and on what the accuracies on the way are taken; None without points."""
+        if not self.curve_points:
+            return None
+        order = torch.randperm(len(test), generator=torch.Generator().manual_seed(CURVE_SEED))
+        return Curve(points=self.curve_points, test=test.subset(order[: self.curve_images]))
 
 
 def choose_training(
@@ -59,81 +85,71 @@ def choose_training(
         curve: points of training at which accuracies are taken as well.
         curve_images: test images for them, at most.
     """
-    from hmn.recipes.protocols import protocol
-    from hmn.recipes.values import given_environment
-    from hmn.train import total_steps
-
-    environment = {path.partition(".")[2]: value for path, value in given_environment().items()
-                   if path.startswith("evaluate.")}  # fmt: skip
-    own = {**environment, **{name: value for name, value in given.items() if value is not None}}
-    if "net" in own and "width" not in own:
-        own["width"] = None  # a width belongs to its network: another network has its own
-    settings = replace(target.settings, **own)
+    from_environment = {path: value for path, value in given_environment().items() if path.startswith("evaluate.")}
+    changed = {path.partition(".")[2]: value for path, value in from_environment.items()}
+    changed |= {name: value for name, value in given.items() if value is not None}
+    if "net" in changed and "width" not in changed:
+        changed["width"] = None  # a width belongs to its network: another network has its own
+    settings = replace(target.settings, **changed)
     config = protocol(settings.protocol, target.data, target.ipc)
     name = settings.protocol if steps is None else f"{settings.protocol} at {steps} steps"
     if schedule is not None and schedule != config.schedule:
         config = replace(config, schedule=schedule, lr=MULTISTEP_LR if schedule == "multistep" else config.lr)
         name = f"{name}, {schedule}"
-    steps_of_target = steps or total_steps(config, len(target.source))
+    # From here on in steps: sources of other sizes train as long as the target.
+    steps = steps or total_steps(config, len(target.source))
     return Training(
         net=settings.net,
         width=settings.width,
         seeds=settings.seeds,
         protocol=name,
-        config=replace(config, steps=steps_of_target),
-        steps=steps_of_target,
+        config=replace(config, steps=steps),
+        steps=steps,
         curve_points=curve,
         curve_images=curve_images,
     )
 
 
-def train_all(sources: list[Candidate], training: Training) -> list[Evaluation]:
-    """Evaluate every source, with progress on stderr."""
-    from hmn.runtime.device import choose_device
-    from hmn.train import evaluate as evaluate_source
+def evaluation_report(candidates: Sequence[Candidate], training: Training, on: Split) -> dict[str, Any]:
+    """Train on every candidate and report, as `--json` prints it and `results/` keeps it.
 
-    done = []
-    total = training.seeds * training.steps
+    Args:
+        candidates: the target, then all that it is compared with.
+        training: of all networks.
+        on: the split that they are tested on, for the record.
+    """
+    target = candidates[0]
     with ProgressView() as view:
-        for candidate in sources:
-            detail = f" ({candidate.detail})" if candidate.detail else ""
-            note(f"{candidate.name}: {len(candidate.source):,} images{detail}")
-
-            def show(seed: int, record: EpochRecord, name: str = candidate.name) -> None:
-                behind = seed * training.steps + record.step
-                view.show(name, behind, total, f"seed {seed}, {record.train_accuracy:.0f} % in training")
-
-            done.append(
-                evaluate_source(
-                    candidate.source,
-                    candidate.test,
-                    net=training.net,
-                    width=training.width,
-                    config=training.config,
-                    seeds=range(training.seeds),
-                    protocol=training.protocol,
-                    device=choose_device(),
-                    on_epoch=show,
-                    curve=curve_of(candidate, training),
-                )
-            )
-    return done
+        first, *others = [_row(candidate, training, view) for candidate in candidates]
+    return {
+        **provenance(),
+        **{name: getattr(target, name) for name in REPORTED},
+        "tested_on": on,
+        "test_images": len(target.test),
+        "net": training.net,
+        "width": width_of(training.net, training.width),
+        "protocol": training.protocol,
+        "schedule": training.config.schedule,
+        "lr": training.config.lr,
+        "seeds": list(range(training.seeds)),
+        **first,
+        **({"curve_images": min(training.curve_images, len(target.test))} if "curve" in first else {}),
+        "against": others,
+    }
 
 
-def curve_of(candidate: Candidate, training: Training) -> Curve | None:
-    """Where and on what the accuracies of a training's points are taken; None without points."""
-    import torch
+def _row(candidate: Candidate, training: Training, view: ProgressView) -> dict[str, Any]:
+    """Train on one candidate, with progress; what is reported of it."""
+    detail = f" ({candidate.detail})" if candidate.detail else ""
+    note(f"{candidate.name}: {len(candidate.source):,} images{detail}")
 
-    from hmn.train import Curve
+    def show(seed: int, record: EpochRecord) -> None:
+        words = f"seed {seed}, {record.train_accuracy:.0f} % in training"
+        view.show(candidate.name, seed * training.steps + record.step, training.seeds * training.steps, words)
 
-    if not training.curve_points:
-        return None
-    order = torch.randperm(len(candidate.test), generator=torch.Generator().manual_seed(CURVE_SEED))
-    return Curve(points=training.curve_points, test=candidate.test.subset(order[: training.curve_images]))
-
-
-def row_of(candidate: Candidate, result: Evaluation) -> dict[str, Any]:
-    """What is reported about one source."""
+    seeds, curve = range(training.seeds), training.curve_on(candidate.test)
+    result = training.evaluate(candidate.source, candidate.test, seeds, on_epoch=show, curve=curve)
+    points = [{"step": point.step, **spread(point.values)} for point in result.curve]
     return {
         "method": candidate.name,
         "detail": candidate.detail,
@@ -142,69 +158,7 @@ def row_of(candidate: Candidate, result: Evaluation) -> dict[str, Any]:
         "images": result.images,
         "train_steps": result.train_steps,
         "train_seconds": round(result.seconds, 2),
-        "accuracy_percent": _spread(result.values),
+        "accuracy_percent": spread(result.values),
         **candidate.record,
-        **_curve(result),
-    }
-
-
-def _curve(result: Evaluation) -> dict[str, Any]:
-    """The accuracies on the way, where there are some."""
-    points = [{"step": point.step, **_spread(point.values)} for point in result.curve]
-    return {"curve": points} if points else {}
-
-
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, sample standard deviation (0 for one value) and the values, one per seed."""
-    return {
-        "mean": round(statistics.fmean(values), 4),
-        "std": round(statistics.stdev(values) if len(values) > 1 else 0.0, 4),
-        "values": [round(value, 4) for value in values],
-    }
-
-
-def report_of(target: Candidate, rows: list[dict[str, Any]], training: Training, on: str) -> dict[str, Any]:
-    """The result as `--json` prints it and `results/` keeps it."""
-    from datetime import UTC, datetime
-
-    from hmn.nets import native
-    from hmn.nets.build import width_of
-    from hmn.runtime import facts
-
-    first = rows[0]
-    return {
-        "command": command_line(),
-        "commit": facts.commit(),
-        "versions": facts.versions(),
-        "hardware": facts.hardware(native.state()),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": target.data,
-        "tested_on": on,
-        "test_images": len(target.test),
-        "method": first["method"],
-        "recipe": target.recipe,
-        "ipc": target.ipc,
-        "floats": first["floats"],
-        "bytes": first["bytes"],
-        "images": first["images"],
-        "condense_seconds": target.condense_seconds,
-        "processor_seconds": target.processor_seconds,
-        "condensed": target.condensed,
-        "net": training.net,
-        "width": width_of(training.net, training.width),
-        "protocol": training.protocol,
-        "schedule": training.config.schedule,
-        "lr": training.config.lr,
-        "seeds": list(range(training.seeds)),
-        "train_steps": first["train_steps"],
-        "train_seconds": first["train_seconds"],
-        "accuracy_percent": first["accuracy_percent"],
-        "detail": first["detail"],
-        **target.record,
-        **(
-            {"curve": first["curve"], "curve_images": min(training.curve_images, len(target.test))}
-            if "curve" in first
-            else {}
-        ),
-        "against": rows[1:],
+        **({"curve": points} if points else {}),
     }

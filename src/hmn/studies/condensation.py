@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hmn.cli.evaluate import choose_training, report_of, row_of, train_all
 from hmn.condense.job import Job, record_data
 from hmn.containers.artifact.place import CHECKPOINT_FILE, CONTAINER_FILE, RUN_FILE
 from hmn.containers.choose import Chosen
 from hmn.data.formats import DataOptions
 from hmn.measure.candidates import read_splits, target_of
+from hmn.measure.training import choose_training, evaluation_report
 from hmn.recipes.settings import Dtype, EvaluateConfig, Recipe
 from hmn.runtime.console import COMMAND, ProgressView, command_line
 from hmn.runtime.files import write_atomically
@@ -96,8 +96,7 @@ def evaluate(wanted: Condensation, settings: EvaluateConfig, condensed: Path) ->
     """What `hmn evaluate` reports of the condensed folder."""
     target, _ = target_of(str(condensed), data=None, subset=None, flags=DataOptions(), on=wanted.on)
     training = choose_training(target, vars(settings), wanted.steps)
-    rows = [row_of(target, train_all([target], training)[0])]
-    return report_of(target, rows, training, wanted.on)
+    return evaluation_report([target], training, wanted.on)
 
 
 MEASURED = ("accuracy_percent", "trained", "train_steps", "images", "floats", "bytes", "test_images")

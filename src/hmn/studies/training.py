@@ -12,7 +12,7 @@ from hmn.data.formats import DataOptions
 from hmn.errors import UserError
 from hmn.measure.candidates import WHOLE, condensed, read_splits, real_candidate
 from hmn.measure.codec_choice import codec_candidate
-from hmn.measure.codec_options import CodecWanted
+from hmn.measure.codec_options import CodecSettings
 from hmn.measure.coresets import coreset
 from hmn.measure.stored import stored_candidate
 from hmn.measure.training import Training
@@ -47,7 +47,7 @@ class Choice:
     ipc: int
     method: Selection | None = None
     """Of a coreset."""
-    codec: CodecWanted | None = None
+    codec: CodecSettings | None = None
     num_bytes: int = 0
     bytes_of: str | None = None
     """The dtype whose bytes these are, where it is not float32."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hmn.containers.ledger import bytes_of
 from hmn.errors import UserError
 from hmn.measure.candidates import check_classes
-from hmn.measure.codec_options import CodecWanted
+from hmn.measure.codec_options import CodecSettings
 from hmn.measure.training import Training
 from hmn.recipes.values import given_file
 from hmn.studies.compare.methods import CONDENSED, Method
@@ -54,7 +54,7 @@ class Wanted:
     recipe: str | None
     """Of containers."""
     training: Training
-    codecs: Mapping[str, CodecWanted]
+    codecs: Mapping[str, CodecSettings]
     stored: tuple[str, ...]
     """Besides float32."""
 

@@ -1,0 +1,34 @@
+"""What is said of every result: its spread over repeats, and what it was taken with."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from hmn.nets import native
+from hmn.runtime import facts
+from hmn.runtime.console import command_line
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Sample standard deviation; 0 for a single value."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, sample standard deviation and the values, one a repeat, as results write them."""
+    mean, std = round(statistics.fmean(values), 4), round(deviation(values), 4)
+    return {"mean": mean, "std": std, "values": [round(value, 4) for value in values]}
+
+
+def provenance() -> dict[str, Any]:
+    """What a result was taken with: command, commit, versions, machine, and the date (UTC)."""
+    return {
+        "command": command_line(),
+        "commit": facts.commit(),
+        "versions": facts.versions(),
+        "hardware": facts.hardware(native.state()),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
