@@ -2,55 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hmn.errors import UserError
 from hmn.recipes.protocols import PROTOCOLS
-from hmn.recipes.settings import CondenseConfig, Recipe
+from hmn.recipes.settings import CondenseConfig, Range, Recipe
 
-MAX_COUNT = 2**31 - 1
-MAX_SEED = 2**63 - 1
-MAX_NUMBER = 1e6
-"""Above it no learning rate, weight or factor makes sense, and float32 runs out of numbers in a step or two."""
-COUNTS_FROM_1 = (
-    "ipc",
-    "condense.real_per_class",
-    "condense.generated_per_class",
-    "condense.start.batch",
-    "condense.network.width",
-    "condense.network.update_batch_size",
-    "evaluate.width",
-    "evaluate.seeds",
-    *(f"trajectory.{name}" for name in ("student_steps", "student_batch", "expert_epochs", "max_start_epoch")),
-    *(f"trajectory.{name}" for name in ("experts", "expert_batch", "expert_steps", "differentiate_every", "averaged")),
-    *(f"trajectory.{name}" for name in ("strayed_every", "strayed_steps")),
-    *(f"unrolled.{name}" for name in ("student_steps", "student_per_class")),
-)
-"""Whole numbers that must be at least 1; the others may be 0."""
-ABOVE_0 = (
-    "condense.lr",
-    "condense.start.lr",
-    "trajectory.student_lr",
-    "trajectory.expert_lr",
-    "unrolled.student_lr",
-    "unrolled.max_norm",
-)
-BELOW_1 = (
-    "condense.beta1",
-    "condense.beta2",
-    "condense.momentum",
-    "condense.network.momentum",
-    "unrolled.student_momentum",
-)
-SHARES = (
-    *(f"condense.{name}" for name in ("network.cutmix_probability", "augment.crop_share", "augment.cutout_share")),
-    "trajectory.strayed_share",
-)
-"""Numbers from 0 to 1, both included."""
-FROM_1 = ("condense.augment.scale",)
+RANGES = {  # of the settings of objectives, until they say so themselves
+    **dict.fromkeys(
+        (
+            *("student_steps", "student_batch", "expert_epochs", "max_start_epoch", "experts", "expert_batch"),
+            *("expert_steps", "differentiate_every", "averaged", "strayed_every", "strayed_steps", "student_per_class"),
+        ),
+        Range(1),
+    ),
+    **dict.fromkeys(("student_lr", "expert_lr", "max_norm"), Range(above=True)),
+    "student_momentum": Range(0, 1, below=True),
+    "strayed_share": Range(0, 1),
+}
 
 
 def check_recipe(recipe: Recipe, *, image_shape: tuple[int, int, int], num_classes: int) -> None:
@@ -69,7 +40,7 @@ def check_recipe(recipe: Recipe, *, image_shape: tuple[int, int, int], num_class
     """
     for path, kind, value in leaves(recipe):
         _check_choice(path, kind, value)
-        _check_number(path, value)
+        _check_number(path, kind, value)
     _check_work(recipe.condense)
     own = recipe.trajectory
     if own.derivative == "exact" and own.differentiate_every > 1:
@@ -108,7 +79,7 @@ def check_recipe(recipe: Recipe, *, image_shape: tuple[int, int, int], num_class
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Path, annotation and value of every setting in a tree of them."""
-    hints = get_type_hints(type(config))
+    hints = get_type_hints(type(config), include_extras=True)
     for field in fields(config):
         value = getattr(config, field.name)
         if is_dataclass(value):
@@ -122,29 +93,13 @@ def _check_choice(path: str, kind: Any, value: Any) -> None:
         raise UserError(f"{path} {value!r}: expected one of {', '.join(map(str, get_args(kind)))}.")
 
 
-def _check_number(path: str, value: Any) -> None:
-    """A number in its range; other values pass."""
+def _check_number(path: str, kind: Any, value: Any) -> None:
+    """A number in the range that its annotation has; other values pass."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
-    if path == "seed":
-        good, expected = 0 <= value <= MAX_SEED, f"a whole number from 0 to {MAX_SEED}"
-    elif isinstance(value, int) and path in COUNTS_FROM_1:
-        good, expected = 1 <= value <= MAX_COUNT, f"a whole number from 1 to {MAX_COUNT:,}"
-    elif isinstance(value, float) and not math.isfinite(value):  # a whole number may be too large for isfinite
-        good, expected = False, "a finite number"
-    elif path in ABOVE_0:
-        good, expected = 0 < value <= MAX_NUMBER, f"a number above 0, up to {MAX_NUMBER:,.0f}"
-    elif path in BELOW_1:
-        good, expected = 0 <= value < 1, "a number from 0 to below 1"
-    elif path in SHARES:
-        good, expected = 0 <= value <= 1, "a number from 0 to 1"
-    elif path in FROM_1:
-        good, expected = 1 <= value <= MAX_NUMBER, f"a number from 1 to {MAX_NUMBER:,.0f}"
-    elif isinstance(value, int):
-        good, expected = 0 <= value <= MAX_COUNT, f"a whole number from 0 to {MAX_COUNT:,}"
-    else:
-        good, expected = 0 <= value <= MAX_NUMBER, f"a number from 0 to {MAX_NUMBER:,.0f}"
-    if not good:
+    marks = [mark for part in (kind, *get_args(kind)) for mark in getattr(part, "__metadata__", ())]
+    limits = next((mark for mark in marks if isinstance(mark, Range)), RANGES.get(path.split(".")[-1], Range()))
+    if expected := limits.expected(value, whole=isinstance(value, int)):
         raise UserError(f"{path} {value}: expected {expected}.")
 
 

@@ -6,8 +6,44 @@ without importing torch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, NamedTuple
+
+MAX_COUNT, MAX_NUMBER = 2**31 - 1, 10**6
+"""Largest whole number and largest other one: above it no learning rate, weight or factor makes sense, and float32 runs
+out of numbers in a step or two."""
+
+
+class Range(NamedTuple):
+    """The numbers that a setting takes, where it is not any number from 0."""
+
+    low: int = 0
+    high: int | None = None
+    """None for the largest that makes sense."""
+    above: bool = False
+    """Without `low` itself."""
+    below: bool = False
+    """Without `high` itself."""
+
+    def expected(self, value: float, *, whole: bool) -> str | None:
+        """What is expected in the place of a value that is out of the range; None where it is in it."""
+        if not whole and not math.isfinite(value):  # a whole number may be too large for isfinite
+            return "a finite number"
+        high = self.high if self.high is not None else MAX_COUNT if whole else MAX_NUMBER
+        if (self.low < value if self.above else self.low <= value) and (value < high if self.below else value <= high):
+            return None
+        first = f"above {self.low}, up to" if self.above else f"from {self.low} to"
+        return f"a {'whole ' if whole else ''}number {first} {'below ' if self.below else ''}{high:,}"
+
+
+Count = Annotated[int, Range(1)]
+"""A whole number from 1; a plain int is one from 0."""
+Positive = Annotated[float, Range(above=True)]
+"""A number above 0; a plain float is one from 0."""
+Momentum = Annotated[float, Range(0, 1, below=True)]
+Share = Annotated[float, Range(0, 1)]
+Seed = Annotated[int, Range(0, 2**63 - 1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +63,12 @@ class AugmentConfig:
     """Saturation factor is uniform in [0, saturation]."""
     contrast: float = 0.5
     """Contrast factor is uniform in 1 +- contrast."""
-    crop_share: float = 0.125
+    crop_share: Share = 0.125
     """Shift of the crop, at most this share of the side, zero-padded."""
-    scale: float = 1.2
+    scale: Annotated[float, Range(1)] = 1.2
     """Zoom factor is uniform in [1/scale, scale], per axis."""
     rotate_degrees: float = 15.0
-    cutout_share: float = 0.5
+    cutout_share: Share = 0.5
     """Side of the square hole as a share of the image side."""
 
 
@@ -67,8 +103,8 @@ class StartConfig:
     matching; fitted: fitted in any case; noise: as drawn."""
     steps: int = 1500
     """Adam steps of the reconstruction."""
-    lr: float = 0.01
-    batch: int = 1024
+    lr: Positive = 0.01
+    batch: Count = 1024
     """Images rendered a step, of all classes (all of them where there are fewer)."""
 
     def steps_for(self, *, exact: bool) -> int:
@@ -81,18 +117,18 @@ class NetworkConfig:
     """The networks that gradients or features are taken from, trained as condensation goes on."""
 
     name: str = "convnet3"
-    width: int | None = 128
+    width: Count | None = 128
     trained_on: Literal["real", "generated"] = "real"
     """real images (IDC, the paper), or the generated ones as they are at that moment (DC, DSA)."""
     warm_up_batches: int = 0
     """Batches that a new network is trained on before its first sweep."""
     update_batches: int = 32
     """Batches after each sweep."""
-    update_batch_size: int = 64
+    update_batch_size: Count = 64
     lr: float = 0.01
-    momentum: float = 0.9
+    momentum: Momentum = 0.9
     weight_decay: float = 5e-4
-    cutmix_probability: float = 0.5
+    cutmix_probability: Share = 0.5
 
 
 ObjectiveName = Literal["gradient", "features", "distribution", "trajectory", "unrolled"]
@@ -117,17 +153,17 @@ class CondenseConfig:
     """Fresh networks."""
     inner_steps: int = 200
     """Sweeps over all classes a network."""
-    real_per_class: int = 64
-    generated_per_class: int = 128
+    real_per_class: Count = 64
+    generated_per_class: Count = 128
     """At most this many generated images of a class a sweep (a random choice where there are more)."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Of the container, while it is matched."""
-    lr: float = 0.01
-    beta1: float = 0.9
+    lr: Positive = 0.01
+    beta1: Momentum = 0.9
     """adam only."""
-    beta2: float = 0.99
+    beta2: Momentum = 0.99
     """adam only."""
-    momentum: float = 0.5
+    momentum: Momentum = 0.5
     """sgd only."""
     schedule: Literal["step", "cosine", "constant"] = "step"
     """step: times 0.1 at 60 and 80 % of the epochs; cosine: to zero, sweep by sweep; constant."""
@@ -211,10 +247,10 @@ class EvaluateConfig:
     """Training networks on a source, several seeds, and testing each at its last epoch."""
 
     net: str = "convnet3"
-    width: int | None = 128
+    width: Count | None = 128
     protocol: str = "short"
-    """Name of the training protocol: paper, short, quick, dc, dsa, idc or linba (hmn.recipes.protocols)."""
-    seeds: int = 3
+    """Name of the training protocol: hmn list has them."""
+    seeds: Count = 3
 
 
 ContainerName = Literal["hmn", "pixels", "mosaic", "factorized", "linear", "inr", "frequency"]
@@ -245,8 +281,8 @@ class Recipe:
     name: str
     cost: str
     """What it takes, in words."""
-    ipc: int
-    seed: int = 0
+    ipc: Count
+    seed: Seed = 0
     minutes: float | None = None
     """Where the recipe's dial stood (--minutes), where it was turned; the iterations are what that came to."""
     container: ContainerName = "hmn"
