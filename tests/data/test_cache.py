@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import hmn.data.folders as folders
-from hmn.data.cache import cached, files_checksum, key_of, load, store
+from hmn.data.cache import cached, files_checksum, key_of, load_decoded, store_decoded
 from hmn.data.formats import DataOptions, Decoded, Labelled
 from hmn.data.load import load_data
 from hmn.errors import UserError
@@ -32,11 +32,11 @@ def assert_equal(a: Decoded, b: Decoded) -> None:
 
 
 def test_store_and_load_return_the_same(tmp_path: Path) -> None:
-    store(decoded(), tmp_path / "a.safetensors")
-    assert_equal(load(tmp_path / "a.safetensors"), decoded())  # type: ignore[arg-type]
+    store_decoded(decoded(), tmp_path / "a.safetensors")
+    assert_equal(load_decoded(tmp_path / "a.safetensors"), decoded())  # type: ignore[arg-type]
     unsplit = decoded()._replace(test=None)
-    store(unsplit, tmp_path / "b.safetensors")
-    assert load(tmp_path / "b.safetensors").test is None  # type: ignore[union-attr]
+    store_decoded(unsplit, tmp_path / "b.safetensors")
+    assert load_decoded(tmp_path / "b.safetensors").test is None  # type: ignore[union-attr]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
 
 
@@ -80,14 +80,14 @@ def test_a_failed_write_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", fail)
-    store(decoded(), tmp_path / "a.safetensors")
+    store_decoded(decoded(), tmp_path / "a.safetensors")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_files_follow_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        store(decoded(), tmp_path / "a.safetensors")
+        store_decoded(decoded(), tmp_path / "a.safetensors")
     finally:
         os.umask(before)
     assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o640
@@ -97,7 +97,7 @@ def test_old_leftovers_are_removed_and_young_ones_are_not(tmp_path: Path) -> Non
     for name, age in (("old.tmp", 2 * 86400), ("young.tmp", 60)):
         (tmp_path / name).write_bytes(b"")
         os.utime(tmp_path / name, (time.time() - age,) * 2)
-    store(decoded(), tmp_path / "a.safetensors")
+    store_decoded(decoded(), tmp_path / "a.safetensors")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "young.tmp"]
 
 
@@ -185,4 +185,4 @@ def test_two_processes_at_once_agree_and_leave_one_whole_entry(make_tree: Callab
     splits = load_data(str(root))
     assert results[0][0].split() == [str(len(splits.train)), str(int(splits.train.pixels.long().sum()))]
     (entry,) = own_cache.iterdir()
-    assert entry.suffix == ".safetensors" and load(entry) is not None
+    assert entry.suffix == ".safetensors" and load_decoded(entry) is not None

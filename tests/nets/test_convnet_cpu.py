@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmn.nets import Net, build_net, native
-from hmn.nets.convnet_cpu import ConvNetOnCpu, prepared, problem
+from hmn.nets.convnet_cpu import ConvNetOnCpu, passes_problem, prepared
 
 SHAPES = [
     ((3, 32, 32), 32, 3, 9),
@@ -59,7 +59,7 @@ def weighted_loss(net: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
 
 def ready(net: Net, images: Tensor) -> ConvNetOnCpu:
     made = prepared(net, images)
-    assert made is not None, problem(net, images.shape[1:])
+    assert made is not None, passes_problem(net, images.shape[1:])
     return made
 
 
@@ -156,14 +156,14 @@ def test_an_image_does_not_depend_on_its_neighbours() -> None:
 )
 def test_what_it_does_not_take(name: str, shape: tuple[int, int, int], width: int, reason: str) -> None:
     net = build_net(name, num_classes=2, image_shape=shape, width=width, generator=torch.Generator())
-    assert reason in str(problem(net, shape))
+    assert reason in str(passes_problem(net, shape))
     assert prepared(net, torch.zeros(1, *shape)) is None
 
 
 def test_other_numbers_are_torchs() -> None:
     net = network((3, 16, 16), 16, 2)
-    assert "float32" in str(problem(net, (3, 16, 16), torch.float64))
-    assert "float32" in str(problem(net.double(), (3, 16, 16)))
+    assert "float32" in str(passes_problem(net, (3, 16, 16), torch.float64))
+    assert "float32" in str(passes_problem(net.double(), (3, 16, 16)))
 
 
 def test_no_compiler_is_told_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hmn.runtime.cache import kept
+from hmn.runtime.cache import remembered
 
 
 def test_measured_once_and_anew_where_something_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,8 +19,8 @@ def test_measured_once_and_anew_where_something_differs(tmp_path: Path, monkeypa
         return {"n": len(calls)}
 
     about = {"format": "webp", "point": (20, None)}
-    assert [kept(about, measure) for _ in range(3)] == [{"n": 1}] * 3
-    assert kept({**about, "point": (20, 3)}, measure) == {"n": 2}
+    assert [remembered(about, measure) for _ in range(3)] == [{"n": 1}] * 3
+    assert remembered({**about, "point": (20, 3)}, measure) == {"n": 2}
     assert len(list((tmp_path / "new").iterdir())) == 2
 
 
@@ -29,13 +29,13 @@ def test_a_damaged_file_is_measured_anew(
     content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HMN_CACHE", str(tmp_path))
-    kept({"a": 1}, lambda: {"n": 1})
+    remembered({"a": 1}, lambda: {"n": 1})
     (file,) = tmp_path.iterdir()
     file.write_bytes(content)
     with caplog.at_level(logging.WARNING):
-        assert kept({"a": 1}, lambda: {"n": 2}) == {"n": 2}
+        assert remembered({"a": 1}, lambda: {"n": 2}) == {"n": 2}
     assert str(file) in caplog.text
-    assert kept({"a": 1}, lambda: {"n": 3}) == {"n": 2}
+    assert remembered({"a": 1}, lambda: {"n": 3}) == {"n": 2}
 
 
 def test_a_folder_that_cannot_be_written_costs_a_warning(
@@ -44,5 +44,5 @@ def test_a_folder_that_cannot_be_written_costs_a_warning(
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("HMN_CACHE", str(tmp_path / "file" / "below"))
     with caplog.at_level(logging.WARNING):
-        assert kept({"a": 1}, lambda: {"n": 1}) == {"n": 1}
+        assert remembered({"a": 1}, lambda: {"n": 1}) == {"n": 1}
     assert "cannot write the cache" in caplog.text

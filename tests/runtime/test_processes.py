@@ -21,8 +21,9 @@ from hmn.cli.main import main
 from hmn.condense.state import check_split
 from hmn.containers import Hmn
 from hmn.errors import UserError
-from hmn.nets.convnet_cpu import problem
-from hmn.runtime.processes import Place, ProcessLost, agreed, any_process, joined, launched, on_first, own_range
+from hmn.nets.convnet_cpu import passes_problem
+from hmn.runtime.launched import ENVIRONMENT, Place, ProcessLost, launched
+from hmn.runtime.processes import agreed, any_process, joined, on_first, own_range
 from tests.runtime.rank_tasks import (
     BASE,
     CASES,
@@ -140,7 +141,7 @@ def test_gradients_step_by_step_in_float32(
         state.begin_network(NARROW[case][0].network, toy())
         assert state.net is not None
         with passes_of(case):
-            against = problem(state.net, toy().image_shape)
+            against = passes_problem(state.net, toy().image_shape)
         if against is not None:
             pytest.skip(against)
     most = 1e-3 if case == "gradient" else 1e-5
@@ -237,9 +238,9 @@ def test_the_end_after_a_loss_skips_what_aborts() -> None:
     code = """
 import atexit, os, sys
 import hmn.cli.main as cli
-import hmn.runtime.processes as distributed
+from hmn.runtime.launched import ProcessLost
 def lost():
-    raise distributed.ProcessLost("process 0 of 0..1: another process has ended.")
+    raise ProcessLost("process 0 of 0..1: another process has ended.")
 atexit.register(os.abort)
 cli.build_app = lost
 sys.exit(cli.main(["doctor"]))
@@ -299,7 +300,7 @@ def test_what_cannot_be_divided_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_one_process_is_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in distributed.ENVIRONMENT:
+    for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.distributed, "init_process_group", None)  # calling it would be an error
     with joined():
@@ -310,7 +311,7 @@ def test_one_process_is_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bad_variables_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in zip(distributed.ENVIRONMENT, ("0", "two", "127.0.0.1", "1"), strict=True):
+    for name, value in zip(ENVIRONMENT, ("0", "two", "127.0.0.1", "1"), strict=True):
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="WORLD_SIZE='two': expected whole numbers"):
         launched()
@@ -341,7 +342,7 @@ def test_a_process_that_does_not_answer_is_not_waited_for_longer_than_asked(tmp_
 
 def torchrun(out: Path, *more: str, count: int = 2) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "-m", *COMMAND]
-    own = {name: value for name, value in environment(0, 1, 0).items() if name not in distributed.ENVIRONMENT}
+    own = {name: value for name, value in environment(0, 1, 0).items() if name not in ENVIRONMENT}
     return subprocess.Popen(
         [*command, "--out", str(out), *more],
         env=own,

@@ -28,7 +28,7 @@ from hmn.recipes.protocols import protocol as find_protocol
 from hmn.recipes.values import given_environment, nearest
 from hmn.runtime.console import COMMAND, note, print_json, results
 from hmn.runtime.files import write_atomically
-from hmn.runtime.processes import launched
+from hmn.runtime.launched import launched
 from hmn.studies.compare.cells import FULL, Wanted, settle
 from hmn.studies.compare.methods import CONTAINERS, REAL, read_budgets, read_methods
 from hmn.studies.compare.run import Comparison, work

@@ -34,7 +34,8 @@ from hmn.recipes.resolve import learned_as_stored, resolve
 from hmn.recipes.settings import Dtype
 from hmn.recipes.values import given_environment, given_file
 from hmn.runtime.console import duration, print_facts, print_json
-from hmn.runtime.processes import in_turn, is_first, joined, launched
+from hmn.runtime.launched import launched
+from hmn.runtime.processes import in_turn, is_first, joined
 from hmn.studies.pruning.condense_first import OVER, condense_and_prune
 
 

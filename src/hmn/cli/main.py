@@ -12,8 +12,8 @@ from cyclopts import App, CycloptsError
 
 from hmn.errors import UserError
 from hmn.runtime.console import COMMAND
+from hmn.runtime.launched import ProcessLost, leave, local_rank
 from hmn.runtime.memory import share_cores
-from hmn.runtime.processes import ProcessLost, leave, local_rank
 
 USER_MISTAKES = {
     errno.ENOENT,

@@ -16,8 +16,8 @@ from hmn.cli.outputs import check_output
 from hmn.errors import UserError
 from hmn.prune.target import shown
 from hmn.runtime.console import print_facts, print_json, print_table, results
+from hmn.runtime.launched import launched
 from hmn.runtime.memory import keep_freed_memory
-from hmn.runtime.processes import launched
 from hmn.studies.pool import SweepInterrupted
 from hmn.studies.pruning.beta import ON_TEST, SEEN
 from hmn.studies.pruning.carry_out import Beta, Done, Order, carry_out

@@ -27,7 +27,7 @@ from hmn.errors import UserError
 from hmn.measure.candidates import read_splits
 from hmn.recipes.values import given_environment
 from hmn.runtime.console import COMMAND, print_json, print_table, results
-from hmn.runtime.processes import launched
+from hmn.runtime.launched import launched
 from hmn.studies.sweep.grid import Dtype, Given, check_conflicts, plan_of, read_config, read_flags, settle
 from hmn.studies.sweep.run import Sweep, work
 from hmn.studies.sweep.table import failures, parts_of, short_names, text, title

@@ -28,8 +28,9 @@ from hmn.recipes.settings import OWN_LOOPS, Dtype, Recipe
 from hmn.runtime.device import choose_device
 from hmn.runtime.facts import commit, hardware, versions
 from hmn.runtime.files import leftovers, write_atomically
+from hmn.runtime.launched import ProcessLost
 from hmn.runtime.memory import keep_freed_memory, peak_memory_bytes
-from hmn.runtime.processes import ProcessLost, agreed, any_process, is_first, on_first, place
+from hmn.runtime.processes import agreed, any_process, is_first, on_first, place
 from hmn.runtime.signals import stop_signals
 from hmn.runtime.tensor_files import load_checkpoint, save_checkpoint
 

@@ -19,7 +19,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from hmn.data.decode import Pixels, UnreadableImage, decode_image
+from hmn.data.decode import DecodedImage, UnreadableImage, decode_image
 from hmn.data.formats import DataOptions, Labelled
 from hmn.errors import UserError
 
@@ -80,7 +80,7 @@ def decode_all(items: Iterable[Item], count: int, options: DataOptions, *, title
     return Bulk(np.ascontiguousarray(canvas if len(index) == count else canvas[index]), index)
 
 
-def first_good(stream: Iterator[tuple[int, Item]], options: DataOptions) -> tuple[int, str, Pixels] | None:
+def first_good(stream: Iterator[tuple[int, Item]], options: DataOptions) -> tuple[int, str, DecodedImage] | None:
     """The first image that decodes fixes the size of all; bad ones before it are skipped or raised."""
     for position, item in stream:
         try:

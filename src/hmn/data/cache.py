@@ -29,9 +29,9 @@ from hmn.data.formats import DataOptions, Decoded, Labelled
 from hmn.errors import UserError
 from hmn.runtime.cache import cache_folder
 
-FORMAT = "hmn-decoded-1"
+DECODED_FORMAT = "hmn-decoded-1"
 """Part of every key: raised when decoding changes its result."""
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def files_checksum(files: Iterable[tuple[str, Path]], *, skip_bad: bool) -> str:
@@ -57,7 +57,7 @@ def files_checksum(files: Iterable[tuple[str, Path]], *, skip_bad: bool) -> str:
 def key_of(kind: str, content: str, options: DataOptions, **extra: object) -> str:
     """The cache key of one reading: format, reader, content and every option that changes the result."""
     told = {
-        "format": FORMAT,
+        "format": DECODED_FORMAT,
         "kind": kind,
         "content": content,
         "size": options.size,
@@ -75,14 +75,14 @@ def cached(key: str, read: Callable[[], Decoded], *, enabled: bool) -> Decoded:
     if not enabled:
         return read()
     path = cache_folder() / f"{key}.safetensors"
-    found = load(path)
+    found = load_decoded(path)
     if found is None:
         found = read()
-        store(found, path)
+        store_decoded(found, path)
     return found
 
 
-def load(path: Path) -> Decoded | None:
+def load_decoded(path: Path) -> Decoded | None:
     """What was stored, or None where the file is missing, foreign or damaged."""
     if not path.is_file():
         return None
@@ -92,24 +92,24 @@ def load(path: Path) -> Decoded | None:
             about = json.loads((stored.metadata() or {})["about"])
             arrays = {name: np.array(stored.get_tensor(name)) for name in stored.keys()}  # noqa: SIM118
         names = tuple(about["class_names"])
-        if about["format"] != FORMAT or about["sha256"] != checksum(arrays):
+        if about["format"] != DECODED_FORMAT or about["sha256"] != checksum(arrays):
             raise ValueError("checksum")
         test = Labelled(arrays["test_pixels"], arrays["test_labels"]) if "test_pixels" in arrays else None
         train = Labelled(arrays["train_pixels"], arrays["train_labels"])
         return Decoded(train, test, names, int(about["skipped"]))
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        log.warning("damaged cache file %s is replaced (%s)", path, error)
+        _log.warning("damaged cache file %s is replaced (%s)", path, error)
         return None
 
 
-def store(decoded: Decoded, path: Path) -> None:
+def store_decoded(decoded: Decoded, path: Path) -> None:
     """Write atomically; failing to write is a warning, as the data are in memory already."""
     arrays = {"train_pixels": decoded.train.pixels, "train_labels": decoded.train.labels}
     if decoded.test is not None:
         arrays |= {"test_pixels": decoded.test.pixels, "test_labels": decoded.test.labels}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     about = {
-        "format": FORMAT,
+        "format": DECODED_FORMAT,
         "class_names": decoded.class_names,
         "skipped": decoded.skipped,
         "sha256": checksum(arrays),
@@ -130,7 +130,7 @@ def store(decoded: Decoded, path: Path) -> None:
         os.replace(temporary, path)
         temporary = None
     except Exception as error:  # safetensors reports a full disk in a type of its own
-        log.warning("cannot write the cache %s (%s): the data will be decoded again next time", path, error)
+        _log.warning("cannot write the cache %s (%s): the data will be decoded again next time", path, error)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

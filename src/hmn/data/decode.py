@@ -39,14 +39,14 @@ class UnreadableImage(UserError):
     """One image that cannot be decoded; with skip_bad it is left out and counted."""
 
 
-class Pixels(NamedTuple):
+class DecodedImage(NamedTuple):
     """One decoded image: uint8 [c, h, w], and whether its file held colour."""
 
     array: np.ndarray
     colour: bool
 
 
-def decode_image(data: bytes | Path | Picture, name: str, *, size: int | None, channels: int | None) -> Pixels:
+def decode_image(data: bytes | Path | Picture, name: str, *, size: int | None, channels: int | None) -> DecodedImage:
     """Decode one file, or an image that Pillow has opened, to uint8 [c, h, w].
 
     With channels=None c is 3 and grey is repeated.
@@ -69,7 +69,7 @@ def decode_image(data: bytes | Path | Picture, name: str, *, size: int | None, c
             picture, colour = eight_bit(opened, name)
         if size is not None:
             picture = centre_square(picture, size)
-        return Pixels(to_array(picture, channels or 3), colour)
+        return DecodedImage(to_array(picture, channels or 3), colour)
     except UnreadableImage:
         raise
     except UnidentifiedImageError:

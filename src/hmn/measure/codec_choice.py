@@ -20,7 +20,7 @@ from hmn.measure.training import Training
 from hmn.nets.build import width_of
 from hmn.recipes.settings import EvaluateConfig
 from hmn.runtime import facts
-from hmn.runtime.cache import kept
+from hmn.runtime.cache import remembered
 from hmn.runtime.console import ProgressView
 
 SEARCH_STEPS, SEARCH_WIDTH = 600, 32
@@ -51,7 +51,7 @@ class CodecSearch:
         found: list[dict[str, Any]] = []
         with ProgressView() as view:
             for point, seed in trainings:
-                found.append(kept(self._about(point, seed), lambda: self._measure(point, seed)))  # noqa: B023
+                found.append(remembered(self._about(point, seed), lambda: self._measure(point, seed)))  # noqa: B023
                 said = found[-1].get("problem") or "quality {quality}, side {side}: {accuracy:.1f} %".format(
                     **found[-1]
                 )

@@ -26,7 +26,7 @@ from hmn.nets.base import embedding
 from hmn.recipes.named import DEFAULT_RECIPE, recipe
 from hmn.recipes.settings import TrainConfig
 from hmn.runtime import facts
-from hmn.runtime.cache import kept
+from hmn.runtime.cache import remembered
 from hmn.runtime.console import note
 from hmn.runtime.device import choose_device
 from hmn.train import train
@@ -188,7 +188,7 @@ class Chooser:
         most = max(per_class, min(LEAST_CHOSEN, int(counts.min())))
         if method == "random" or most > int(counts.min()):
             return select(self.data, method, per_class, features=self._all_features(method), seed=SUBSET_SEED)
-        found = kept(self._about(method, most), lambda: {"chosen": self._chosen(method, most)})
+        found = remembered(self._about(method, most), lambda: {"chosen": self._chosen(method, most)})
         return torch.tensor(found["chosen"]).view(-1, most)[:, :per_class].flatten()
 
     def in_turns(self, method: Selection, per_class: int) -> Tensor:

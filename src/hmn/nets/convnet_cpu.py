@@ -51,7 +51,7 @@ class Stages(NamedTuple):
     kept: Tensor | None
 
 
-def problem(net: nn.Module, image_shape: Sequence[int], dtype: torch.dtype = torch.float32) -> str | None:
+def passes_problem(net: nn.Module, image_shape: Sequence[int], dtype: torch.dtype = torch.float32) -> str | None:
     """Why this network's passes over images of this shape are not taken here, in words; None where they are."""
     device = next(net.parameters()).device.type
     if device != "cpu":
@@ -73,7 +73,7 @@ def problem(net: nn.Module, image_shape: Sequence[int], dtype: torch.dtype = tor
 
 def prepared(net: nn.Module, images: Tensor) -> ConvNetOnCpu | None:
     """The network made ready for images like these [n, c, h, w]; None where torch's own passes must be taken."""
-    if problem(net, images.shape[1:], images.dtype) is not None:
+    if passes_problem(net, images.shape[1:], images.dtype) is not None:
         native.library()  # says once what is missing
         return None
     assert isinstance(net, ConvNet)

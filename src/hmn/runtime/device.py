@@ -1,6 +1,6 @@
 """Everything that depends on the device: which one, its number formats, where data lie and how batches get there.
 
-Imports no torch before it is asked. Environment: HMN_DEVICE (cpu, cuda or mps) and HMN_PRECISION (float32, tf32 or
+Environment: HMN_DEVICE (cpu, cuda or mps) and HMN_PRECISION (float32, tf32 or
 bfloat16: how networks are trained on CUDA; matching is always float32). Nobody has run hmn on a GPU yet: what is
 decided here is tested by its logic on a CPU, and by the tests marked `gpu` where there is one.
 """
@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from contextlib import contextmanager, nullcontext
+from typing import Literal, cast, get_args
+
+import torch
+from torch import Tensor
 
 from hmn.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 DEVICES = ("cpu", "cuda", "mps")
@@ -54,8 +52,6 @@ def choose_device() -> str:
     TF32's rounding is larger than the steps of the finite difference in gradient matching; `training_numbers` allows
     it for training alone.
     """
-    import torch
-
     chosen = device_for(
         os.environ.get("HMN_DEVICE", "").strip().lower() or None,
         cuda=torch.cuda.is_available(),
@@ -91,14 +87,9 @@ def training_precision(device: str) -> Precision:
 @contextmanager
 def training_numbers(precision: Precision) -> Iterator[None]:
     """Inside, CUDA computes in this precision; outside as before. Nothing changes for float32."""
-    import torch
-
-    if precision == "bfloat16":
-        with torch.autocast("cuda", dtype=torch.bfloat16):
+    if precision != "tf32":
+        with torch.autocast("cuda", dtype=torch.bfloat16) if precision == "bfloat16" else nullcontext():
             yield
-        return
-    if precision == "float32":
-        yield
         return
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     _allow_tf32(True)
@@ -109,8 +100,6 @@ def training_numbers(precision: Precision) -> Iterator[None]:
 
 
 def _allow_tf32(allowed: bool) -> None:
-    import torch
-
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
@@ -121,8 +110,6 @@ def fits(num_bytes: int, free_bytes: int) -> bool:
 
 def resident(data: Tensor, device: torch.device) -> Tensor:
     """The tensor on a CUDA device where it `fits` there, else unchanged; for other devices unchanged too."""
-    import torch
-
     if device.type != "cuda" or data.device == device:
         return data
     free, _ = torch.cuda.mem_get_info(device)

@@ -1,6 +1,6 @@
 """Several processes for one condensation: torchrun starts them, these functions let them work as one.
 
-In one process every function is the identity, and torch.distributed is not imported. The other way round, every
+In one process every function is the identity, and torch.distributed is not called. The other way round, every
 function from `sum_in_place` on is collective: all processes call it, in the same order. Wrappers
 such as DistributedDataParallel are not used: they do nothing for gradients taken by torch.autograd.grad.
 """
@@ -12,52 +12,24 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
 
 from hmn.errors import UserError
 from hmn.runtime.device import choose_device
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
+from hmn.runtime.launched import ALONE, Place, ProcessLost, launched, local_rank
 
 T = TypeVar("T")
-ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""What torchrun tells every process that it starts."""
 TIMEOUT = "HMN_PROCESS_TIMEOUT"
 TIMEOUT_SECONDS = 1800.0
 """How long a process that neither answers nor ends is waited for; $HMN_PROCESS_TIMEOUT has precedence. One that ends
 is noticed at once."""
 
 
-class Place(NamedTuple):
-    """Which of how many processes this one is."""
-
-    rank: int
-    size: int
-
-
-class ProcessLost(ConnectionError):
-    """Another process of the run has ended, or does not answer."""
-
-
-_ALONE = Place(0, 1)
-_joined = _ALONE
-
-
-def launched() -> Place:
-    """What torchrun says of this process; the only one where nothing started it as one of several.
-
-    Raises:
-        UserError: the variables are no numbers.
-    """
-    if any(name not in os.environ for name in ENVIRONMENT):
-        return _ALONE
-    try:
-        return Place(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-    except ValueError:
-        told = ", ".join(f"{name}={os.environ[name]!r}" for name in ENVIRONMENT[:2])
-        raise UserError(f"{told}: expected whole numbers, as torchrun sets them; unset them to run alone.") from None
+_joined = ALONE
 
 
 def place() -> Place:
@@ -68,12 +40,6 @@ def place() -> Place:
 def is_first() -> bool:
     """Whether this process is the one that owns files and speaks to people."""
     return _joined.rank == 0
-
-
-def local_rank() -> int:
-    """The number of this process among those of its machine."""
-    text = os.environ.get("LOCAL_RANK", "")
-    return int(text) if text.isdigit() and all(name in os.environ for name in ENVIRONMENT) else 0
 
 
 def own_range(count: int) -> range:
@@ -96,8 +62,6 @@ def joined() -> Iterator[None]:
     if wanted.size == 1:
         yield
         return
-    import torch.distributed as dist
-
     timeout = timedelta(seconds=_timeout_seconds())
     backend = _backend()
     with _stdout_to_stderr(), _heard():
@@ -106,31 +70,18 @@ def joined() -> Iterator[None]:
     try:
         yield
     except ProcessLost:
-        raise  # leaving together is not possible any more: see `leave`
+        raise  # leaving together is not possible any more: see `hmn.runtime.launched.leave`
     except BaseException:
         dist.destroy_process_group()
         raise
     else:
         dist.destroy_process_group()
     finally:
-        _joined = _ALONE
-
-
-def leave(code: int) -> NoReturn:
-    """End this process, after a `ProcessLost`, without the tidying that Python and the backends do at their end.
-
-    gloo's destructor sometimes finds a thread still reading from the process that is gone, and aborts (SIGABRT in
-    5 of 50 tries), which hides the exit code.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+        _joined = ALONE
 
 
 def _backend() -> str:
     """gloo, and beside it NCCL where there are GPUs, of which this process takes its own."""
-    import torch
-
     device = choose_device()
     if device == "mps":
         raise UserError("HMN_DEVICE=mps: one process at a time; leave out torchrun, or unset HMN_DEVICE.")
@@ -187,8 +138,6 @@ def _heard() -> Iterator[None]:
 def sum_in_place(values: Tensor) -> Tensor:
     """The sum over all processes, the same bits in each, in the place of `values`."""
     if _joined.size > 1:
-        import torch.distributed as dist
-
         with _heard():
             dist.all_reduce(values)
     return values
@@ -199,8 +148,6 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     held = list(parameters)
     if _joined.size == 1 or not held:  # there are containers that share nothing
         return
-    import torch
-
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
     flat = sum_in_place(torch.cat([part.flatten() for part in parts]))
     for parameter, values in zip(held, flat.split([p.numel() for p in held]), strict=True):
@@ -210,8 +157,6 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
 def copy_from_first(tensors: Iterable[Tensor]) -> None:
     """The first process's values in every process's tensors, in place."""
     if _joined.size > 1:
-        import torch.distributed as dist
-
         with _heard():
             for values in tensors:
                 dist.broadcast(values, 0)
@@ -221,8 +166,6 @@ def any_process(*flags: bool) -> tuple[bool, ...]:
     """For each flag, whether a process has it set."""
     if _joined.size == 1:
         return flags
-    import torch
-
     return tuple(bool(count) for count in sum_in_place(torch.tensor(flags, dtype=torch.int64)))
 
 
@@ -230,8 +173,6 @@ def gather(value: T) -> list[T]:
     """On the first process what every process gave, by rank; nothing on the others. Tensors must be on the CPU."""
     if _joined.size == 1:
         return [value]
-    import torch.distributed as dist
-
     found: list[Any] | None = [None] * _joined.size if is_first() else None
     with _heard():
         dist.gather_object(value, found)
@@ -242,8 +183,6 @@ def from_first(value: T) -> T:
     """What the first process gave, on every process. Tensors must be on the CPU."""
     if _joined.size == 1:
         return value
-    import torch.distributed as dist
-
     held: list[Any] = [value]
     with _heard():
         dist.broadcast_object_list(held, src=0)

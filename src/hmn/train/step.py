@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hmn.nets import native
 from hmn.nets.compiled import Guarded, compile_step, compiler_problem
 from hmn.nets.convnet import ConvNet
-from hmn.nets.convnet_cpu import Gradients, prepared, problem
+from hmn.nets.convnet_cpu import Gradients, passes_problem, prepared
 
 NATIVE, COMPILED = "hmn's own passes", "compiled by torch"
 _EPSILON = 1e-5  # that of nn.GroupNorm
@@ -52,7 +52,7 @@ def training_path(net: nn.Module, image_shape: Sequence[int]) -> str:
     """How a network's steps on images of this shape are taken: NATIVE, COMPILED, or "torch's passes: " and why."""
     device = next(net.parameters()).device.type
     if device == "cpu":
-        against = problem(net, image_shape)
+        against = passes_problem(net, image_shape)
         return NATIVE if against is None else f"torch's passes: {against}"
     if os.environ.get(native.SWITCH, "").strip() != "1":
         return f"torch's passes: compiling for {device} is done only with {native.SWITCH}=1: nobody has tried it there"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 SWITCH = "HMN_COMPILE"
 FOLDER = Path(__file__).parent
-SOURCES = ("convnet.c", "kernels.h", "network.h", "norm.h", "panels.h", "winograd.h")
+C_FILES = ("convnet.c", "kernels.h", "network.h", "norm.h", "panels.h", "winograd.h")
 BUILD_SECONDS = 120
 _PLAIN_FLAGS = ("-O3", "-ffp-contract=fast", "-fno-math-errno", "-std=gnu11", "-shared", "-fPIC")
 _TRIED = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-fopenmp",), ("-march=native",), ())
@@ -65,7 +65,7 @@ def _loaded(command: str, cache: str | None) -> tuple[ctypes.CDLL | None, str | 
     except (OSError, subprocess.TimeoutExpired) as error:
         return None, f"the C compiler {command!r} cannot be run ({error})"
     key = hashlib.sha256()
-    for part in (version.stdout, _processor(), *((FOLDER / name).read_text() for name in SOURCES)):
+    for part in (version.stdout, _processor(), *((FOLDER / name).read_text() for name in C_FILES)):
         key.update(part.encode())
     folder = _cache_folder(cache)
     path = folder / f"convnet-{key.hexdigest()[:24]}.so"
@@ -87,7 +87,7 @@ def _build(compiler: Sequence[str], path: Path) -> str | None:
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         made = Path(scratch) / path.name
         for flags in _TRIED:
-            command = [*compiler, *_PLAIN_FLAGS, *flags, str(FOLDER / SOURCES[0]), "-o", str(made), "-lm"]
+            command = [*compiler, *_PLAIN_FLAGS, *flags, str(FOLDER / C_FILES[0]), "-o", str(made), "-lm"]
             done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS)
             if done.returncode == 0 and made.is_file():
                 os.replace(made, path)  # two processes may build at once: either's is right
