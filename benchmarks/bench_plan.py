@@ -68,6 +68,10 @@ def main() -> None:
         print(json.dumps(child(options.child, options.only, options.clock, options.sweeps)))
         return
     report: dict[str, float] = {}
+
+    def ask(which: str, name: str) -> dict[str, float]:
+        return answer(__file__, {"child": which, "only": name, "sweeps": options.sweeps}, options.clock)
+
     print(
         f"{'configuration':26}{'s/sweep predicted':>18}{'run':>8}{'ratio':>7}{'MB predicted':>14}{'run':>7}{'ratio':>7}"
     )
@@ -75,7 +79,7 @@ def main() -> None:
         if JOBS[name].folder and not (SHARED / JOBS[name].folder).is_dir():
             print(f"{name:26} left out: no {SHARED / JOBS[name].folder}")
             continue
-        first, done, second = (ask(which, name, options) for which in ("predict", "run", "predict"))
+        first, done, second = (ask(which, name) for which in ("predict", "run", "predict"))
         predictions = [said["seconds"] * done["reference"] / said["reference"] for said in (first, second)]
         seconds, took = sum(predictions) / 2, max(first["took"], second["took"])
         memory = (first["memory"] + second["memory"]) / 2
@@ -92,17 +96,14 @@ def main() -> None:
     print(json.dumps(report))
 
 
-def ask(which: str, name: str, options: argparse.Namespace) -> dict[str, float]:
-    """What a fresh process finds."""
-    command = [sys.executable, __file__, "--child", which, "--only", name, "--clock", options.clock]
-    environment = dict(os.environ)
-    if options.clock == "cpu":
-        environment["OMP_NUM_THREADS"] = "1"
-    found = subprocess.run(
-        [*command, "--sweeps", str(options.sweeps)], capture_output=True, text=True, env=environment, check=False
-    )
+def answer(script: str, flags: dict[str, object], clock: str) -> dict[str, float]:
+    """What a fresh process of a benchmark finds: its last line. Processor time is that of one thread."""
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    environment = {**os.environ, **({"OMP_NUM_THREADS": "1"} if clock == "cpu" else {})}
+    command = [sys.executable, script, *words, "--clock", clock]
+    found = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if found.returncode:
-        sys.exit(f"{name}, {which}: {found.stderr[-2000:]}")
+        sys.exit(f"{' '.join(words)}: {found.stderr[-2000:]}")
     return dict(json.loads(found.stdout.splitlines()[-1]))
 
 

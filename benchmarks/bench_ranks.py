@@ -3,8 +3,8 @@
     python benchmarks/bench_ranks.py [--repeats 5] [--only features_sweep] [--data-dir DIR]
 
 CIFAR-10 at 1 IPC (random images of its shape where the data are not there): a sweep with its network update, and a
-step of the reconstruction, for the `cpu` recipe's feature matching and for gradient matching at width 32 with the same
-network updates. Both set-ups stay loaded and take turns; one waits while the other is timed. The last line is a JSON
+step of the reconstruction, for feature matching and for gradient matching at width 32 with the same network updates.
+Both set-ups stay loaded and take turns; one waits while the other is timed. The last line is a JSON
 object: ratio_X is the median time of one process over that of two (above 1: two are faster).
 """
 

@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from dataclasses import replace
 from statistics import median
 from typing import NamedTuple
 
-from bench_plan import CLOCKS, reference_seconds
+from bench_plan import CLOCKS, answer, reference_seconds
 
 GPUS = (1, 8, 64)
 PAPER_SWEEPS = 200_000
@@ -79,7 +77,8 @@ def main() -> None:
     for name, number in [(table, number) for table in names for number in range(len(TABLES[table]))]:
         same = TABLES[name][number]._replace(label="")  # one that stands in several tables is priced once
         if same not in priced_rows:
-            priced_rows[same] = ask(name, number, options)
+            flags: dict[str, object] = {"tables": name, "child": number, "limit": options.limit}
+            priced_rows[same] = answer(__file__, flags, options.clock)
             print(f"{name}, {TABLES[name][number].label}: {priced_rows[same]}", file=sys.stderr, flush=True)
         found[name, number] = priced_rows[same]
     usual = median(row["reference"] for row in priced_rows.values())
@@ -122,20 +121,6 @@ def print_gpus(found: dict[str, float]) -> None:
             f"| {gpus} | {there.seconds_per_sweep:,.3g} | {there.total_seconds / 86400:,.3g} days | "
             f"{found[f'memory_{gpus}'] / 1e9:,.0f} GB |"
         )
-
-
-def ask(table: str, number: int, options: argparse.Namespace) -> dict[str, float]:
-    """A row, priced by a fresh process."""
-    command = [sys.executable, __file__, "--tables", table, "--child", str(number), "--clock", options.clock]
-    environment = dict(os.environ)
-    if options.clock == "cpu":
-        environment["OMP_NUM_THREADS"] = "1"
-    done = subprocess.run(
-        [*command, "--limit", str(options.limit)], capture_output=True, text=True, env=environment, check=False
-    )
-    if done.returncode:
-        sys.exit(f"{table}, row {number}: {done.stderr[-2000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def priced(row: Row, clock: str, limit: float) -> dict[str, float]:

@@ -18,6 +18,7 @@ from hmn.containers.artifact.place import is_artifact
 from hmn.errors import UserError
 from hmn.prune.aum import Profile, load_profile
 from hmn.report.style import GREY, SERIES, Drawn, caption, new_figure, panels
+from hmn.train.results import deviation
 
 BINS = 40
 GRID_SEED = 0
@@ -67,8 +68,8 @@ def aum_histogram(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
         axis.stairs(shares, edges, color=SERIES[0].colour, linewidth=1)
         middle = statistics.median(values)
         axis.axvline(middle, color=SERIES[1].colour, linestyle="--", linewidth=1.2)
-        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-        axis.set_title(f"{name}\nn = {len(values):,}, {statistics.fmean(values):.3g} ± {deviation:.2g}", loc="left")
+        mean, std = statistics.fmean(values), deviation(values)
+        axis.set_title(f"{name}\nn = {len(values):,}, {mean:.3g} ± {std:.2g}", loc="left")
         bins = zip(edges, edges[1:], counts, shares, strict=False)
         rows += [(str(path), name, *bin_, len(values)) for bin_ in bins]
     for axis in axes[:, 0]:

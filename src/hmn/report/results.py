@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hmn.errors import UserError
 from hmn.studies.compare.text import COMPARISON_FORMAT
+from hmn.train.results import deviation
 
 STUDY, TIMING, COMPARISON = "pruning-study", "generation-time", "comparison"
 """Kinds of results besides evaluations: the first two say theirs, a comparison has its format."""
@@ -23,8 +25,7 @@ class Spread(NamedTuple):
     n: int
 
     def __str__(self) -> str:
-        deviation = f" ± {self.std:.1f}" if self.n > 1 else ""
-        return f"{self.mean:.1f}{deviation} (n = {self.n})"
+        return f"{self.mean:.1f}{f' ± {self.std:.1f}' if self.n > 1 else ''} (n = {self.n})"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -105,9 +106,7 @@ def spread_of(accuracy: Mapping[str, Any]) -> Spread:
     values = [float(value) for value in accuracy["values"]]
     if not values or not all(math.isfinite(value) for value in values):
         raise ValueError(f"accuracies {values}")
-    mean = math.fsum(values) / len(values)
-    squares = math.fsum((value - mean) ** 2 for value in values)
-    return Spread(mean, math.sqrt(squares / (len(values) - 1)) if len(values) > 1 else 0.0, len(values))
+    return Spread(statistics.fmean(values), deviation(values), len(values))
 
 
 def scale_of(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
