@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hmn.errors import UserError
 from hmn.recipes.protocols import PROTOCOLS
-from hmn.recipes.settings import CondenseConfig, Range, Recipe
+from hmn.recipes.ranges import Range
+from hmn.recipes.settings import CondenseConfig, Recipe
 
 RANGES = {  # of the settings of objectives, until they say so themselves
     **dict.fromkeys(
