@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -15,22 +16,25 @@ from hmn.containers.artifact.place import need_artifact
 from hmn.errors import UserError
 from hmn.runtime.console import print_json, results
 
-Name = Literal[
-    "pruning-rate",
-    "aum-histogram",
-    "aum-extremes",
-    "aum-grids",
-    "iterations",
-    "minutes",
-    "schedules",
-    "bytes",
-    "generation-time",
-    "history",
-]
-FROM_RESULTS = ("pruning-rate", "iterations", "minutes", "schedules", "bytes", "generation-time")
-"""Figures of result files; the others are of runs."""
+FROM_RESULTS = {
+    "pruning-rate": "accuracy_figures:pruning_rate",
+    "iterations": "accuracy_figures:iterations",
+    "minutes": "accuracy_figures:minutes",
+    "schedules": "accuracy_figures:schedules",
+    "bytes": "compare_figure:accuracy_by_bytes",
+    "generation-time": "run_figures:generation_time",
+}
+"""Figures of result files, with the module and function of `hmn.report` that draw them."""
+FROM_RUNS = {
+    "aum-histogram": "image_figures:aum_histogram",
+    "aum-extremes": "image_figures:aum_extremes",
+    "aum-grids": "image_figures:aum_grids",
+    "history": "run_figures:history",
+}
+"""Figures of runs, likewise."""
 PER_CLASS = {"aum-extremes": 5, "aum-grids": 8}
 """Figures of one run's images: how many of a class a block shows."""
+Name: Any = Literal[*FROM_RESULTS, *FROM_RUNS]
 SUFFIXES = (".svg", ".png", ".csv")
 Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=())]
 Labels = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())]
@@ -83,32 +87,22 @@ def figure(
     """
     need_extra("matplotlib", "figures need")
     from hmn.containers.artifact.load import info
-    from hmn.report import accuracy_figures, compare_figure, image_figures, run_figures
     from hmn.report.style import check_free, drawing, write
 
-    of_images = {"aum-extremes": image_figures.aum_extremes, "aum-grids": image_figures.aum_grids}
-    of_files = {
-        "pruning-rate": accuracy_figures.pruning_rate,
-        "iterations": accuracy_figures.iterations,
-        "minutes": accuracy_figures.minutes,
-        "schedules": accuracy_figures.schedules,
-        "bytes": compare_figure.accuracy_by_bytes,
-        "generation-time": run_figures.generation_time,
-        "aum-histogram": image_figures.aum_histogram,
-        "history": run_figures.history,
-    }
     stem = out.with_suffix("") if out.suffix.lower() in SUFFIXES else out
     paths = inputs(name, run or [], results_ or [])
     labels = label or []
     check_flags(name, paths, labels, per_class, classes)
     check_free(stem, [*SUFFIXES, *([".md"] if name == "schedules" else [])], force=force)
+    module, function = {**FROM_RESULTS, **FROM_RUNS}[name].split(":")
+    draw = getattr(import_module(f"hmn.report.{module}"), function)
     with drawing():
         if name in PER_CLASS:
             folder = need_artifact(paths[0])
             chosen = None if classes is None else chosen_classes(classes, info(folder).class_names)
-            drawn = of_images[name](folder, classes=chosen, number=per_class or PER_CLASS[name])
+            drawn = draw(folder, classes=chosen, number=per_class or PER_CLASS[name])
         else:
-            drawn = of_files[name](paths, labels)
+            drawn = draw(paths, labels)
         written = write(drawn, stem)
     if json:
         print_json({"figure": name, "written": [str(path) for path in written]})
