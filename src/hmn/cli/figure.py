@@ -94,6 +94,7 @@ def figure(
     labels = label or []
     check_flags(name, paths, labels, per_class, classes)
     check_free(stem, [*SUFFIXES, *([".md"] if name == "schedules" else [])], force=force)
+    # The modules of figures import matplotlib, and each only what it draws.
     module, function = {**FROM_RESULTS, **FROM_RUNS}[name].split(":")
     draw = getattr(import_module(f"hmn.report.{module}"), function)
     with drawing():

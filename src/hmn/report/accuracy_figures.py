@@ -52,6 +52,7 @@ def pruning_rate(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
         for row, spread in found:
             counts = per_class(row["images_per_class"])
             rows.append((*about, row["method"], row["rate"], counts, row["in_budget"], row["beta"], *spread))
+    # All panels show the same methods, so one legend serves them.
     for axis in axes[:, 0]:
         axis.set_ylabel("Test accuracy (%)")
     handles, names = axes.flat[0].get_legend_handles_labels()
@@ -70,6 +71,7 @@ def _pruning_panel(axis: Any, study: Mapping[str, Any], found: list[tuple[Any, S
             points.insert(0, (0.0, whole[0]))
         if points:
             error_line(axis, points, look, name)
+    # What fits into the budget is a line across all methods.
     title += f": {per_class(study['images_per_class'])} images a class"
     budget = next((row for row, _ in found if row["in_budget"]), None)
     if budget is not None:
@@ -99,6 +101,7 @@ def iterations(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
             spreads += [spread for _, spread in points]
             about, images = (path.name, label, result["data"], result["ipc"]), result["curve_images"]
             rows += [(*about, step, *spread, images) for step, spread in points]
+    # A line a curve, with its deviation as a band.
     if len(curves) > MAX_CURVES:
         many = f"{len(curves)} lines in one figure cannot be told apart"
         raise UserError(f"{many}: give results of at most {MAX_CURVES}.")
@@ -138,6 +141,7 @@ def minutes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     if len(taken) > 1:
         one, other = list(taken.values())[:2]
         raise UserError(f"{one} and {other}: data, budget, test images, width and training steps must be the same.")
+    # Minutes double from tick to tick, as budgets of time do.
     figure, axis = single(5.6, 3.6)
     axis.set_xscale("log", base=2)
     for position, (label, points) in enumerate(lines.items()):
@@ -172,6 +176,7 @@ def schedules(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
         group[schedule] = spread_of(result["accuracy_percent"])
         about = (path.name, label, result["data"], result["ipc"])
         rows.append((*about, schedule, result.get("lr"), result["train_steps"], *group[schedule]))
+    # Only sets trained with both can be compared.
     for label, group in groups.items():
         for schedule in SCHEDULES:
             if schedule not in group:

@@ -63,6 +63,7 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str,
     log_y = log_y and min(low for _, _, low, _ in points) > 0
     x_axis = _axis([x for x, *_ in points], LEFT, WIDTH - RIGHT, log=False, tight=True)
     y_axis = _axis([value for _, *band in points for value in band], HEIGHT - BOTTOM, TOP, log=log_y, tight=False)
+    # Every line lies on its band, and later lines on earlier ones.
     parts = [_frame(x_axis, y_axis, x_label, y_label)]
     for position, line in enumerate(lines):
         along = " ".join(f"{x_axis(x):.1f},{y_axis(y):.1f}" for x, y, _, _ in line.points)

@@ -50,7 +50,7 @@ def accuracy_by_bytes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     rows: list[Sequence[Any]] = []
     for path, label in zip_longest(paths, labels):
         table = read_result(path, COMPARISON)
-        several = budgets(table) > 1
+        several = len({row["ipc"] for row in table["rows"]} - {None}) > 1
         for row in table["rows"]:
             points = [] if row["kind"] == "whole" else points_of(row)
             if not points:
@@ -59,6 +59,7 @@ def accuracy_by_bytes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
             lines.append((f"{label}: {name}" if label else name, row["kind"], points))
             about = (path.name, row["method"], row["kind"], row["ipc"])
             rows += [(*about, *point[:-1], *point.spread) for point in points]
+    # The codec is the line to beat: drawn above the others, and in its own looks.
     if not lines:
         raise UserError(f"{paths[0]}: no method is done in it yet.")
     if len(lines) > MOST_LINES:
@@ -70,6 +71,7 @@ def accuracy_by_bytes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
         look, above = (CODEC, 3) if kind == "codec" else (look_of(others), 2)
         others += kind != "codec"
         error_line(axis, [(point.bytes, point.spread) for point in points], look, name, zorder=above)
+    # Ticks are the sizes that occur, not round numbers.
     every = [point for _, _, points in lines for point in points]
     ticks = budget_ticks([point.bytes for point in every])
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
@@ -97,8 +99,3 @@ def budget_ticks(sizes: Sequence[int]) -> list[int]:
         if not ticks or size < 0.8 * ticks[-1]:
             ticks.append(size)
     return ticks[::-1]
-
-
-def budgets(table: dict[str, Any]) -> int:
-    """How many budgets a comparison has."""
-    return len({row["ipc"] for row in table["rows"] if row["ipc"] is not None})

@@ -84,6 +84,7 @@ def script_data(run: RunFacts, sprites: Sheet, chosen: Sequence[Sequence[int]]) 
     for name, (order, aum), shown, sprite in zip(names, orders(run), chosen, sprites.sprites, strict=True):
         rounded = None if aum is None else [round(value, DECIMALS) for value in aum]
         classes.append({"name": name, "order": order, "aum": rounded, "shown": shown, **sprite._asdict()})
+    # Floats and budget let the script say what a pruned set would take.
     return {
         "classes": classes,
         "side": sprites.side,

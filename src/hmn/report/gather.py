@@ -72,6 +72,7 @@ def gather(path: Path) -> RunFacts:
         recipe=(path / RECIPE).read_text(encoding="utf-8") if (path / RECIPE).exists() else "",
         history=read_history(path) if (path / HISTORY).exists() else {},
     )
+    # Results that lie in the folder belong to it, whatever they are called.
     for file in sorted(path.glob("*.json")):
         if file.stat().st_size <= MAX_RESULT_BYTES and kind_of(_any_json(file)) in ("evaluation", STUDY):
             _add(found, file, keyed=True)
@@ -109,6 +110,7 @@ def assign(runs: Sequence[RunFacts], results: Sequence[Path]) -> None:
             same = list(runs)
         if not same:
             raise UserError(f"{file}: a result of another container than the ones named: give its run's folder.")
+        # A result that lies in the folder is known already.
         for run in same:
             if all(name != file.name for name, _ in [*run.evaluations, *run.studies]):
                 _add(run, file, keyed=bool(condensed))

@@ -30,6 +30,7 @@ def read_history(run: Path) -> dict[str, list[tuple[int, float]]]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}): expected a folder of a run.") from None
+    # A line that is no record is damage: a figure of the others would not say so.
     found: dict[str, list[tuple[int, float]]] = {}
     for number, line in enumerate(lines, 1):
         try:

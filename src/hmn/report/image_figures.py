@@ -138,6 +138,7 @@ def _picture(
     height = 0.62 if with_values else 0.5
     inches, ratios = (1.0 + 0.5 * sum(numbers), 0.5 + height * len(drawn)), {"width_ratios": numbers}
     figure, axes = new_figure(*inches, 1, len(blocks), gridspec_kw=ratios)
+    # Every image drawn is a row of the CSV.
     rows: list[tuple[Any, ...]] = []
     for axis, block, number in zip(axes.flat, blocks, numbers, strict=True):
         _block(axis, pixels, block, number, gap=0.24 if with_values else 0.06)
@@ -148,6 +149,7 @@ def _picture(
                 if with_values:
                     middle = {"ha": "center", "va": "center"}
                     axis.text(place + 0.5, row * 1.24 + 1.12, f"{float(aum[index]):.3g}", **middle, fontsize=6)
+    # Names of classes stand once, left of the first block.
     spacing = 1.24 if with_values else 1.06
     names = [_short(images.class_names[label]) for label in drawn]
     axes.flat[0].set_yticks([row * spacing + 0.5 for row in range(len(drawn))], names)

@@ -51,6 +51,7 @@ def write_page(runs: Sequence[Path], out: Path, *, results: Sequence[Path] = (),
         notes += _notes(run, sprites, sum(map(len, chosen)))
         views.append(_view(run, position, sprites, sum(map(len, chosen))))
         scripts.append(script_data(run, sprites, chosen))
+    # Nothing is written before all of it is there.
     content = render(views, scripts, title or _title(found)).encode()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

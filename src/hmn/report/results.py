@@ -70,6 +70,7 @@ def read_result(path: Path, kind: str) -> dict[str, Any]:
     found = read_json(path)
     if kind_of(found) != kind:
         raise UserError(f"{path}: not a result of this kind; expected a file of `{made_by[kind]}`.")
+    # Each kind is asked for what figures and pages take from it.
     try:
         if kind == "evaluation":
             for row in rows_of(found):

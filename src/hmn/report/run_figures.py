@@ -34,6 +34,7 @@ def history(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
             x, middle, low, high = zip(*groups, strict=True)
             axis.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0)
             axis.plot(x, middle, **look.style, label=name, markevery=max(1, len(x) // 6))
+        # Losses of 0 cannot lie on a logarithmic axis.
         axis.set(title=title, xlabel=x_label, ylabel=y_label)
         if min(row[4] for row in rows if row[2] == phase) > 0:
             axis.set_yscale("log")
@@ -77,6 +78,7 @@ def generation_time(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
             groups.setdefault(row["form"], {})[budget] = spread
             about = (path.name, row["label"], row["images"], row["form"])
             rows.append((*about, *spread, " ".join(map(str, row["seconds"]))))
+    # Where several were timed, each form says how often.
     names = dict(zip(groups, labels, strict=False))
     named = {f"{names.get(form, form)} ({same_n(list(group.values()))})": group for form, group in groups.items()}
     budgets = {budget for group in groups.values() for budget in group}
