@@ -26,10 +26,6 @@ LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 ENTRIES = ("__init__", "__main__")  # hand on what lies below, so they may name any module
 NOT_YET = {  # imports upwards that moving files alone did not undo
     ("recipes/resolve.py", "data"),
-    ("studies/compare/run.py", "cli"),
-    ("studies/condensation.py", "cli"),
-    ("studies/pruning/condense_first.py", "cli"),
-    ("studies/sweep/run.py", "cli"),
 }
 TORCH_FREE = ["hmn", "hmn.errors", "hmn.recipes.named", "hmn.recipes.settings", "hmn.cli.main", "hmn.cli.flags"]
 MODULES = sorted(SOURCE.rglob("*.py"))

@@ -1,4 +1,4 @@
-"""The one error type that is meant for people: a mistake in what the user gave."""
+"""What is told to people in one line: a mistake in what they gave, and work that a signal stopped."""
 
 from __future__ import annotations
 
@@ -7,4 +7,11 @@ class UserError(ValueError):
     """Bad input, told in one line: what was got, what was expected, what to do.
 
     The command line prints the line and exits with 2; library users may catch it as a ValueError.
+    """
+
+
+class Interruption(Exception):
+    """A signal stopped the work after its progress was saved, told in one line: what is kept, and how to go on.
+
+    The command line prints the line and exits with 130.
     """

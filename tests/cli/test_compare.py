@@ -194,7 +194,7 @@ def test_every_row_has_its_accounts(unbroken: Path, before: Path) -> None:
 def test_a_row_is_what_evaluate_makes_of_it(unbroken: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = {row["method"]: row for row in json.loads((unbroken / "table.json").read_text())["rows"]}
     threads = torch.get_num_threads()
-    torch.set_num_threads(json.loads((unbroken / "sweep.json").read_text())["threads"]["train"])
+    torch.set_num_threads(json.loads((unbroken / "sweep.json").read_text())["threads"]["trainings"])
     try:
         folder = unbroken / "0001-mosaic" / "condensed"
         assert main(["evaluate", str(folder), *PROTOCOL, "--against", "random,whole", "--json"]) == 0

@@ -84,7 +84,7 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("HMN_") and name not in ("HMN_TEST_DATA", "HMN_COMPILE"):
             monkeypatch.delenv(name)
-    monkeypatch.setattr("hmn.prune.survivors.BETAS", (0.0, 0.5))  # two of the grid's ten
+    monkeypatch.setattr("hmn.studies.pruning.beta.BETAS", (0.0, 0.5))  # two of the grid's ten
 
 
 @pytest.fixture(scope="module")

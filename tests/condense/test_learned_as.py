@@ -26,7 +26,8 @@ from hmn.containers.quantise import rounded
 from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
 from hmn.recipes.settings import CondenseConfig, Recipe, StartConfig
-from hmn.studies.sweep.grid import Given, condensation
+from hmn.studies.condensation import StudyData
+from hmn.studies.sweep.grid import RunSettings, condensation
 from tests.cli.test_containers import DIGITS, TINY
 from tests.cli.test_main import refused
 from tests.condense.objectives.test_unrolled import BASE, DIRECT, UNROLLED, container_of, data, experts
@@ -198,15 +199,13 @@ def test_a_file_or_a_variable_says_how_it_is_learned(tmp_path: Path, monkeypatch
 
 def test_a_sweep_learns_so_too() -> None:
     def found(container: str, **values: str) -> str:
-        given = Given(
-            data="digits",
-            data_flags=DataOptions(),
-            on="test",
+        given = RunSettings(
+            data=StudyData(name="digits", options=DataOptions(), on="test"),
             recipe="quick",
             from_file={},
             images=None,
             steps=None,
-            own={"ipc": 10, "container": container},
+            settings={"ipc": 10, "container": container},
             dtype="float32",
             checkpoint_seconds=0,
             command=(),

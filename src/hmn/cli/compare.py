@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 from rich.console import Console
@@ -15,27 +14,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from hmn.cli.flags import CondenseFlags, DataParameters, MethodFlags, Switch, data_options, given_flags, named
-from hmn.containers.shape import images_per_class
+from hmn.cli.outputs import check_at_least, check_study_flags
 from hmn.data.named import absolute
 from hmn.errors import UserError
-from hmn.measure.candidates import Candidate, read_splits
-from hmn.measure.codec_options import CodecSettings, check_codec, codec_flags
-from hmn.measure.coresets import whole
-from hmn.measure.stored import stored_dtypes
-from hmn.measure.training import Training, choose_training
 from hmn.recipes.named import ALIASES, RECIPES
 from hmn.recipes.protocols import protocol as find_protocol
 from hmn.recipes.values import given_environment, nearest
 from hmn.runtime.console import COMMAND, note, print_json, results
 from hmn.runtime.files import write_atomically
-from hmn.runtime.launched import launched
-from hmn.studies.compare.cells import FULL, Wanted, settle
-from hmn.studies.compare.methods import CONTAINERS, REAL, read_budgets, read_methods
-from hmn.studies.compare.run import Comparison, work
-from hmn.studies.compare.text import TEXT_COLUMNS, cells, heads, markdown, notes, protocol_words, title
-from hmn.studies.condensation import Condensation
-from hmn.studies.sweep.grid import Given
 from hmn.studies.where import Where
+
+if TYPE_CHECKING:
+    from hmn.measure.candidates import Candidate
+    from hmn.measure.codec_options import CodecSettings
+    from hmn.measure.training import Training
+    from hmn.studies.compare.run import Comparison
 
 Protocol = Literal["paper", "short", "quick", "dc", "dsa", "idc", "linba"]
 
@@ -57,7 +50,7 @@ class TrainingFlags:
     seeds: int | None = None
     """Networks for each row, each from another seed."""
     schedule: Literal["cosine", "multistep"] | None = None
-    """Of the learning rate (default: the protocol's)."""
+    """Schedule of the learning rate (default: the protocol's)."""
 
 
 def compare(
@@ -133,53 +126,69 @@ def compare(
     json
         Print JSON.
     """
-    if force and resume:
-        raise UserError("--force begins anew and --resume goes on: give one of them.")
-    if launched().size > 1:
-        raise UserError("a comparison starts processes of its own: give the same command to hmn, without torchrun.")
+    from hmn.measure.codec_options import check_codec
+    from hmn.measure.coresets import whole
+    from hmn.measure.stored import stored_dtypes
+    from hmn.studies.compare.cells import FULL, ComparisonSettings, settle_cells
+    from hmn.studies.compare.methods import CONTAINERS, REAL, read_budgets, read_methods
+    from hmn.studies.compare.run import Comparison
+    from hmn.studies.condensation import StudyData
+    from hmn.studies.sweep.grid import RunSettings
+
     training, where = training or TrainingFlags(), where or Where()
-    check_counts(training)
-    if not checkpoint_seconds >= 0:
-        raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
+    check_study_flags("a comparison", where, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)
+    check_at_least(1, width=training.width, steps=training.steps, seeds=training.seeds)
     if recipe is not None and recipe not in (*RECIPES, *ALIASES):
         raise UserError(f"--recipe {recipe}: no recipe is called so{nearest(recipe, RECIPES)}")
-    where.check()
     budgets = read_budgets(ipc)
     rows = read_methods(methods, recipe=recipe, overrides=set_ or [])
     if recipe is not None and not any(row.kind in ("container", "file") for row in rows):
         raise UserError(f"--recipe {recipe}: is for containers, and --methods names none of {', '.join(CONTAINERS)}.")
-    codecs = wanted_codecs([row.name for row in rows if REAL.get(row.name) == "codec"], codec_quality, codec_side)
+    codecs = read_codecs([row.name for row in rows if REAL.get(row.name) == "codec"], codec_quality, codec_side)
     flags = {**given_flags(condense, "condense"), **named(method, seed=seed)}
     if "container" in flags:
         raise UserError(f"--container {flags['container']}: name containers in --methods.")
-    shaping = data_options(data_flags).absolute()
-    given = Given(
-        data=absolute(data), data_flags=shaping, on=on, recipe=None, from_file={},
-        own={**condensing_environment(), **flags}, images=None, dtype="float32", steps=None,
-        checkpoint_seconds=checkpoint_seconds, command=tuple(COMMAND.get()),
-    )  # fmt: skip
-    splits = read_splits(given.data, shaping, on)
+    given = RunSettings(
+        data=StudyData(name=absolute(data), options=data_options(data_flags).absolute(), on=on),
+        recipe=None,
+        from_file={},
+        settings={**condensing_environment(), **flags},
+        images=None,
+        dtype="float32",
+        steps=None,
+        checkpoint_seconds=checkpoint_seconds,
+        command=tuple(COMMAND.get()),
+    )
+    splits = given.data.splits()
     for codec in codecs.values():
         check_codec(codec, splits.train)
-    wanted = Wanted(
-        given=given, recipe=recipe, training=one_training(whole(splits, on), training), codecs=codecs,
-        stored=tuple(dtype for dtype in stored_dtypes(stored) if dtype != FULL),
-    )  # fmt: skip
-    comparison = Comparison(
-        out=out, wanted=wanted, cells=settle(rows, budgets, wanted, splits), splits=splits, where=where, sort=sort
-    )
+    forms = tuple(dtype for dtype in stored_dtypes(stored) if dtype != FULL)
+    one = one_training(whole(splits, on), training)
+    settings = ComparisonSettings(given=given, recipe=recipe, training=one, codecs=codecs, stored=forms)
+    made = settle_cells(rows, budgets, settings, splits)
+    comparison = Comparison(out=out, settings=settings, cells=made, splits=splits, where=where, sort=sort)
     if dry_run:
         print_cells(comparison, as_json=json)
         return 0
-    return work(comparison, resume=resume, force=force, as_json=json)
+    table = comparison.run(resume=resume, force=force)
+    # First the screen: a disk that is full must not cost the result.
+    if json:
+        print_json({"out": str(out), **table})
+    else:
+        print_comparison(table)
+    write_comparison(out, table)
+    reasons = [form["reason"] for row in table["rows"] for form in (row, *row["stored"].values())]
+    return 1 if any(reasons) else 0
 
 
-def wanted_codecs(names: list[str], quality: str | None, side: str | None) -> dict[str, CodecSettings]:
+def read_codecs(names: list[str], quality: str | None, side: str | None) -> dict[str, CodecSettings]:
     """How the codecs among the methods are to compress.
 
     Raises:
         UserError: flags of codecs, and no codec; or a number that is none.
     """
+    from hmn.measure.codec_options import codec_flags
+
     if not names:
         for flag, value in (("quality", quality), ("side", side)):
             if value is not None:
@@ -192,21 +201,8 @@ def wanted_codecs(names: list[str], quality: str | None, side: str | None) -> di
 
 def condensing_environment() -> dict[str, Any]:
     """Settings from HMN_* variables, but for those that methods and budgets decide."""
-    decided = ("ipc", "container")
-    return {path: value for path, value in given_environment().items()
-            if path not in decided and not path.startswith(("sizes.", "evaluate."))}  # fmt: skip
-
-
-def check_counts(training: TrainingFlags) -> None:
-    """Refuse numbers below 1.
-
-    Raises:
-        UserError: as it says.
-    """
-    for name in ("width", "steps", "seeds"):
-        value = getattr(training, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name} {value}: expected at least 1.")
+    decided, found = ("ipc", "container", "sizes", "evaluate"), given_environment()
+    return {path: value for path, value in found.items() if path.partition(".")[0] not in decided}
 
 
 def one_training(of_all: Candidate, flags: TrainingFlags) -> Training:
@@ -215,27 +211,31 @@ def one_training(of_all: Candidate, flags: TrainingFlags) -> Training:
     Raises:
         UserError: no protocol of this name, or one that counts passes over each set, so that steps would differ.
     """
+    from hmn.measure.training import choose_training
+
     name = flags.protocol or given_environment().get("evaluate.protocol") or of_all.settings.protocol
     if flags.steps is None and find_protocol(name, of_all.data, of_all.ipc).steps is None:
         raise UserError(f"--protocol {name} counts passes over each set's own images: give --steps, the same for all.")
-    own = {"net": flags.net, "width": flags.width, "protocol": flags.protocol, "seeds": flags.seeds}
-    return choose_training(of_all, own, flags.steps, schedule=flags.schedule)
+    given = {name: getattr(flags, name) for name in ("net", "width", "protocol", "seeds")}
+    return choose_training(of_all, given, flags.steps, schedule=flags.schedule)
 
 
 PIPE_WIDTH = 220
-"""Of the table where no terminal gives its own: no row is broken."""
+"""Width of the table where no terminal gives its own: no row is broken."""
 
 
-def write(out: Path, table: Mapping[str, Any]) -> None:
+def write_comparison(out: Path, table: Mapping[str, Any]) -> None:
     """table.json and table.md, and the page where jinja2 is there."""
-    text = json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(out / "table.json", text.encode())
-    write_atomically(out / "table.md", markdown(table).encode())
+    from hmn.studies.compare.table import write_table
+
+    write_table(out, table)
     try:
         from hmn.report.compare_page import comparison_page
     except ImportError:
-        note(f"written: {out / 'table.json'} and table.md; the page needs jinja2: pip install 'hmn[report]', then the "
-             "same command with --resume writes it")  # fmt: skip
+        note(
+            f"written: {out / 'table.json'} and table.md; the page needs jinja2: pip install 'hmn[report]', then the "
+            "same command with --resume writes it"
+        )
         return
     write_atomically(out / "table.html", comparison_page(table).encode())
     note(f"written: {out / 'table.json'}, with table.md and table.html beside it")
@@ -243,6 +243,8 @@ def write(out: Path, table: Mapping[str, Any]) -> None:
 
 def print_comparison(table: Mapping[str, Any]) -> None:
     """The table on stdout, with its notes."""
+    from hmn.studies.compare.text import TEXT_COLUMNS, cells, heads, notes, protocol_words, title
+
     shown = Table(header_style="cyan")
     columns = heads(table)
     for column in columns:
@@ -264,16 +266,7 @@ def print_comparison(table: Mapping[str, Any]) -> None:
 
 def print_cells(comparison: Comparison, *, as_json: bool) -> None:
     """What would be made and trained."""
-    training, rows = comparison.wanted.training, []
-    for cell in comparison.cells.cells:
-        unit = None if cell.unit is None else comparison.cells.units[cell.unit]
-        row: dict[str, Any] = {"cell": cell.name, "method": cell.method.name, "ipc": cell.ipc, "stored": cell.dtype}
-        if isinstance(unit, Condensation):
-            shape, how = unit.chosen.shape, unit.recipe.condense
-            row |= {"container": unit.recipe.container, "objective": how.objective, "recipe": unit.recipe.name,
-                    "floats": shape.ledger().num_floats, "images_per_class": images_per_class(shape),
-                    "sweeps": how.num_sweeps}  # fmt: skip
-        rows.append(row)
+    training, rows = comparison.settings.training, [comparison.cells.words(cell) for cell in comparison.cells.cells]
     if as_json:
         protocol = {"net": training.net, "width": training.width, "name": training.protocol, "steps": training.steps}
         print_json({"out": str(comparison.out), "cells": rows, "protocol": protocol, "seeds": training.seeds})
@@ -283,11 +276,9 @@ def print_cells(comparison: Comparison, *, as_json: bool) -> None:
     for name in names:
         shown.add_column(name.replace("_", " "))
     for row in rows:
-        shown.add_row(*(escape("" if row.get(name) is None else f"{row[name]:,}" if isinstance(row[name], int)
-                               else str(row[name])) for name in names))  # fmt: skip
-    console = results()
-    console.print(
-        f"{len(comparison.units)} sets of images to make, {len(comparison.trainings())} trainings of "
-        f"{training.steps:,} steps ({training.net}, {training.protocol})", style="bold", markup=False, soft_wrap=True,
-    )  # fmt: skip
-    console.print(shown)
+        values = (row.get(name, "") for name in names)
+        shown.add_row(*(escape(f"{value:,}" if isinstance(value, int) else str(value)) for value in values))
+    counts = f"{len(comparison.units)} sets of images to make, {len(comparison.trainings())} trainings"
+    words = f"{counts} of {training.steps:,} steps ({training.net}, {training.protocol})"
+    results().print(words, style="bold", markup=False, soft_wrap=True)
+    results().print(shown)

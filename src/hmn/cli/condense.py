@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -22,7 +22,7 @@ from hmn.cli.flags import (
 )
 from hmn.cli.ledger import shape_facts
 from hmn.cli.plan import print_plan
-from hmn.cli.prune import checked_beta
+from hmn.cli.prune import checked_beta, print_pruned
 from hmn.condense.job import Job, condensed, told_about_skipped
 from hmn.containers.artifact.place import RECIPE, read_run
 from hmn.containers.choose import checked_ipc, choose_shape
@@ -156,9 +156,11 @@ def condense(
         print_plan(job, as_json=json)
         return 0
     if beta is not None:
-        return condense_and_prune(
-            job, beta, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds, as_json=json
-        )
+        how: dict[str, Any] = {"resume": resume, "force": force, "checkpoint_seconds": checkpoint_seconds}
+        done = condense_and_prune(job, beta, **how)
+        if done is not None:
+            print_pruned(done, as_json=json)
+        return 130 if done is None else 0
     return run(job, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds, as_json=json)
 
 

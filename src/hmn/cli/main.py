@@ -10,7 +10,7 @@ from importlib import metadata
 
 from cyclopts import App, CycloptsError
 
-from hmn.errors import UserError
+from hmn.errors import Interruption, UserError
 from hmn.runtime.console import COMMAND
 from hmn.runtime.launched import ProcessLost, leave, local_rank
 from hmn.runtime.memory import share_cores
@@ -106,6 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
         return _fail("interrupted.", 130)
+    except Interruption as error:
+        return _fail(str(error), 130)
     except BrokenPipeError:
         # The reader of a pipe (head, less) has left: what it wanted, it has.
         _silence_stdout()

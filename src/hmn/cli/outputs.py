@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hmn.errors import UserError
+from hmn.runtime.launched import launched
+
+if TYPE_CHECKING:  # it imports torch
+    from hmn.studies.where import Where
 
 
 def check_output(out: Path | None, *, flag: str = "--out", kind: str = ".json") -> None:
@@ -58,3 +63,18 @@ def check_at_least(least: int, **flags: int | None) -> None:
     for name, value in flags.items():
         if value is not None and value < least:
             raise UserError(f"--{name.replace('_', '-')} {value}: expected at least {least}.")
+
+
+def check_study_flags(what: str, where: Where, *, resume: bool, force: bool, checkpoint_seconds: float = 0.0) -> None:
+    """Refuse flags of a study that make no sense, before anything is read.
+
+    Raises:
+        UserError: as it says.
+    """
+    if force and resume:
+        raise UserError("--force begins anew and --resume goes on: give one of them.")
+    if launched().size > 1:
+        raise UserError(f"{what} starts processes of its own: give the same command to hmn, without torchrun.")
+    if not checkpoint_seconds >= 0:
+        raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
+    where.check()

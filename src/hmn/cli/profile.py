@@ -11,20 +11,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from hmn.cli.flags import DataParameters, Switch, data_options
-from hmn.cli.outputs import check_output
-from hmn.containers.artifact.place import is_artifact
+from hmn.cli.outputs import check_at_least, check_output
 from hmn.errors import UserError
-from hmn.measure.candidates import Candidate, target_of
-from hmn.prune.profile import EPOCHS, Wanted, described, summaries, summary, take, write
 from hmn.runtime.console import command_line, duration, print_json, print_table, results
 from hmn.runtime.files import write_atomically
 from hmn.runtime.memory import keep_freed_memory
 
 if TYPE_CHECKING:
+    from hmn.measure.candidates import Candidate
     from hmn.prune.aum import Profile
-
+    from hmn.prune.profile import ProfileSettings
 
 CLASSES_SHOWN = 20
+"""Classes that the table has rows of their own for, at most."""
 
 
 def profile(
@@ -32,7 +31,7 @@ def profile(
     /,
     *,
     out: Path | None = None,
-    epochs: int = EPOCHS,
+    epochs: int = 200,
     seeds: int = 1,
     margin: Literal["softmax", "logit"] = "softmax",
     cutmix: float = 0.0,
@@ -81,30 +80,31 @@ def profile(
     json
         Print JSON.
     """
-    for flag, value in (("epochs", epochs), ("seeds", seeds), ("subset", subset), ("suspects", suspects),
-                        ("width", width)):  # fmt: skip
-        if value is not None and value < 1:
-            raise UserError(f"--{flag} {value}: expected at least 1.")
+    from hmn.measure.candidates import target_of
+    from hmn.prune.aum import save_profile
+    from hmn.prune.profile import ProfileSettings
+
+    check_at_least(1, epochs=epochs, seeds=seeds, subset=subset, suspects=suspects, width=width)
     if not 0 <= cutmix <= 1:
         raise UserError(f"--cutmix {cutmix}: expected a probability from 0 to 1.")
     places = places_of(target, out, page=suspects is not None, force=force)
     keep_freed_memory()
     source, _ = target_of(target, data=data, subset=subset, flags=data_options(data_flags))
-    wanted = Wanted(
-        target=target, epochs=epochs, seeds=seeds, margin=margin, cutmix=cutmix, net=net or source.settings.net,
-        width=width if net or width else source.settings.width,
-    )  # fmt: skip
+    network: dict[str, Any] = {"net": net or source.settings.net}
+    network["width"] = width if net or width else source.settings.width
+    how: dict[str, Any] = {"epochs": epochs, "seeds": seeds, "margin": margin, "cutmix": cutmix}
+    settings = ProfileSettings(target=target, **how, **network)
     began = time.monotonic()
-    found = take(source, wanted)
+    found = settings.take(source)
     seconds = time.monotonic() - began
     if places.profile is not None:
-        write(found, places.profile)
+        save_profile(found, places.profile)
     if suspects is not None and places.page is not None:
-        write_page(source, found, wanted, suspects, places.page)
+        write_page(source, found, settings, suspects, places.page)
     if json:
-        print_json(report(found, source, wanted, seconds, places, suspects))
+        print_json(profile_report(found, source, settings, seconds, places, suspects))
     else:
-        print_profile(found, wanted, seconds)
+        print_profile(found, settings, seconds)
         for path in (places.profile, places.page):
             if path is not None:
                 results().print(f"written: {path}", markup=False, soft_wrap=True)
@@ -125,6 +125,7 @@ def places_of(target: str, out: Path | None, *, page: bool, force: bool) -> Plac
     Raises:
         UserError: a place is in use or cannot be written, or is of the wrong kind.
     """
+    from hmn.containers.artifact.place import is_artifact
     from hmn.prune.aum import AUM_FILE
 
     stored = is_artifact(Path(target))
@@ -149,11 +150,11 @@ def places_of(target: str, out: Path | None, *, page: bool, force: bool) -> Plac
     return places
 
 
-def write_page(source: Candidate, found: Profile, wanted: Wanted, count: int, path: Path) -> None:
+def write_page(source: Candidate, found: Profile, settings: ProfileSettings, count: int, path: Path) -> None:
     """The page of the most suspicious images."""
     from hmn.report.suspects_page import suspects_page
 
-    facts = {"AUM": described(wanted), "images": f"{len(found):,}", "command": command_line()}
+    facts = {"AUM": settings.words(), "images": f"{len(found):,}", "command": command_line()}
     if source.detail:
         facts["of the data"] = f"{source.detail}; numbers count these"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,46 +162,41 @@ def write_page(source: Candidate, found: Profile, wanted: Wanted, count: int, pa
     write_atomically(path, page.encode())
 
 
-def print_profile(found: Profile, wanted: Wanted, seconds: float) -> None:
+def print_profile(found: Profile, settings: ProfileSettings, seconds: float) -> None:
     """The summary as a table on stdout, class by class where they are few."""
+    from hmn.prune.profile import aum_summary, class_summaries
+
     table = Table(header_style="cyan")
     table.add_column("class")
     for column in ("images", "lowest", "quarter", "median", "three quarters", "highest", "below 0"):
         table.add_column(column, justify="right")
-    rows = summaries(found) if len(found.class_names) <= CLASSES_SHOWN else []
-    for row in (*rows, {"class": "all", **summary(found.aum)}):
+    rows = class_summaries(found) if len(found.class_names) <= CLASSES_SHOWN else []
+    for row in (*rows, {"class": "all", **aum_summary(found.aum)}):
         if row["class"] == "all" and rows:
             table.add_section()
         names = ("min", "quartile_1", "median", "quartile_3", "max")
-        table.add_row(
-            escape(row["class"]), f"{row['images']:,}", *(f"{row[name]:.2f}" for name in names),
-            f"{row['negative_share']:.1%}",
-        )  # fmt: skip
-    print_table(f"AUM of {found.source}: {described(wanted)}, {duration(seconds)}", table)
+        numbers = (f"{row[name]:.2f}" for name in names)
+        table.add_row(escape(row["class"]), f"{row['images']:,}", *numbers, f"{row['negative_share']:.1%}")
+    print_table(f"AUM of {found.source}: {settings.words()}, {duration(seconds)}", table)
 
 
-def report(
-    found: Profile, source: Candidate, wanted: Wanted, seconds: float, places: Places, count: int | None
+def profile_report(
+    found: Profile, source: Candidate, settings: ProfileSettings, seconds: float, places: Places, count: int | None
 ) -> dict[str, Any]:
     """What --json prints."""
-    from datetime import UTC, datetime
-
-    from hmn.nets import native
     from hmn.prune.aum import suspects
-    from hmn.runtime import facts
+    from hmn.prune.profile import aum_summary, class_summaries
+    from hmn.train.results import provenance
 
     listed = [] if count is None else suspects(found, count).tolist()
+    labels, names, aum = found.labels.tolist(), found.class_names, found.aum.tolist()
     return {
-        "command": command_line(), "commit": facts.commit(), "versions": facts.versions(),
-        "hardware": facts.hardware(native.state()), "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "target": wanted.target, "data": source.data, "sha256": found.sha256, "images": len(found),
-        "margin": found.margin, "epochs": found.epochs, "net": found.net, "width": found.width,
-        "seeds": list(found.seeds), "cutmix": wanted.cutmix, "seconds": round(seconds, 1),
+        **provenance(),
+        **{"target": settings.target, "data": source.data, "sha256": found.sha256, "images": len(found)},
+        **found.facts(),
+        **{"cutmix": settings.cutmix, "seconds": round(seconds, 1)},
         "profile": None if places.profile is None else str(places.profile),
         "page": None if places.page is None else str(places.page),
-        "aum": summary(found.aum), "classes": summaries(found),
-        "suspects": [
-            {"image": number, "class": found.class_names[int(found.labels[number])], "aum": float(found.aum[number])}
-            for number in listed
-        ],
-    }  # fmt: skip
+        **{"aum": aum_summary(found.aum), "classes": class_summaries(found)},
+        "suspects": [{"image": image, "class": names[labels[image]], "aum": aum[image]} for image in listed],
+    }

@@ -6,24 +6,21 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import Group, Parameter
 from rich.table import Table
 
 from hmn.cli.flags import DataParameters, Switch, data_options
-from hmn.cli.outputs import check_output
+from hmn.cli.outputs import check_at_least, check_output, check_study_flags
 from hmn.errors import UserError
-from hmn.prune.target import shown
 from hmn.runtime.console import print_facts, print_json, print_table, results
-from hmn.runtime.launched import launched
 from hmn.runtime.memory import keep_freed_memory
-from hmn.studies.pool import SweepInterrupted
-from hmn.studies.pruning.beta import ON_TEST, SEEN
-from hmn.studies.pruning.carry_out import Beta, Done, Order, carry_out
-from hmn.studies.pruning.study import Study
-from hmn.studies.training import Pruning
 from hmn.studies.where import Where
+
+if TYPE_CHECKING:
+    from hmn.studies.pruning.carry_out import Beta, Carried, PruneOrder
+    from hmn.studies.pruning.study import PruningStudy
 
 Method = Literal["double-end", "random", "hard", "easy"]
 
@@ -116,6 +113,8 @@ def prune(
     json
         Print JSON.
     """
+    from hmn.studies.pruning.carry_out import PruneOrder, carry_out
+
     train, compare = training or TrainingFlags(), study or StudyFlags()
     chosen = checked_beta(beta)
     if out is None and compare.study is None:
@@ -126,20 +125,32 @@ def prune(
         raise UserError(f"--beta {beta}: is for --method double-end, and this is {method}.")
     if out is not None and method == "double-end" and chosen is None:
         raise UserError("double-end pruning needs --beta: a share from 0 to 1, or auto to search for it.")
-    order = Order(
-        run=target, out=out, to=to, rate=rate, method=method, beta=chosen, aum=aum, seed=seed,
-        study=study_of(compare, chosen, train.repeats, choose_on), repeats=train.repeats, choose_on=choose_on,
-        data=train.data, data_flags=data_options(data_flags),
-        given={"net": train.net, "width": train.width, "protocol": train.protocol}, steps=train.steps,
-        where=where or Where(), resume=resume, force=force,
-    )  # fmt: skip
-    check_order(order)
+    order = PruneOrder(
+        run=target,
+        out=out,
+        to=to,
+        rate=rate,
+        method=method,
+        beta=chosen,
+        aum=aum,
+        seed=seed,
+        study=study_of(compare, chosen, train.repeats, choose_on),
+        repeats=train.repeats,
+        choose_on=choose_on,
+        data=train.data,
+        data_flags=data_options(data_flags),
+        given={"net": train.net, "width": train.width, "protocol": train.protocol},
+        steps=train.steps,
+        where=where or Where(),
+        resume=resume,
+        force=force,
+    )
+    check_study_flags("pruning", order.where, resume=resume, force=force)
+    check_at_least(1, repeats=train.repeats, steps=train.steps, width=train.width)
+    if not 0 <= seed < 2**63:
+        raise UserError(f"--seed {seed}: expected 0 or more, below 2^63.")
     keep_freed_memory()
-    try:
-        done = carry_out(order)
-    except SweepInterrupted:
-        return 130
-    tell(done, as_json=json)
+    print_pruned(carry_out(order), as_json=json)
     return 0
 
 
@@ -160,16 +171,20 @@ def checked_beta(text: str | None, *, flag: str = "--beta") -> Beta:
     return share
 
 
-def study_of(flags: StudyFlags, beta: Beta, repeats: int, choose_on: Literal["test", "validation"]) -> Study | None:
+def study_of(
+    flags: StudyFlags, beta: Beta, repeats: int, choose_on: Literal["test", "validation"]
+) -> PruningStudy | None:
     """The study that the flags ask for.
 
     Raises:
         UserError: rates or methods that are none.
     """
+    from hmn.studies.pruning.study import PruningStudy
+
     if flags.study is None:
         return None
     check_output(flags.study, flag="--study")
-    methods: list[Pruning] = []
+    methods: list[Method] = []
     for word in flags.methods.split(","):
         if word not in get_args(Method):
             raise UserError(f"--methods {word}: expected {', '.join(get_args(Method))}, joined by commas.")
@@ -182,32 +197,21 @@ def study_of(flags: StudyFlags, beta: Beta, repeats: int, choose_on: Literal["te
             raise UserError(f"--rates {word}: expected shares to remove, joined by commas, such as 0.1,0.3.") from None
         if not 0 <= rates[-1] < 1:
             raise UserError(f"--rates {word}: expected shares from 0 to below 1.")
-    return Study(
-        file=flags.study, rates=tuple(dict.fromkeys(rates)), methods=tuple(dict.fromkeys(methods)), repeats=repeats,
-        beta=beta if isinstance(beta, float) else None, search=flags.search, chosen_on=choose_on,
-    )  # fmt: skip
-
-
-def check_order(order: Order) -> None:
-    """Refuse what makes no sense, before anything is read.
-
-    Raises:
-        UserError: as it says.
-    """
-    if order.force and order.resume:
-        raise UserError("--force begins anew and --resume goes on: give one of them.")
-    if launched().size > 1:
-        raise UserError("pruning starts processes of its own: give the same command to hmn, without torchrun.")
-    order.where.check()
-    for flag, value in (("repeats", order.repeats), ("steps", order.steps), ("width", order.given.get("width"))):
-        if value is not None and value < 1:
-            raise UserError(f"--{flag} {value}: expected at least 1.")
-    if not 0 <= order.seed < 2**63:
-        raise UserError(f"--seed {order.seed}: expected 0 or more, below 2^63.")
+    return PruningStudy(
+        file=flags.study,
+        rates=tuple(dict.fromkeys(rates)),
+        methods=tuple(dict.fromkeys(methods)),
+        repeats=repeats,
+        beta=beta if isinstance(beta, float) else None,
+        search=flags.search,
+        chosen_on=choose_on,
+    )
 
 
 def print_search(search: Mapping[str, Any]) -> None:
     """The table of a search on stdout, and what it says."""
+    from hmn.studies.pruning.beta import ON_TEST, SEEN
+
     table = Table(header_style="cyan")
     for column in ("beta", "accuracy %", "std", "n", ""):
         table.add_column(column, justify="left" if not column else "right")
@@ -216,11 +220,8 @@ def print_search(search: Mapping[str, Any]) -> None:
         mark = "best" if row["beta"] == search["best"] else "not told from it" if close else ""
         spread = f"{row['std']:.2f}" if row["n"] > 1 else "-"
         table.add_row(f"{row['beta']:g}", f"{row['mean']:.2f}", spread, str(row["n"]), mark)
-    print_table(
-        f"beta at {search['images_per_class']} images per class ({100 * search['rate']:.1f} % removed), "
-        f"{search['chosen_on']} accuracy",
-        table,
-    )
+    place = f"beta at {search['images_per_class']} images per class ({100 * search['rate']:.1f} % removed)"
+    print_table(f"{place}, {search['chosen_on']} accuracy", table)
     results().print(f"{search['sentence']}.", markup=False, soft_wrap=True)
     if search["chosen_on"] == "test":
         results().print(f"{ON_TEST}.", markup=False, soft_wrap=True)
@@ -236,22 +237,19 @@ def print_study(report: Mapping[str, Any]) -> None:
         table.add_column(column, justify="right")
     for row in report["rows"]:
         count = f"{row['images_per_class']}" + (" (budget)" if row["in_budget"] else "")
-        table.add_row(
-            row["method"], f"{100 * row['rate']:.1f}", count, "" if row["beta"] is None else f"{row['beta']:g}",
-            f"{row['mean']:.2f}", f"{row['std']:.2f}" if row["n"] > 1 else "-", str(row["n"]),
-        )  # fmt: skip
+        beta, std = "" if row["beta"] is None else f"{row['beta']:g}", f"{row['std']:.2f}" if row["n"] > 1 else "-"
+        numbers = f"{100 * row['rate']:.1f}", count, beta, f"{row['mean']:.2f}", std, str(row["n"])
+        table.add_row(row["method"], *numbers)
     width = "" if report["width"] is None else f", width {report['width']}"
     print_table(f"{report['data']}: test accuracy of {report['net']}{width}, {report['steps']:,} steps", table)
     for row in report["comparisons"]:
         errors = row["in_standard_errors"]
-        told = "of unknown error" if errors is None else f"{errors:+.1f} standard errors"
-        results().print(
-            f"{100 * row['rate']:.1f} % removed: double-end {row['difference']:+.2f} points against random, {told}",
-            markup=False,
-        )
+        apart = "of unknown error" if errors is None else f"{errors:+.1f} standard errors"
+        lead = f"double-end {row['difference']:+.2f} points against random, {apart}"
+        results().print(f"{100 * row['rate']:.1f} % removed: {lead}", markup=False)
 
 
-def tell(done: Done, *, as_json: bool) -> None:
+def print_pruned(done: Carried, *, as_json: bool) -> None:
     """What came of it, on stdout."""
     order, record, report = done.order, done.record, done.report
     if as_json:
@@ -271,8 +269,10 @@ def tell(done: Done, *, as_json: bool) -> None:
         print_study(report)
 
 
-def facts_of(record: Mapping[str, Any], order: Order) -> dict[str, str]:
+def facts_of(record: Mapping[str, Any], order: PruneOrder) -> dict[str, str]:
     """A pruned folder in a few lines."""
+    from hmn.prune.target import shown
+
     before, after = (shown(tuple(record["images_per_class"][when])) for when in ("before", "after"))
     floats = record["floats"]
     left = floats["budget"] - floats["after"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.markup import escape
@@ -21,17 +21,15 @@ from hmn.cli.flags import (
     given_flags,
     named,
 )
-from hmn.containers.shape import images_per_class
+from hmn.cli.outputs import check_at_least, check_study_flags
 from hmn.data.named import absolute
-from hmn.errors import UserError
-from hmn.measure.candidates import read_splits
+from hmn.recipes.settings import Dtype
 from hmn.recipes.values import given_environment
-from hmn.runtime.console import COMMAND, print_json, print_table, results
-from hmn.runtime.launched import launched
-from hmn.studies.sweep.grid import Dtype, Given, check_conflicts, plan_of, read_config, read_flags, settle
-from hmn.studies.sweep.run import Sweep, work
-from hmn.studies.sweep.table import failures, parts_of, short_names, text, title
+from hmn.runtime.console import COMMAND, note, print_json, print_table, results
 from hmn.studies.where import Where
+
+if TYPE_CHECKING:
+    from hmn.studies.sweep.run import Sweep
 
 
 def sweep(
@@ -105,72 +103,85 @@ def sweep(
     json
         Print JSON.
     """
-    if force and resume:
-        raise UserError("--force begins anew and --resume goes on: give one of them.")
-    if launched().size > 1:
-        raise UserError("a sweep starts processes of its own: give the same command to hmn, without torchrun.")
-    if steps is not None and steps < 1:
-        raise UserError(f"--steps {steps}: expected at least 1.")
-    if not checkpoint_seconds >= 0:
-        raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
+    from hmn.studies.condensation import StudyData
+    from hmn.studies.sweep.grid import RunSettings, check_conflicts, read_config, read_flags, settle_runs
+    from hmn.studies.sweep.run import Sweep
+    from hmn.studies.sweep.table import failures, write_sweep
+
     where = where or Where()
-    where.check()
+    check_study_flags("a sweep", where, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)
+    check_at_least(1, steps=steps)
     from_file, grid = read_config(config)
     grid |= read_flags(vary or [])
     flags = {**given_flags(condense, "condense"), **given_flags(evaluate, "evaluate")}
     flags |= {**given_flags(sizes, "sizes"), **named(method, seed=seed, ipc=ipc)}
     check_conflicts(grid, {**flags, "recipe": recipe, "images": images, "dtype": dtype})
-    own = {**given_environment(), **{path: value for path, value in flags.items() if value is not None}}
-    shaping = data_options(data_flags).absolute()
-    given = Given(
-        data=absolute(data), data_flags=shaping, on=on, recipe=recipe, from_file=from_file, own=own, images=images,
-        dtype=dtype or "float32", steps=steps, checkpoint_seconds=checkpoint_seconds, command=tuple(COMMAND.get()),
-    )  # fmt: skip
-    splits = read_splits(given.data, shaping, on)
-    runs, points = settle(grid, given, splits)
-    wanted = Sweep(out=out, runs=runs, points=points, grid=grid, splits=splits, where=where)
+    given = RunSettings(
+        data=StudyData(name=absolute(data), options=data_options(data_flags).absolute(), on=on),
+        recipe=recipe,
+        from_file=from_file,
+        settings={**given_environment(), **{path: value for path, value in flags.items() if value is not None}},
+        images=images,
+        dtype=dtype or "float32",
+        steps=steps,
+        checkpoint_seconds=checkpoint_seconds,
+        command=tuple(COMMAND.get()),
+    )
+    splits = given.data.splits()
+    runs, points = settle_runs(grid, given, splits)
+    whole = Sweep(out=out, runs=runs, points=points, grid=grid, splits=splits, where=where)
     if dry_run:
-        print_runs(wanted, as_json=json)
+        print_runs(whole, as_json=json)
         return 0
-    return work(wanted, resume=resume, force=force, each=each, as_json=json)
+    table, facts = whole.run(resume=resume, force=force)
+    # First the screen: a disk that is full must not cost the result.
+    if json:
+        print_json({"out": str(out), **table})
+    else:
+        print_sweep(table, each=each)
+    write_sweep(out, table, facts)
+    note(f"written: {out / 'table.json'}, with table.md and table.csv beside it")
+    return 1 if failures(table) else 0
 
 
-def print_runs(wanted: Sweep, *, as_json: bool) -> None:
+def print_runs(whole: Sweep, *, as_json: bool) -> None:
     """What would be done."""
-    workers = wanted.where.workers_for(len(wanted.runs))
-    threads = wanted.where.threads_for(workers)
-    payloads = {run.name: run.payload for run in wanted.runs}
+    from hmn.containers.shape import images_per_class
+    from hmn.studies.sweep.table import short_names, text
+
+    workers = whole.where.workers_for(len(whole.runs))
+    threads = whole.where.threads_for(workers)
     if as_json:
-        plan = plan_of(wanted.runs, wanted.points, wanted.grid, wanted.splits)
-        print_json({"out": str(wanted.out), "workers": workers, "threads_per_run": threads, **plan})
+        print_json({"out": str(whole.out), "workers": workers, "threads_per_run": threads, **whole.plan()})
         return
-    names = short_names(wanted.grid)
+    payloads = {run.name: run.payload for run in whole.runs}
+    names = short_names(whole.grid)
     table = Table(header_style="cyan")
     for head in ("run", *names.values(), "ipc", "images per class", "floats", "sweeps", "evaluated on"):
         table.add_column(escape(head))
-    for point in wanted.points:
-        payload = payloads[point.run]
-        shape, evaluate = payload.chosen.shape, payload.evaluations[point.evaluation]
-        table.add_row(
-            escape(point.run), *(escape(text(point.values[path])) for path in names), str(payload.recipe.ipc),
-            str(images_per_class(shape)), f"{shape.ledger().num_floats:,}", f"{payload.recipe.condense.num_sweeps:,}",
-            escape(f"{evaluate.net}, {evaluate.protocol}, {evaluate.seeds} networks"),
-        )  # fmt: skip
-    print_table(f"{len(wanted.runs)} condensations, {len(wanted.points)} evaluations", table)
-    results().print(f"{workers} at a time, {threads} threads each; --backend {wanted.where.backend}", markup=False)
+    for point in whole.points:
+        run = payloads[point.run]
+        shape, recipe, how = run.chosen.shape, run.recipe, run.evaluations[point.evaluation]
+        sizes = f"{images_per_class(shape)}", f"{shape.ledger().num_floats:,}", f"{recipe.condense.num_sweeps:,}"
+        values = (escape(text(point.values[path])) for path in names)
+        networks = escape(f"{how.net}, {how.protocol}, {how.seeds} networks")
+        table.add_row(escape(point.run), *values, str(recipe.ipc), *sizes, networks)
+    print_table(f"{len(whole.runs)} condensations, {len(whole.points)} evaluations", table)
+    results().print(f"{workers} at a time, {threads} threads each; --backend {whole.where.backend}", markup=False)
 
 
-def print_tables(table: Mapping[str, Any], *, each: bool) -> None:
+def print_sweep(table: Mapping[str, Any], *, each: bool) -> None:
     """The groups where seeds were varied, else the runs; both with `each`."""
+    from hmn.studies.sweep.table import failures, parts_of, sweep_title
+
     parts = parts_of(table)
-    wanted = list(parts) if each else list(parts)[:1]
-    for name in wanted:
+    for name in list(parts) if each else list(parts)[:1]:
         head, rows = parts[name]
         shown = Table(header_style="cyan")
         for column in head:
             shown.add_column(escape(column), justify="left" if column in ("run", "status") else "right")
         for cells in rows:
             shown.add_row(*map(escape, cells))
-        print_table(title(table), shown)
+        print_table(sweep_title(table), shown)
     for line in failures(table):
         results().print(line, markup=False, soft_wrap=True)

@@ -30,7 +30,7 @@ from hmn.train import EpochRecord, Margin, render, train
 from hmn.train.augment import without_cutout
 
 EPOCHS = 200
-"""Of the paper's histograms (supplement D.4)."""
+"""Epochs of the paper's histograms (supplement D.4)."""
 MARGINS: tuple[Margin, ...] = ("softmax", "logit")
 
 
@@ -58,6 +58,11 @@ class Profile:
 
     def __len__(self) -> int:
         return len(self.aum)
+
+    def facts(self) -> dict[str, Any]:
+        """How it was taken, for records."""
+        about = {"margin": self.margin, "epochs": self.epochs, "net": self.net, "width": self.width}
+        return {**about, "seeds": list(self.seeds)}
 
 
 def profiling_config(config: TrainConfig) -> TrainConfig:
@@ -124,11 +129,17 @@ def profile(
                 on_epoch(seed, record)
     if not bool(total.isfinite().all()):
         raise UserError("the profile's training diverged: choose a smaller learning rate.")
-    return Profile(
-        aum=total / len(seeds) / (1 if margin == "softmax" else epochs), labels=source.labels.cpu().clone(),
-        margin=margin, epochs=epochs, net=net, width=width, seeds=tuple(seeds), source=name,
-        sha256=sha256 or images_checksum(source), class_names=source.class_names,
-    )  # fmt: skip
+    values: dict[str, Any] = {
+        "aum": total / len(seeds) / (1 if margin == "softmax" else epochs),
+        "labels": source.labels.cpu().clone(),
+    }
+    how: dict[str, Any] = {"margin": margin, "epochs": epochs, "net": net, "width": width, "seeds": tuple(seeds)}
+    about: dict[str, Any] = {
+        "source": name,
+        "sha256": sha256 or images_checksum(source),
+        "class_names": source.class_names,
+    }
+    return Profile(**values, **how, **about)
 
 
 def suspects(profile: Profile, count: int) -> Tensor:
@@ -148,15 +159,11 @@ MAX_FILE_BYTES = 2**30
 def save_profile(profile: Profile, place: Path) -> Path:
     """Write a profile, whole or not at all, into an existing folder as aum.npz, or to a file; returns its path."""
     path = place / AUM_FILE if place.is_dir() else place
-    facts = {
-        "format": FORMAT, "margin": profile.margin, "epochs": profile.epochs, "net": profile.net,
-        "width": profile.width, "seeds": list(profile.seeds), "source": profile.source, "sha256": profile.sha256,
-        "class_names": list(profile.class_names),
-    }  # fmt: skip
+    about = {"source": profile.source, "sha256": profile.sha256, "class_names": list(profile.class_names)}
+    facts = np.array(json.dumps({"format": FORMAT, **profile.facts(), **about}))
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer, aum=profile.aum.numpy(), labels=profile.labels.numpy(), facts=np.array(json.dumps(facts))
-    )
+    np.savez_compressed(buffer, aum=profile.aum.numpy(), labels=profile.labels.numpy(), facts=facts)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, buffer.getvalue())
     return path
 
@@ -218,11 +225,9 @@ def _profile(aum: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], facts: Any
     )
     if not sound:
         raise ValueError("a value is not as expected")
-    return Profile(
-        aum=torch.from_numpy(aum.copy()), labels=torch.from_numpy(labels.copy()), margin=facts["margin"],
-        epochs=facts["epochs"], net=facts["net"], width=width, seeds=tuple(seeds), source=facts["source"],
-        sha256=facts["sha256"], class_names=tuple(names),
-    )  # fmt: skip
+    values: dict[str, Any] = {"aum": torch.from_numpy(aum.copy()), "labels": torch.from_numpy(labels.copy())}
+    about = {name: facts[name] for name in ("margin", "epochs", "net", "width", "source", "sha256")}
+    return Profile(**values, **about, seeds=tuple(seeds), class_names=tuple(names))
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

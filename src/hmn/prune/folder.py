@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load
 from torch import Tensor
 
 from hmn.containers import Container
@@ -22,8 +23,8 @@ from hmn.errors import UserError
 from hmn.prune.aum import Profile, save_profile
 from hmn.prune.survivors import check_prunable
 from hmn.recipes.settings import Recipe
-from hmn.runtime.facts import commit, versions
 from hmn.runtime.files import leftovers, write_atomically
+from hmn.train.results import provenance
 
 KIND = "pruning"
 PRUNED = "-pruned"
@@ -62,42 +63,39 @@ def write_pruned(
     kept = kept.sort().values
     smaller = container.keep(kept)
     named = recipe if recipe.name.endswith(PRUNED) else replace(recipe, name=recipe.name + PRUNED)
+    before, after = container.ledger(), smaller.ledger()
     record = {
         "kind": KIND,
         "from": {"folder": str(run.resolve()), "sha256": stored.checksum},
         **how,
         "images_per_class": {"before": _counts(container), "after": _counts(smaller)},
-        "floats": {
-            "before": container.ledger().num_floats, "after": smaller.ledger().num_floats,
-            "budget": smaller.ledger().budget,
-        },
+        "floats": {"before": before.num_floats, "after": after.num_floats, "budget": after.budget},
         "kept": kept.tolist(),
-        "aum": None if profile is None else {
-            "margin": profile.margin, "epochs": profile.epochs, "net": profile.net, "width": profile.width,
-            "seeds": list(profile.seeds),
-        },
-        "command": command, "commit": commit(), "versions": versions(),
-    }  # fmt: skip
-    facts = _run_facts(run, named, smaller, record)
+        "aum": None if profile is None else profile.facts(),
+        **provenance(),
+        "command": command,
+    }
+    # The container goes first and comes back last: no reader takes a mixture of two artifacts for either.
+    run_facts = _run_facts(run, named, smaller, record)
     out.mkdir(parents=True, exist_ok=True)
     (out / CONTAINER).unlink(missing_ok=True)
     write_atomically(out / PRUNING, _json(record))
-    write_atomically(out / FACTS, _json(facts))
+    write_atomically(out / FACTS, _json(run_facts))
     if (run / HISTORY).exists():
         write_atomically(out / HISTORY, (run / HISTORY).read_bytes())
     removed = f"{len(container) - len(kept):,} of {len(container):,} images, {how['method']}"
-    save(
-        smaller, out, recipe=named, data_name=stored.data_name, dtype=stored.dtype,  # type: ignore[arg-type]
-        facts={"versions": record["versions"], "pruned": removed},
-        rounded=_rounded(stored, container, kept),
-    )  # fmt: skip
+    facts = {"versions": record["versions"], "pruned": removed}
+    how_stored: dict[str, Any] = {
+        "data_name": stored.data_name,
+        "dtype": stored.dtype,
+        "rounded": _rounded(stored, container, kept),
+    }
+    save(smaller, out, recipe=named, facts=facts, **how_stored)
     (out / AUM).unlink(missing_ok=True)
     if profile is not None:
-        survivors = replace(
-            profile, aum=profile.aum[kept], labels=profile.labels[kept], sha256=info(out).checksum,
-            source=f"{profile.source}, pruned",
-        )  # fmt: skip
-        save_profile(survivors, out)
+        survivors = replace(profile, aum=profile.aum[kept], labels=profile.labels[kept])
+        about: dict[str, Any] = {"sha256": info(out).checksum, "source": f"{profile.source}, pruned"}
+        save_profile(replace(survivors, **about), out)
     return record
 
 
@@ -163,14 +161,12 @@ def _rounded(stored: ArtifactInfo, container: Container, kept: Tensor) -> Rounde
     """The scales of the file's values, those of single rows reduced to the rows that survive."""
     if stored.dtype == "float32":
         return None
-    from safetensors.torch import load
-
     rows = _rows_kept(container, kept)
     scales = {}
     for name, scale in load(read(stored.path)[1]).items():
         if name.endswith(SCALE_SUFFIX):
-            own = rows[name.removesuffix(SCALE_SUFFIX)]
-            scales[name] = scale[own] if len(scale) > 1 else scale
+            kept_rows = rows[name.removesuffix(SCALE_SUFFIX)]
+            scales[name] = scale[kept_rows] if len(scale) > 1 else scale
     return Rounded(scales, stored.quantisation_error)
 
 

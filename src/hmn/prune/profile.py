@@ -1,26 +1,25 @@
-"""Profiles: the AUM of every image of a set, measured over trainings and written beside it."""
+"""Profiles: the AUM of every image of a set, measured over trainings, and what is said of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from hmn.containers.artifact.load import info
 from hmn.containers.artifact.place import is_artifact
 from hmn.measure.candidates import Candidate
+from hmn.prune.aum import Profile, profile, profiling_config
+from hmn.recipes.protocols import protocol
 from hmn.runtime.console import ProgressView
-
-if TYPE_CHECKING:
-    from hmn.prune.aum import Profile
-    from hmn.train import EpochRecord, Margin
-
-
-EPOCHS = 200
-"""As in the paper's histograms."""
+from hmn.runtime.device import choose_device
+from hmn.train import EpochRecord, Margin
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class ProfileSettings:
     """How a profile is taken."""
 
     target: str
@@ -28,71 +27,49 @@ class Wanted:
     seeds: int
     margin: Margin
     cutmix: float
+    """Probability that a batch is mixed; 0 is the recommended training, with its margins clear."""
     net: str
     width: int | None
 
+    def take(self, source: Candidate) -> Profile:
+        """Train, with progress on stderr."""
+        config = protocol("paper", source.data, source.ipc)
+        config = profiling_config(config) if not self.cutmix else replace(config, cutmix_probability=self.cutmix)
+        stored = is_artifact(Path(self.target))
+        about: dict[str, Any] = {"name": source.data, "sha256": None}
+        if stored:
+            about = {"name": Path(self.target).name, "sha256": info(self.target).checksum}
+        net: dict[str, Any] = {"net": self.net, "width": self.width, "config": config, "device": choose_device()}
+        how: dict[str, Any] = {"epochs": self.epochs, "seeds": range(self.seeds), "margin": self.margin}
+        with ProgressView() as view:
 
-def take(source: Candidate, wanted: Wanted) -> Profile:
-    """Train, with progress on stderr."""
-    from dataclasses import replace
+            def show(seed: int, record: EpochRecord) -> None:
+                done, words = seed * self.epochs + record.epoch, f"{record.train_accuracy:.0f} % in training"
+                view.show("profiling", done, self.seeds * self.epochs, words)
 
-    from hmn.containers.artifact.load import info
-    from hmn.prune.aum import profile as take_profile
-    from hmn.prune.aum import profiling_config
-    from hmn.recipes.protocols import protocol
-    from hmn.runtime.device import choose_device
+            return profile(source.source, on_epoch=show, **net, **how, **about)
 
-    config = protocol("paper", source.data, source.ipc)
-    config = profiling_config(config) if not wanted.cutmix else replace(config, cutmix_probability=wanted.cutmix)
-    total = wanted.seeds * wanted.epochs
-    stored = is_artifact(Path(wanted.target))
-    with ProgressView() as view:
-
-        def show(seed: int, record: EpochRecord) -> None:
-            view.show(
-                "profiling", seed * wanted.epochs + record.epoch, total, f"{record.train_accuracy:.0f} % in training"
-            )
-
-        return take_profile(
-            source.source, net=wanted.net, width=wanted.width, config=config, epochs=wanted.epochs,
-            seeds=range(wanted.seeds), margin=wanted.margin, device=choose_device(),
-            name=Path(wanted.target).name if stored else source.data,
-            sha256=info(wanted.target).checksum if stored else None, on_epoch=show,
-        )  # fmt: skip
+    def words(self) -> str:
+        """How the profile is taken, in words."""
+        width = "" if self.width is None else f", width {self.width}"
+        kind = "sum of softmax margins" if self.margin == "softmax" else "mean of logit margins"
+        many = "1 network" if self.seeds == 1 else f"{self.seeds} networks"
+        return f"{kind} over {self.epochs:,} epochs, {many} of {self.net}{width}"
 
 
-def write(found: Profile, path: Path) -> None:
-    """The profile into its file, in a folder that is made where it is absent."""
-    from hmn.prune.aum import save_profile
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_profile(found, path)
-
-
-def described(wanted: Wanted) -> str:
-    """How a profile was taken, in words."""
-    width = "" if wanted.width is None else f", width {wanted.width}"
-    kind = "sum of softmax margins" if wanted.margin == "softmax" else "mean of logit margins"
-    many = "1 network" if wanted.seeds == 1 else f"{wanted.seeds} networks"
-    return f"{kind} over {wanted.epochs:,} epochs, {many} of {wanted.net}{width}"
-
-
-def summary(values: Any) -> dict[str, float | int]:
+def aum_summary(values: torch.Tensor) -> dict[str, float | int]:
     """A class's AUMs in a few numbers: float64 [n], n at least 1."""
-    import torch
-
-    low, middle, high = torch.quantile(values, torch.tensor([0.25, 0.5, 0.75], dtype=values.dtype)).tolist()
-    return {
-        "images": len(values), "mean": float(values.mean()), "min": float(values.min()), "quartile_1": low,
-        "median": middle, "quartile_3": high, "max": float(values.max()),
-        "negative_share": float((values < 0).double().mean()),
-    }  # fmt: skip
+    shares = torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=values.dtype)
+    names = ("min", "quartile_1", "median", "quartile_3", "max")
+    quantiles = dict(zip(names, torch.quantile(values, shares).tolist(), strict=True))
+    negative = float((values < 0).double().mean())
+    return {"images": len(values), "mean": float(values.mean()), **quantiles, "negative_share": negative}
 
 
-def summaries(found: Profile) -> list[dict[str, Any]]:
+def class_summaries(found: Profile) -> list[dict[str, Any]]:
     """The same for every class that has images."""
     return [
-        {"class": name, **summary(found.aum[found.labels == label])}
+        {"class": name, **aum_summary(found.aum[found.labels == label])}
         for label, name in enumerate(found.class_names)
         if bool((found.labels == label).any())
     ]

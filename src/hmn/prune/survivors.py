@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -85,11 +86,12 @@ def keep_indices(
     if copies > 1:
         if odd := [count for count in counts if count % copies]:
             raise UserError(f"keep={odd[0]}: every image is shown {copies} times; choose a multiple of {copies}.")
-        of_stored = keep_indices(
-            None if aum is None else aum.reshape(-1, copies).mean(dim=1), labels[::copies],
-            counts=[count // copies for count in counts], method=method, hard_share=hard_share, generator=generator,
-        )  # fmt: skip
-        return (of_stored[:, None] * copies + torch.arange(copies)).flatten()
+        each = None if aum is None else aum.reshape(-1, copies).mean(dim=1)
+        fewer, once = [count // copies for count in counts], labels[::copies]
+        index = keep_indices(each, once, counts=fewer, method=method, hard_share=hard_share, generator=generator)
+        return (index[:, None] * copies + torch.arange(copies)).flatten()
+
+    # Class by class: every class keeps its own count, whatever the others are like.
     share = {"hard": 1.0, "easy": 0.0}.get(method, hard_share)
     kept = []
     for label, count in enumerate(counts):
@@ -104,6 +106,32 @@ def keep_indices(
             chosen = double_end_keep(aum[members], keep=count, hard_share=share)
         kept.append(members[chosen])
     return torch.cat(kept).sort().values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """How many images of each class stay, and which."""
+
+    method: Method | Literal["unpruned"]
+    counts: tuple[int, ...]
+    """Survivors of each class."""
+    beta: float | None = None
+    """Share of the removed images that double-end pruning takes from the hard end."""
+
+    def kept(self, aum: Tensor | None, labels: Tensor, *, seed: int, copies: int) -> Tensor:
+        """Indices of the images that stay, int64 in storage order: all of "unpruned", else as `keep_indices` says.
+
+        Args:
+            aum: [n], where the method needs it.
+            labels: int64 [n].
+            seed: of random pruning.
+            copies: of each stored image.
+        """
+        if self.method == "unpruned":
+            return torch.arange(len(labels))
+        share, generator = self.beta or 0.0, torch.Generator().manual_seed(seed)
+        how: dict[str, Any] = {"counts": self.counts, "hard_share": share, "generator": generator, "copies": copies}
+        return keep_indices(aum, labels, method=self.method, **how)
 
 
 def share_of(count: int, share: float) -> int:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
+from torch import Tensor
+
+from hmn.containers.artifact.format import ArtifactInfo
+from hmn.containers.artifact.load import info, load_container
 from hmn.containers.artifact.place import held_out, need_artifact, read_run
 from hmn.errors import UserError
+from hmn.prune.aum import AUM_FILE, Profile, load_profile
+from hmn.prune.survivors import counts_at_rate, counts_in_budget, counts_to
 from hmn.recipes.resolve import whole_recipe
 from hmn.recipes.settings import Recipe
 from hmn.recipes.values import given_file
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from hmn.containers.artifact.format import ArtifactInfo
-    from hmn.prune.aum import Profile
-
 
 RECIPE_FILE = "recipe.toml"
 Counts = tuple[int, ...]
@@ -45,7 +43,7 @@ class Target:
 
     @property
     def copies(self) -> int:
-        """Of each stored image."""
+        """How often each stored image is shown."""
         return self.stored.shape.copies
 
 
@@ -60,10 +58,6 @@ def read_target(run: Path, *, aum: Path | None, needs_aum: bool) -> Target:
     Raises:
         UserError: not an artifact, not prunable, or the AUM is absent, damaged or another container's.
     """
-    from hmn.containers.artifact.load import info, load_container
-    from hmn.prune.aum import AUM_FILE, load_profile
-    from hmn.prune.survivors import counts_in_budget
-
     container, stored = load_container(need_artifact(run)), info(run)
     place = aum or run / AUM_FILE
     if not (run / RECIPE_FILE).exists():
@@ -72,20 +66,23 @@ def read_target(run: Path, *, aum: Path | None, needs_aum: bool) -> Target:
     if there and aum is None and not place.exists():
         raise UserError(f"{run} has no {AUM_FILE}: take it first with hmn profile {run}")
     return Target(
-        run=run, stored=stored, labels=container.labels, in_budget=counts_in_budget(container),
-        profile=load_profile(place, sha256=stored.checksum) if there else None, aum=place if there else None,
-        recipe=whole_recipe(given_file(run / RECIPE_FILE)), held_out=held_out(read_run(run)),
-    )  # fmt: skip
+        run=run,
+        stored=stored,
+        labels=container.labels,
+        in_budget=counts_in_budget(container),
+        profile=load_profile(place, sha256=stored.checksum) if there else None,
+        aum=place if there else None,
+        recipe=whole_recipe(given_file(run / RECIPE_FILE)),
+        held_out=held_out(read_run(run)),
+    )
 
 
-def wanted_counts(target: Target, *, to: int | None, rate: float | None) -> Counts:
+def surviving_counts(target: Target, *, to: int | None, rate: float | None) -> Counts:
     """Survivors of each class: to a count, at a rate, or else as many as fit the budget.
 
     Raises:
         UserError: both are given, a value is out of range, or nothing is left to remove.
     """
-    from hmn.prune.survivors import counts_at_rate, counts_to
-
     if to is not None and rate is not None:
         raise UserError("--to is a number of images per class and --rate a share to remove: give one of them.")
     classes = len(target.counts)
@@ -103,13 +100,10 @@ def wanted_counts(target: Target, *, to: int | None, rate: float | None) -> Coun
 
 
 def share_removed(target: Target, counts: Counts) -> float:
-    """Of all images."""
+    """Share of all images that is removed."""
     return round(1 - sum(counts) / sum(target.counts), 6)
 
 
 def shown(counts: Counts) -> int | list[int]:
     """Images of each class: one number where it is the same for all."""
     return counts[0] if len({*counts}) == 1 else list(counts)
-
-
-Split = Literal["test", "validation"]

@@ -5,30 +5,44 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from hmn.condense.job import Job, record_data
+from hmn.condense.job import Job, condensed
 from hmn.containers.artifact.place import CHECKPOINT_FILE, CONTAINER_FILE, RUN_FILE
 from hmn.containers.choose import Chosen
 from hmn.data.formats import DataOptions
-from hmn.measure.candidates import read_splits, target_of
+from hmn.data.real import Splits
+from hmn.measure.candidates import Split, read_splits, target_of
 from hmn.measure.training import choose_training, evaluation_report
 from hmn.recipes.settings import Dtype, EvaluateConfig, Recipe
-from hmn.runtime.console import COMMAND, ProgressView, command_line
+from hmn.runtime.console import COMMAND
 from hmn.runtime.files import write_atomically
 from hmn.studies.pool.outcome import Stopped
 
 CONDENSED = "condensed"
-"""In a run's folder: what `hmn condense` would have written."""
+"""Folder in a run's folder: what `hmn condense` would have written."""
+MEASURED = ("accuracy_percent", "trained", "train_steps", "images", "floats", "bytes", "test_images")
+"""What a row of the table says of an evaluation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyData:
+    """A data set, found again by every worker: its name or absolute path, how it is read, and what is tested on."""
+
+    name: str
+    options: DataOptions
+    on: Split
+
+    def splits(self) -> Splits:
+        """The images; with on="validation" those to be tested on are kept from all training, condensing included."""
+        return read_splits(self.name, self.options, self.on)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condensation:
     """Everything that one run needs; paths are absolute."""
 
-    data: str
-    data_flags: DataOptions
-    on: Literal["test", "validation"]
+    data: StudyData
     chosen: Chosen
     recipe: Recipe
     dtype: Dtype
@@ -37,54 +51,47 @@ class Condensation:
     """By the name of the file that each writes into the run's folder."""
     steps: int | None
     command: tuple[str, ...]
-    """Arguments of the sweep, for the record."""
+    """Arguments of the study, for the record."""
 
 
-def condense_and_evaluate(wanted: Condensation, folder: Path) -> dict[str, float]:
+def condense_and_evaluate(run: Condensation, folder: Path) -> dict[str, Any]:
     """Condense into the folder, then train and test; what is there already is not done again.
 
     Returns:
-        The mean accuracy in per cent by the file of its evaluation.
+        The mean accuracies in per cent, one an evaluation.
 
     Raises:
         UserError: as `hmn condense` and `hmn evaluate` do.
         Stopped: a signal came, and a checkpoint was written.
     """
-    COMMAND.set(wanted.command)
-    condense(wanted, folder / CONDENSED)
-    found = {}
-    for name, settings in wanted.evaluations.items():
+    condense_into(run, folder)
+    found = []
+    for name, settings in run.evaluations.items():
         if not (folder / name).exists():
-            report = evaluate(wanted, settings, folder / CONDENSED)
+            target, _ = target_of(str(folder / CONDENSED), data=None, subset=None, flags=DataOptions(), on=run.data.on)
+            report = evaluation_report([target], choose_training(target, vars(settings), run.steps), run.data.on)
             text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
             write_atomically(folder / name, (text + "\n").encode())
-        found[name] = float(json.loads((folder / name).read_text(encoding="utf-8"))["accuracy_percent"]["mean"])
-    return found
+        found.append(float(_read(folder / name)["accuracy_percent"]["mean"]))
+    return {"accuracies": found}
 
 
-def condense(wanted: Condensation, out: Path) -> None:
-    """One condensation, begun or gone on with."""
-    from hmn.condense.run import Interrupted, Progress, condense_run
-
-    # With --on validation the images to be tested on are kept from the condensation as well.
-    splits = read_splits(wanted.data, wanted.data_flags, wanted.on)
+def condense_into(run: Condensation, folder: Path) -> None:
+    """One condensation into the run's folder, begun or gone on with; raises as `condense_and_evaluate`."""
+    COMMAND.set(run.command)
+    out = folder / CONDENSED
     job = Job(
-        data=wanted.data, data_flags=wanted.data_flags, splits=splits, chosen=wanted.chosen, recipe=wanted.recipe,
-        out=out, dtype=wanted.dtype, hold_out=wanted.on == "validation",
-    )  # fmt: skip
-    with ProgressView() as view:
-
-        def show(progress: Progress) -> None:
-            view.show(progress.phase, progress.done, progress.total, f"loss {progress.loss:.4g}")
-
-        try:
-            condense_run(
-                splits, wanted.chosen.shape, wanted.recipe, out, resume=is_begun(out), force=False, dtype=wanted.dtype,
-                command=command_line(), on_progress=show, checkpoint_seconds=wanted.checkpoint_seconds,
-                record=record_data(job),
-            )  # fmt: skip
-        except Interrupted:
-            raise Stopped from None
+        data=run.data.name,
+        data_flags=run.data.options,
+        splits=run.data.splits(),
+        chosen=run.chosen,
+        recipe=run.recipe,
+        out=out,
+        dtype=run.dtype,
+        hold_out=run.data.on == "validation",
+    )
+    if not condensed(job, resume=is_begun(out), force=False, checkpoint_seconds=run.checkpoint_seconds):
+        raise Stopped
 
 
 def is_begun(out: Path) -> bool:
@@ -92,38 +99,21 @@ def is_begun(out: Path) -> bool:
     return any((out / name).exists() for name in (CHECKPOINT_FILE, CONTAINER_FILE))
 
 
-def evaluate(wanted: Condensation, settings: EvaluateConfig, condensed: Path) -> dict[str, Any]:
-    """What `hmn evaluate` reports of the condensed folder."""
-    target, _ = target_of(str(condensed), data=None, subset=None, flags=DataOptions(), on=wanted.on)
-    training = choose_training(target, vars(settings), wanted.steps)
-    return evaluation_report([target], training, wanted.on)
-
-
-MEASURED = ("accuracy_percent", "trained", "train_steps", "images", "floats", "bytes", "test_images")
-"""What a row of the table says of an evaluation."""
-
-
-def row(folder: Path, name: str) -> dict[str, Any]:
+def evaluation_row(folder: Path, name: str) -> dict[str, Any]:
     """What the table says of one evaluation: numbers alone, and nothing that a second attempt would change."""
-    report = json.loads((folder / name).read_text(encoding="utf-8"))
+    report = _read(folder / name)
     width = "" if report["width"] is None else f", width {report['width']}"
     steps = "" if " steps" in report["protocol"] else f", {report['train_steps']:,} steps"
-    return {
-        "accuracy_percent": report["accuracy_percent"],
-        "trained": f"{report['net']}{width}, protocol {report['protocol']}{steps}",
-        "train_steps": report["train_steps"],
-        "images": report["images"], "floats": report["floats"], "bytes": report["bytes"],
-        "test_images": report["test_images"],
-    }  # fmt: skip
+    report["trained"] = f"{report['net']}{width}, protocol {report['protocol']}{steps}"
+    return {name: report[name] for name in MEASURED}
 
 
-def times(folder: Path, name: str) -> dict[str, Any]:
+def run_seconds(folder: Path, name: str) -> dict[str, Any]:
     """Seconds of one run's parts, as far as it has them."""
+    condensing, training = _read(folder / CONDENSED / RUN_FILE), _read(folder / name)
+    return {"condense_seconds": condensing.get("condense_seconds"), "train_seconds": training.get("train_seconds")}
 
-    def read(path: Path, key: str) -> Any:
-        return json.loads(path.read_text(encoding="utf-8")).get(key) if path.exists() else None
 
-    return {
-        "condense_seconds": read(folder / CONDENSED / RUN_FILE, "condense_seconds"),
-        "train_seconds": read(folder / name, "train_seconds"),
-    }
+def _read(path: Path) -> dict[str, Any]:
+    """A file of JSON, and nothing where there is none."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}

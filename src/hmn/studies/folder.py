@@ -1,37 +1,53 @@
-"""sweep.json: what a sweep consists of, so that resuming goes on with the same, and only with the same."""
+"""The folder of a study: what it consists of (sweep.json), so that resuming goes on with the same, and only with it."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hmn.data.real import Splits, fingerprint
 from hmn.errors import UserError
+from hmn.runtime.console import COMMAND
 from hmn.runtime.files import leftovers, write_atomically
-from hmn.studies.pool.loop import alone, finished
+from hmn.studies.pool.loop import finished
 
-PLAN, FORMAT = "sweep.json", "hmn-sweep-1"
+PLAN, FORMAT = "sweep.json", "hmn-sweep-2"
 TABLES = ("table.json", "table.md", "table.csv", "groups.csv", "facts.json", "table.html")
 LOGS = "slurm"
 PARTS = {"vary": "grid", "data": "data", "tested_on": "--on", "runs": "settings"}
-"""Parts of a sweep's identity, in the words of a message."""
+"""Parts of a study's identity, in the words of a message."""
 _RUN = re.compile(r"\d{3,}(-[A-Za-z0-9.-]+)?")
 
 
-def examine(out: Path, plan: Mapping[str, Any], *, resume: bool, force: bool) -> dict[str, Any] | None:
-    """The plan in the folder, where there is one, if this sweep may work there; changes nothing.
+def plan_of(
+    identity: Mapping[str, Any], points: Iterable[Mapping[str, Any]], rows: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What sweep.json holds, as JSON gives it back.
 
     Args:
-        out: the sweep's folder.
-        plan: of the sweep that is wanted; `identity`, by the names of `PARTS`, decides whether another is the same.
-        resume: go on with the sweep that is there.
-        force: remove the sweep that is there.
+        identity: by the names of `PARTS`, everything that decides whether another study is the same.
+        points: what is measured; "run" names the folder that it is in.
+        rows: settings of further parts, by name: parts may be added to a study, but none may change.
+    """
+    content = {"identity": identity, "points": [*points], "rows": rows or {}, "threads": {}}
+    plan: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, "command": list(COMMAND.get()), **content}))
+    return plan
+
+
+def fingerprints(splits: Splits) -> dict[str, str]:
+    """The data, for an identity."""
+    return {part: fingerprint(getattr(splits, part)) for part in ("train", "test")}
+
+
+def examine_study(out: Path, plan: Mapping[str, Any], *, resume: bool, force: bool) -> dict[str, Any] | None:
+    """The plan in the folder, where there is one, if this study may work there; changes nothing.
 
     Raises:
-        UserError: the folder is in use, or another's, or there is nothing to resume, or another sweep is there.
+        UserError: the folder is in use, or another's, or there is nothing to resume, or another study is there.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: a file is there; name a folder.")
@@ -39,7 +55,7 @@ def examine(out: Path, plan: Mapping[str, Any], *, resume: bool, force: bool) ->
     if resume:
         if there is None:
             raise UserError(f"{out}: no sweep to resume there; run without --resume to begin.")
-        _check_same(out, there["identity"], plan["identity"])
+        _check_same(out, there, plan)
     elif there is not None and not force:
         names = run_names(there)
         done = sum(finished(out / name) is not None for name in names)
@@ -52,22 +68,8 @@ def examine(out: Path, plan: Mapping[str, Any], *, resume: bool, force: bool) ->
     return there
 
 
-def begin(out: Path, plan: Mapping[str, Any]) -> None:
-    """Make the folder this sweep's, and remove what another sweep has left there.
-
-    Raises:
-        UserError: that sweep still works.
-    """
-    with alone(out):
-        there = read_plan(out)
-        if there is not None:
-            _remove(out, there)
-        content = json.dumps({"format": FORMAT, **plan}, indent=2, ensure_ascii=False)
-        write_atomically(out / PLAN, (content + "\n").encode())
-
-
 def read_plan(out: Path) -> dict[str, Any] | None:
-    """The plan of the sweep in a folder; None where there is none.
+    """The plan of the study in a folder; None where there is none.
 
     Raises:
         UserError: sweep.json is not of this version, or damaged.
@@ -83,33 +85,51 @@ def read_plan(out: Path) -> dict[str, Any] | None:
     return dict(found)
 
 
+def write_plan(out: Path, plan: Mapping[str, Any]) -> None:
+    """Keep the plan, whole or not at all."""
+    write_atomically(out / PLAN, (json.dumps(plan, indent=2, ensure_ascii=False) + "\n").encode())
+
+
 def run_names(plan: Mapping[str, Any]) -> list[str]:
     """Folders of a plan's runs, each once."""
     return list(dict.fromkeys(str(point["run"]) for point in plan["points"]))
 
 
-def _check_same(out: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    wanted = json.loads(json.dumps(wanted))
-    for part, words in PARTS.items():
-        if there.get(part) != wanted[part]:
-            was = f" ({part} was {_said(there.get(part))})" if part in ("vary", "tested_on") else ""
-            raise UserError(
-                f"{out} was begun with another {words}{was}: repeat the first command with --resume, "
-                "choose another folder, or start anew with --force."
-            )
+def merged(there: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan that is there, with the runs and rows of `plan` that it lacks."""
+    known = {*run_names(there)}
+    new = [point for point in plan["points"] if point["run"] not in known]
+    return {**there, "points": [*there["points"], *new], "rows": {**there["rows"], **plan["rows"]}}
 
 
-def _said(value: Any) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    return ", ".join(f"{name}={','.join(map(str, values))}" for name, values in value.items())
-
-
-def _remove(out: Path, plan: Mapping[str, Any]) -> None:
-    """A sweep's folders and files, and nothing that is not its own."""
+def remove_study(out: Path, plan: Mapping[str, Any]) -> None:
+    """Remove a study's folders and files, and nothing that is not its own."""
     for name in run_names(plan):
         if _RUN.fullmatch(name) and not (out / name).is_symlink():
             shutil.rmtree(out / name, ignore_errors=True)
     for name in TABLES:
         (out / name).unlink(missing_ok=True)
     shutil.rmtree(out / LOGS, ignore_errors=True)
+
+
+def _check_same(out: Path, there: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+    before, now = there["identity"], plan["identity"]
+    for part, words in PARTS.items():
+        if before.get(part) != now.get(part):
+            was = f" ({part} was {_value_words(before.get(part))})" if part in ("vary", "tested_on") else ""
+            raise UserError(
+                f"{out} was begun with another {words}{was}: repeat the first command with --resume, "
+                "choose another folder, or start anew with --force."
+            )
+    for name, settings in plan["rows"].items():
+        if there["rows"].get(name, settings) != settings:
+            raise UserError(
+                f"{out}: {name.partition(' ')[0]} was begun there with other settings: repeat the first "
+                "command with --resume, give the method another label, or start anew with --force."
+            )
+
+
+def _value_words(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{name}={','.join(map(str, values))}" for name, values in value.items())

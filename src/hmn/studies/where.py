@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from cyclopts import Group, Parameter
 
@@ -14,13 +14,10 @@ from hmn.runtime.device import choose_device
 from hmn.runtime.facts import num_cores
 from hmn.studies.folder import LOGS
 from hmn.studies.pool import LocalPool, RayPool, SlurmPool
+from hmn.studies.pool.backend import Backend
 from hmn.studies.pool.on_slurm import slurm_parameters
 
-if TYPE_CHECKING:
-    from hmn.studies.pool.backend import Backend
-
-
-PRELOAD = ("hmn.studies.condensation", "hmn.condense.run", "hmn.train", "hmn.containers.artifact.load", "torch._dynamo")
+PRELOAD = ("hmn.studies.training", "torch._dynamo")
 """What the local pool imports once for all its processes; torch's optimizers import the last, which takes seconds."""
 PACKAGES = {"ray": "ray", "slurm": "submitit"}
 

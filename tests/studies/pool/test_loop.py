@@ -21,7 +21,7 @@ from hmn.studies.pool import LocalPool, State, SweepInterrupted, run_sweep
 from hmn.studies.pool.local import LOG
 from hmn.studies.pool.loop import LOCK
 from hmn.studies.pool.outcome import read_outcome
-from hmn.studies.sweep.table import folder_name, groups_of, markdown, parts_of, product, short_names, write
+from hmn.studies.sweep.table import folder_name, groups_of, parts_of, product, short_names, sweep_markdown, write_sweep
 
 PRELOAD = ("tests.studies.pool.tasks",)
 
@@ -164,7 +164,7 @@ def test_tables_are_written_in_every_form(tmp_path: Path) -> None:
         "groups": groups_of(rows),
         "runs": rows,
     }
-    write(tmp_path, table, {"seconds": []})
+    write_sweep(tmp_path, table, {"seconds": []})
     assert json.loads((tmp_path / "table.json").read_text()) == table
     with (tmp_path / "table.csv").open(newline="") as file:
         sheet = list(csv.DictReader(file))
@@ -175,7 +175,7 @@ def test_tables_are_written_in_every_form(tmp_path: Path) -> None:
     assert sheet[5]["accuracy %"] == "" and sheet[5]["status"] == "failed"
     with (tmp_path / "groups.csv").open(newline="") as file:
         assert [line["n"] for line in csv.DictReader(file)] == ["3", "2"]
-    text = markdown(table)
+    text = sweep_markdown(table)
     assert text == (tmp_path / "table.md").read_text()
     assert "| 0.02 | 53.50 | 0.71 | 2 | 4 | 8 | 64 | 1 |" in text and "2-0.02 failed: diverged" in text
     assert all(len(line) == len(head) for head, lines in parts_of(table).values() for line in lines)

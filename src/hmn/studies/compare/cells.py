@@ -6,22 +6,24 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from hmn.containers.artifact.load import info
 from hmn.containers.ledger import bytes_of
+from hmn.containers.shape import images_per_class
+from hmn.data.real import Splits
 from hmn.errors import UserError
 from hmn.measure.candidates import check_classes
 from hmn.measure.codec_options import CodecSettings
 from hmn.measure.training import Training
+from hmn.recipes.named import recipe_to_toml
 from hmn.recipes.values import given_file
+from hmn.studies.choice import ImageChoice
 from hmn.studies.compare.methods import CONDENSED, Method
+from hmn.studies.condensation import CONDENSED as CONDENSED_FOLDER
 from hmn.studies.condensation import Condensation
-from hmn.studies.sweep.grid import Given, condensation
-from hmn.studies.training import CellTraining, Choice
-
-if TYPE_CHECKING:
-    from hmn.data.real import Splits
-
+from hmn.studies.sweep.grid import RunSettings, condensation
+from hmn.studies.training import TrainOn, TrainSource
 
 FULL = "float32"
 
@@ -31,14 +33,14 @@ class Cell:
     """Something that networks are trained on."""
 
     name: str
-    """Of its folders below the comparison's."""
+    """Name of its folders below the comparison's."""
     method: Method
     ipc: int | None
     """None for the whole training set."""
     dtype: str
     """How it is stored: float32, or what --stored asks for besides."""
     source: Literal["whole", "chosen", "condensed"]
-    unit: str | None
+    unit: str | None = None
     """What makes its images; nothing where they are there already."""
     folder: Path | None = None
     """Where they are then."""
@@ -46,13 +48,13 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class ComparisonSettings:
     """What the command says of all cells."""
 
-    given: Given
+    given: RunSettings
     """Data, split, and the settings of what is condensed."""
     recipe: str | None
-    """Of containers."""
+    """Recipe that containers share."""
     training: Training
     codecs: Mapping[str, CodecSettings]
     stored: tuple[str, ...]
@@ -63,18 +65,26 @@ class Wanted:
 class Cells:
     """Everything that is made, and everything that is trained on."""
 
-    units: dict[str, Condensation | Choice] = field(default_factory=dict)
+    units: dict[str, Condensation | ImageChoice] = field(default_factory=dict)
     cells: list[Cell] = field(default_factory=list)
 
-    def training(self, cell: Cell, wanted: Wanted, out: Path, seed: int) -> CellTraining:
+    def training(self, cell: Cell, settings: ComparisonSettings, out: Path, seed: int) -> TrainOn:
         """One network's training on a cell."""
         place = "" if cell.source == "whole" else str(images_of(cell, out))
-        given = wanted.given
         rounded = cell.dtype if cell.source == "condensed" and cell.dtype != FULL else None
-        return CellTraining(
-            data=given.data, data_flags=given.data_flags, on=given.on, source=cell.source, place=place,
-            sha256=cell.sha256, dtype=rounded, training=wanted.training, seed=seed,
-        )  # fmt: skip
+        source = TrainSource(kind=cell.source, place=place, sha256=cell.sha256, stored_as=rounded)
+        return TrainOn(source=source, data=settings.given.data, training=settings.training, seed=seed)
+
+    def words(self, cell: Cell) -> dict[str, Any]:
+        """What a cell would be, for people."""
+        about = {"cell": cell.name, "method": cell.method.name, "ipc": cell.ipc, "stored": cell.dtype}
+        unit = None if cell.unit is None else self.units[cell.unit]
+        if not isinstance(unit, Condensation):
+            return about
+        shape, recipe = unit.chosen.shape, unit.recipe
+        how = {"container": recipe.container, "objective": recipe.condense.objective, "recipe": recipe.name}
+        sizes = {"floats": shape.ledger().num_floats, "images_per_class": images_per_class(shape)}
+        return {**about, **how, **sizes, "sweeps": recipe.condense.num_sweeps}
 
     def settings(self) -> dict[str, Any]:
         """What every unit and cell is, in plain values, to know them again."""
@@ -87,25 +97,23 @@ class Cells:
 
 def images_of(cell: Cell, out: Path) -> Path:
     """Where a cell's images are, once they are made."""
-    from hmn.studies.condensation import CONDENSED as FOLDER
-
     if cell.unit is None:
         assert cell.folder is not None
         return cell.folder
     unit = out.resolve() / cell.unit
-    return unit / FOLDER if cell.source == "condensed" else unit
+    return unit / CONDENSED_FOLDER if cell.source == "condensed" else unit
 
 
-def _settings(unit: Condensation | Choice) -> dict[str, Any]:
-    from hmn.recipes.named import recipe_to_toml
-
+def _settings(unit: Condensation | ImageChoice) -> dict[str, Any]:
     if isinstance(unit, Condensation):
         return {"recipe": recipe_to_toml(unit.recipe), "shape": repr(unit.chosen.shape)}
     codec = None if unit.codec is None else repr(unit.codec)
     return {"ipc": unit.ipc, "method": unit.method, "codec": codec, "num_bytes": unit.num_bytes}
 
 
-def settle(methods: Sequence[Method], budgets: Sequence[int], wanted: Wanted, splits: Splits) -> Cells:
+def settle_cells(
+    methods: Sequence[Method], budgets: Sequence[int], settings: ComparisonSettings, splits: Splits
+) -> Cells:
     """Every cell of the table.
 
     Raises:
@@ -114,68 +122,68 @@ def settle(methods: Sequence[Method], budgets: Sequence[int], wanted: Wanted, sp
     found = Cells()
     for method in methods:
         if method.kind == "whole":
-            found.cells.append(
-                Cell(name="0000-whole", method=method, ipc=None, dtype=FULL, source="whole", unit=None)
-            )  # fmt: skip
+            found.cells.append(_full("0000-whole", method, None, source="whole"))
         elif method.kind == "folder":
-            _folders(found, method, budgets, wanted, splits)
+            _folders(found, method, budgets, settings, splits)
         else:
             for ipc in budgets:
                 try:
-                    _cell(found, method, ipc, wanted, splits)
+                    _cell(found, method, ipc, settings, splits)
                 except UserError as error:
                     raise UserError(f"--methods {method.name} at {ipc} IPC: {error}") from None
     return found
 
 
-def _cell(found: Cells, method: Method, ipc: int, wanted: Wanted, splits: Splits) -> None:
+def _cell(found: Cells, method: Method, ipc: int, settings: ComparisonSettings, splits: Splits) -> None:
     name = f"{ipc:04d}-{method.name}"
-    given = wanted.given
-    choice = Choice(data=given.data, data_flags=given.data_flags, on=given.on, ipc=ipc)
+    choice = ImageChoice(data=settings.given.data, ipc=ipc)
     if method.kind == "coreset":
         fewest = int(splits.train.labels.bincount(minlength=splits.train.num_classes).min())
         if ipc > fewest:
             raise UserError(f"a class has {fewest} training images: choose a smaller budget.")
         found.units[name] = replace(choice, method=method.name)  # type: ignore[arg-type]
-        found.cells.append(Cell(name=name, method=method, ipc=ipc, dtype=FULL, source="chosen", unit=name))
+        found.cells.append(_full(name, method, ipc, source="chosen", unit=name))
         return
     if method.kind == "codec":
         values = splits.train.num_classes * ipc * math.prod(splits.train.image_shape)
-        for dtype in (FULL, *wanted.stored):  # so that each stored form has the codec's line at its own bytes
-            named = name if dtype == FULL else f"{name}-{dtype}"
-            found.units[named] = replace(
-                choice, codec=wanted.codecs[method.name], num_bytes=bytes_of(values, dtype),
-                bytes_of=None if dtype == FULL else dtype, training=wanted.training,
-            )  # fmt: skip
-            found.cells.append(Cell(name=named, method=method, ipc=ipc, dtype=dtype, source="chosen", unit=named))
+        for dtype in (FULL, *settings.stored):  # so that each stored form has the codec's line at its own bytes
+            named, form = (name, None) if dtype == FULL else (f"{name}-{dtype}", dtype)
+            how: dict[str, Any] = {"codec": settings.codecs[method.name], "training": settings.training}
+            found.units[named] = replace(choice, num_bytes=bytes_of(values, dtype), bytes_of=form, **how)
+            cell = _full(named, method, ipc, source="chosen", unit=named)
+            found.cells.append(replace(cell, dtype=dtype))
         return
-    found.units[name] = settled(method, ipc, wanted, splits)
-    _stored(found, Cell(name=name, method=method, ipc=ipc, dtype=FULL, source="condensed", unit=name), wanted)
+    found.units[name] = settled(method, ipc, settings, splits)
+    _stored(found, _full(name, method, ipc, source="condensed", unit=name), settings)
 
 
-def _stored(found: Cells, cell: Cell, wanted: Wanted) -> None:
+def _full(name: str, method: Method, ipc: int | None, **where: Any) -> Cell:
+    return Cell(name=name, method=method, ipc=ipc, dtype=FULL, **where)
+
+
+def _stored(found: Cells, cell: Cell, settings: ComparisonSettings) -> None:
     found.cells.append(cell)
-    found.cells += [replace(cell, name=f"{cell.name}-{dtype}", dtype=dtype) for dtype in wanted.stored]
+    found.cells += [replace(cell, name=f"{cell.name}-{dtype}", dtype=dtype) for dtype in settings.stored]
 
 
-def settled(method: Method, ipc: int, wanted: Wanted, splits: Splits) -> Condensation:
+def settled(method: Method, ipc: int, settings: ComparisonSettings, splits: Splits) -> Condensation:
     """A condensation, checked as `hmn condense` checks it."""
     assert method.kind in CONDENSED
-    given, values = wanted.given, {"ipc": ipc, **method.settings}
+    given, values = settings.given, {"ipc": ipc, **method.settings}
     if method.kind == "recipe":
         return condensation({"recipe": method.name, **values}, given, splits)
     if method.kind == "file":
         assert method.config is not None
         from_file = given_file(method.config)
-        base = None if "cost" in from_file else wanted.recipe
+        base = None if "cost" in from_file else settings.recipe
         return condensation(values, replace(given, from_file=from_file, recipe=base), splits)
-    return condensation({"recipe": wanted.recipe, "container": method.name, **values}, given, splits)
+    return condensation({"recipe": settings.recipe, "container": method.name, **values}, given, splits)
 
 
-def _folders(found: Cells, method: Method, budgets: Sequence[int], wanted: Wanted, splits: Splits) -> None:
+def _folders(
+    found: Cells, method: Method, budgets: Sequence[int], settings: ComparisonSettings, splits: Splits
+) -> None:
     """The cells of a label: a folder a budget, each as it is stored and, from float32, as --stored says."""
-    from hmn.containers.artifact.load import info
-
     train = splits.train
     values = train.num_classes * math.prod(train.image_shape)
     there: dict[int, Path] = {}
@@ -195,6 +203,6 @@ def _folders(found: Cells, method: Method, budgets: Sequence[int], wanted: Wante
                 f"{method.name}: {there[ipc]} and {folder} both have a budget of {ipc} IPC: name them apart."
             )
         there[ipc] = folder
-        cell = Cell(name=f"{ipc:04d}-{method.name}", method=method, ipc=ipc, dtype=FULL, source="condensed", unit=None,
-                    folder=folder, sha256=stored.checksum)  # fmt: skip
-        _stored(found, cell, wanted if stored.dtype == FULL else replace(wanted, stored=()))
+        name = f"{ipc:04d}-{method.name}"
+        cell = _full(name, method, ipc, source="condensed", folder=folder, sha256=stored.checksum)
+        _stored(found, cell, settings if stored.dtype == FULL else replace(settings, stored=()))

@@ -10,15 +10,14 @@ from typing import Any, Literal, get_args
 
 from hmn.containers.artifact.place import check_finished, is_artifact
 from hmn.errors import UserError
+from hmn.measure.codec import FORMATS
+from hmn.measure.coresets import CORESETS
 from hmn.recipes.named import ALIASES, RECIPES
 from hmn.recipes.settings import ContainerName, Recipe
 from hmn.recipes.values import convert, nearest, settings_of
 
 Kind = Literal["whole", "coreset", "codec", "recipe", "container", "file", "folder"]
-REAL: dict[str, Kind] = {
-    "whole": "whole", "random": "coreset", "herding": "coreset", "k-center": "coreset",
-    "webp": "codec", "jpeg": "codec", "avif": "codec",
-}  # fmt: skip
+REAL: dict[str, Kind] = {"whole": "whole", **dict.fromkeys(CORESETS, "coreset"), **dict.fromkeys(FORMATS, "codec")}
 CONDENSED = ("recipe", "container", "file")
 """Kinds that are condensed here; a folder was condensed before."""
 CONTAINERS: tuple[str, ...] = get_args(ContainerName)
@@ -43,7 +42,7 @@ class Method:
     config: Path | None = None
     """A TOML file of settings."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of --set, by path."""
+    """Settings of --set, by path."""
 
 
 def read_methods(words: str, *, recipe: str | None, overrides: Sequence[str]) -> list[Method]:
@@ -90,8 +89,8 @@ def _method(word: str, recipe: str | None) -> Method:
 
 def _labelled(label: str, place: Path, word: str) -> Method:
     if not _LABEL.fullmatch(label) or label in REAL:
-        raise UserError(f"--methods {word}: expected LABEL=PATH, the label of letters, digits, dots and dashes, "
-                        "and not the name of real images.")  # fmt: skip
+        expected = "LABEL=PATH, the label of letters, digits, dots and dashes, and not the name of real images"
+        raise UserError(f"--methods {word}: expected {expected}.")
     if place.suffix.lower() == ".toml":
         if not place.is_file():
             raise UserError(f"--methods {word}: {place}: no such file.")

@@ -10,7 +10,9 @@ from hmn.recipes.published import Published, remark
 Row = dict[str, Any]
 TEXT_COLUMNS = ("method", "container", "objective")
 """The others hold numbers."""
-BUDGET, ACCURACY = "IPC", "accuracy %"
+BUDGET, ACCURACY, SIZES = "IPC", "accuracy %", ("floats", "bytes", "images")
+HEADS = ("method", BUDGET, ACCURACY, "published %", "LRS", "container", "objective", *SIZES)
+"""Columns before those of --stored and of what condensing cost."""
 REAL = ("whole", "coreset", "codec")
 """Kinds of rows that are real images."""
 SORTS = {"accuracy": "the higher accuracy first", "method": "in the order of --methods"}
@@ -31,10 +33,7 @@ def in_order(rows: Sequence[Row], sort: str) -> list[Row]:
 def heads(table: Mapping[str, Any]) -> list[str]:
     """Names of the columns."""
     others = [f"{dtype} {what}" for dtype in table["stored"] for what in ("bytes", "%")]
-    return [
-        "method", BUDGET, ACCURACY, "published %", "LRS", "container", "objective", "floats", "bytes", "images",
-        *others, "condensing", "processor", "peak memory",
-    ]  # fmt: skip
+    return [*HEADS, *others, "condensing", "processor", "peak memory"]
 
 
 def cells(row: Row, table: Mapping[str, Any]) -> list[str]:
@@ -46,14 +45,19 @@ def cells(row: Row, table: Mapping[str, Any]) -> list[str]:
         other = row["stored"].get(dtype)
         others += ["", ""] if other is None else [_number(other["bytes"]), accuracy_words(other["accuracy_percent"])]
     return [
-        row["method"], "all" if row["ipc"] is None else str(row["ipc"]),
+        row["method"],
+        "all" if row["ipc"] is None else str(row["ipc"]),
         accuracy_words(row["accuracy_percent"]) or row["status"],
-        "" if beside is None else str(Published(**beside)), "" if score is None else _score_words(score),
-        row["container"] or ("real" if row["kind"] in REAL else ""), objective_words(row),
-        f"({floats})" if floats and row["kind"] == "codec" else floats, _number(row["bytes"]), _number(row["images"]),
-        *others, time_words(made.get("condense_seconds")), time_words(made.get("processor_seconds")),
+        "" if beside is None else str(Published(**beside)),
+        "" if score is None else _score_words(score),
+        row["container"] or ("real" if row["kind"] in REAL else ""),
+        objective_words(row),
+        f"({floats})" if floats and row["kind"] == "codec" else floats,
+        *(_number(row[name]) for name in ("bytes", "images")),
+        *others,
+        *(time_words(made.get(name)) for name in ("condense_seconds", "processor_seconds")),
         memory_words(made.get("peak_memory_bytes")),
-    ]  # fmt: skip
+    ]
 
 
 def objective_words(row: Row) -> str:
@@ -133,10 +137,8 @@ def notes(table: Mapping[str, Any]) -> list[str]:
         )
     beside = {remark(Published(**row["published"])): row["method"] for row in rows if row["published"]}
     if beside:
-        found.append(
-            "Published: at full length with each paper's own settings, not this protocol. "
-            + "; ".join(f"{method}: {words}" for words, method in beside.items()) + "."
-        )  # fmt: skip
+        sources = "; ".join(f"{method}: {words}" for words, method in beside.items())
+        found.append(f"Published: at full length with each paper's own settings, not this protocol. {sources}.")
     found += [f"{place(row)}: {row['detail']}." for row in rows if row["detail"]]
     for row in rows:
         if row["status"] == "failed":
@@ -156,8 +158,8 @@ def place(row: Row) -> str:
 def facts_words(table: Mapping[str, Any]) -> list[tuple[str, str]]:
     """How the table came about, as names and values."""
     facts = table["facts"]
-    pairs = [("command", facts["command"]), ("commit", facts["commit"]), *facts["versions"].items(),
-             *facts["hardware"].items()]  # fmt: skip
+    pairs = [(name, facts[name]) for name in ("command", "commit")]
+    pairs += [*facts["versions"].items(), *facts["hardware"].items()]
     return [(name, str(value)) for name, value in pairs if value is not None]
 
 

@@ -1,4 +1,4 @@
-"""The choice of beta from repeated trainings, and what its noise allows to say. Imports no torch."""
+"""The choice of beta from repeated trainings, and what its noise allows to say."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from hmn.measure.candidates import Split
+from hmn.prune.survivors import BETAS, Pruning
 from hmn.prune.target import Counts, Target, share_removed, shown
 from hmn.runtime.console import note
-from hmn.studies.pruning.trials import Spec, Trials
+from hmn.studies.pruning.trials import Trial, Trials
+from hmn.train.results import spread
 
 STANDARD_ERRORS = 2.0
 """A difference of fewer standard errors than this is called none."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class BetaChoice:
     """The best of several settings by the mean of their accuracies."""
 
     best: float
@@ -32,7 +35,7 @@ class Choice:
     """The same in words."""
 
 
-def choose(values: Mapping[float, Sequence[float]]) -> Choice:
+def choose_beta(values: Mapping[float, Sequence[float]]) -> BetaChoice:
     """The beta of the highest mean accuracy, the smaller of two equals.
 
     Args:
@@ -51,11 +54,10 @@ def choose(values: Mapping[float, Sequence[float]]) -> Choice:
 
     near = tuple(beta for beta in grid if beta != best and not led(beta))
     place = grid.index(best)
-    told = not {*grid[max(0, place - 1) : place], *grid[place + 1 : place + 2]} & {*near}
-    return Choice(
-        best=best, distinguishable=told, indistinguishable_from=near, pooled_std=noise,
-        sentence=_sentence(best, values[best], noise, near, told),
-    )  # fmt: skip
+    leads = not {*grid[max(0, place - 1) : place], *grid[place + 1 : place + 2]} & {*near}
+    sentence = _sentence(best, values[best], noise, near, leads)
+    how: dict[str, Any] = {"indistinguishable_from": near, "pooled_std": noise, "sentence": sentence}
+    return BetaChoice(best=best, distinguishable=leads, **how)
 
 
 def pooled_std(groups: Sequence[Sequence[float]]) -> float | None:
@@ -66,24 +68,19 @@ def pooled_std(groups: Sequence[Sequence[float]]) -> float | None:
     return math.sqrt(sum((len(group) - 1) * statistics.variance(group) for group in groups if len(group) > 1) / freedom)
 
 
-def summary(values: Sequence[float]) -> dict[str, Any]:
+def repeats_of(values: Sequence[float]) -> dict[str, Any]:
     """Values, mean, sample standard deviation (0 for one) and number, as results write them."""
-    return {
-        "values": [round(value, 4) for value in values],
-        "mean": round(statistics.fmean(values), 4),
-        "std": round(statistics.stdev(values), 4) if len(values) > 1 else 0.0,
-        "n": len(values),
-    }
+    return {**spread(values), "n": len(values)}
 
 
 def standard_error(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Of the difference of two means, from both samples' standard deviations; None where one has a single value."""
+    """Standard error of the difference of two means, by each sample's own deviation; None where one has one value."""
     if min(len(first), len(second)) < 2:
         return None
     return math.sqrt(sum(statistics.variance(values) / len(values) for values in (first, second)))
 
 
-def _sentence(best: float, values: Sequence[float], noise: float | None, near: Sequence[float], told: bool) -> str:
+def _sentence(best: float, values: Sequence[float], noise: float | None, near: Sequence[float], leads: bool) -> str:
     head = f"best beta {best:g}: {statistics.fmean(values):.2f} %"
     if noise is None:
         return f"{head}; one training each tells nothing about noise: beta is not settled by this"
@@ -91,7 +88,7 @@ def _sentence(best: float, values: Sequence[float], noise: float | None, near: S
     if not near:
         return f"{head}; it leads every other beta by more than {STANDARD_ERRORS:g} standard errors"
     listed = ", ".join(f"{beta:g}" for beta in near)
-    if told:
+    if leads:
         return f"{head}; it leads its neighbours by more than {STANDARD_ERRORS:g} standard errors, but not {listed}"
     return f"{head}; not distinguishable from {listed} (no more than {STANDARD_ERRORS:g} standard errors apart)"
 
@@ -104,34 +101,35 @@ ON_TEST = "beta is chosen on the test split, which the accuracy is then no measu
 
 
 def search_beta(
-    target: Target, trials: Trials, counts: Sequence[Counts], *, repeats: int, on: Literal["test", "validation"]
+    target: Target, trials: Trials, counts: Sequence[Counts], *, repeats: int, on: Split
 ) -> list[dict[str, Any]]:
     """A search for each of the counts: what it found, as results write it.
 
     Every beta of the grid prunes to the same counts and trains the same seeds.
     """
-    from hmn.prune.survivors import BETAS
-
     if on == "test":
         note(f"{ON_TEST}.")
     elif not target.held_out:
         note(f"{SEEN}.")
-    specs = {
-        (wanted, beta): Spec(method="double-end", counts=wanted, beta=beta, on=on)
-        for wanted in counts
+    by_point = {
+        (left, beta): Trial(pruning=Pruning(method="double-end", counts=left, beta=beta), on=on)
+        for left in counts
         for beta in BETAS
     }
-    found = trials.run("search", list(specs.values()), repeats)
-    return [entry(target, wanted, {beta: found[specs[wanted, beta]] for beta in BETAS}, on=on) for wanted in counts]
+    found = trials.run("trainings of the search", list(by_point.values()), repeats)
+    return [search_entry(target, left, {beta: found[by_point[left, beta]] for beta in BETAS}, on=on) for left in counts]
 
 
-def entry(target: Target, counts: Counts, values: Mapping[float, Sequence[float]], *, on: str) -> dict[str, Any]:
+def search_entry(target: Target, counts: Counts, values: Mapping[float, Sequence[float]], *, on: str) -> dict[str, Any]:
     """One search: its choice and everything that it was chosen from."""
-    choice = choose(values)
+    choice = choose_beta(values)
     return {
-        "rate": share_removed(target, counts), "images_per_class": shown(counts), "chosen_on": on,
-        "validation_seen": not target.held_out, "best": choice.best, "distinguishable": choice.distinguishable,
+        "rate": share_removed(target, counts),
+        "images_per_class": shown(counts),
+        "chosen_on": on,
+        "validation_seen": not target.held_out,
+        **vars(choice),
         "indistinguishable_from": list(choice.indistinguishable_from),
-        "pooled_std": None if choice.pooled_std is None else round(choice.pooled_std, 4), "sentence": choice.sentence,
-        "betas": [{"beta": beta, **summary(values[beta])} for beta in sorted(values)],
-    }  # fmt: skip
+        "pooled_std": None if choice.pooled_std is None else round(choice.pooled_std, 4),
+        "betas": [{"beta": beta, **repeats_of(values[beta])} for beta in sorted(values)],
+    }

@@ -9,19 +9,21 @@ from typing import Any, Literal
 
 from hmn.data.formats import DataOptions
 from hmn.errors import UserError
-from hmn.prune.target import Counts, Target, read_target, wanted_counts
+from hmn.measure.candidates import Split
+from hmn.prune.folder import check_out, remove_artifact, write_pruned
+from hmn.prune.survivors import Method, Pruning
+from hmn.prune.target import Counts, Target, read_target, surviving_counts
 from hmn.runtime.console import command_line, note
 from hmn.studies.pruning.beta import search_beta
-from hmn.studies.pruning.study import Study, study
-from hmn.studies.pruning.trials import TRIALS, Measured, Trials, measured, trials_of
-from hmn.studies.training import Pruning, survivors
+from hmn.studies.pruning.study import PruningStudy
+from hmn.studies.pruning.trials import TRIALS, Trials
 from hmn.studies.where import Where
 
 Beta = float | Literal["auto"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class PruneOrder:
     """Everything that a pruning goes by."""
 
     run: Path
@@ -30,13 +32,13 @@ class Order:
     """Folder of the pruned one; None for a study alone."""
     to: int | None = None
     rate: float | None = None
-    method: Pruning = "double-end"
+    method: Method = "double-end"
     beta: Beta = None
     aum: Path | None = None
     seed: int = 0
-    study: Study | None = None
+    study: PruningStudy | None = None
     repeats: int = 3
-    choose_on: Literal["test", "validation"] = "validation"
+    choose_on: Split = "validation"
     data: str | None = None
     data_flags: DataOptions = field(default_factory=DataOptions)
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -74,48 +76,50 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
+class Carried:
     """What came of it."""
 
-    order: Order
+    order: PruneOrder
     record: Mapping[str, Any] | None
     """pruning.json of the folder."""
     report: Mapping[str, Any] | None
-    """Of the study."""
+    """Report of the study."""
 
 
-def carry_out(order: Order) -> Done:
+def carry_out(order: PruneOrder) -> Carried:
     """Do it; trainings that are done already are not repeated.
 
     Raises:
         UserError: the target, its AUM or its data cannot be used, a folder is in use, or a training failed.
-        SweepInterrupted: a signal came; with `resume` it goes on.
+        Interruption: a signal came; with `resume` it goes on.
     """
     target = read_target(order.run, aum=order.aum, needs_aum=order.needs_aum)
-    counts = None if order.out is None else wanted_counts(target, to=order.to, rate=order.rate)
+    counts = None if order.out is None else surviving_counts(target, to=order.to, rate=order.rate)
     check_places(order, target)
-    how = trials = None
+    trials = None
     if order.trains:
-        how = measured(target, data=order.data, flags=order.data_flags, given=order.given, steps=order.steps)
-        trials = trials_of(target, how, order.trials, order.where)
-    clear(order)
+        how: dict[str, Any] = {"flags": order.data_flags, "given": order.given, "steps": order.steps}
+        trials = Trials(target, order.trials, order.where, data=order.data, **how)
+
+    # Nothing was changed so far. With `force` an earlier pruning goes; the trials have a plan of their own.
+    if order.force and order.out is not None:
+        remove_artifact(order.out)
     if trials is not None:
         trials.open(resume=order.resume, force=order.force)
-    record = None if order.out is None or counts is None else write_folder(order, target, counts, trials)
+    record = None if counts is None else write_folder(order, target, counts, trials)
     report = None
-    if order.study is not None and how is not None and trials is not None:
-        report = made(order.study, target, how, trials)
-    return Done(order=order, record=record, report=report)
+    if order.study is not None and trials is not None:
+        report = order.study.run(target, trials)
+        note(f"written: {order.study.file}")
+    return Carried(order=order, record=record, report=report)
 
 
-def check_places(order: Order, target: Target) -> None:
+def check_places(order: PruneOrder, target: Target) -> None:
     """Refuse places that hold something else.
 
     Raises:
         UserError: as it says.
     """
-    from hmn.prune.folder import check_out
-
     if order.out is not None:
         if order.out.resolve() == order.run.resolve():
             raise UserError(f"--out {order.out}: is the folder to be pruned, which stays as it is; name another.")
@@ -125,37 +129,18 @@ def check_places(order: Order, target: Target) -> None:
         raise UserError(f"--study {file}: is already there: add --resume to go on with it, or --force to replace it.")
 
 
-def clear(order: Order) -> None:
-    """With `force`, remove what an earlier pruning has left in the folder. The trials have a plan of their own."""
-    from hmn.prune.folder import remove_artifact
-
-    if order.force and order.out is not None:
-        remove_artifact(order.out)
-
-
-def write_folder(order: Order, target: Target, counts: Counts, trials: Trials | None) -> dict[str, Any]:
+def write_folder(order: PruneOrder, target: Target, counts: Counts, trials: Trials | None) -> dict[str, Any]:
     """Choose the survivors and write the pruned artifact; returns its record."""
-    from hmn.prune.folder import write_pruned
-
     assert order.out is not None
     search = None
     beta = order.beta if isinstance(order.beta, float) else None
     if order.searches and trials is not None:
         search = search_beta(target, trials, [counts], repeats=order.repeats, on=order.choose_on)[0]
         beta = float(search["best"])
-    kept = survivors(
-        target.profile, target.labels, method=order.method, counts=counts, beta=beta, seed=order.seed,
-        copies=target.copies,
-    )  # fmt: skip
-    drawn = order.method == "random"
-    how = {"method": order.method, "beta": beta, "seed": order.seed if drawn else None, "chosen_by": search}
-    return write_pruned(
-        order.run, order.out, kept=kept, recipe=target.recipe, how=how, profile=target.profile, command=command_line()
-    )  # fmt: skip
-
-
-def made(wanted: Study, target: Target, how: Measured, trials: Trials) -> dict[str, Any]:
-    """The study, and where it was written."""
-    report = study(target, how, trials, wanted)
-    note(f"written: {wanted.file}")
-    return report
+    pruning = Pruning(method=order.method, counts=counts, beta=beta)
+    aum = None if target.profile is None else target.profile.aum
+    kept = pruning.kept(aum, target.labels, seed=order.seed, copies=target.copies)
+    seed = order.seed if order.method == "random" else None
+    how = {"method": order.method, "beta": beta, "seed": seed, "chosen_by": search}
+    about: dict[str, Any] = {"recipe": target.recipe, "profile": target.profile, "command": command_line()}
+    return write_pruned(order.run, order.out, kept=kept, how=how, **about)

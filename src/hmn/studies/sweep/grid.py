@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from hmn.condense.check import check_recipe
 from hmn.containers.choose import checked_ipc, choose_shape
-from hmn.data.formats import DataOptions
+from hmn.data.real import Splits
 from hmn.errors import UserError
 from hmn.recipes.named import ALIASES, RECIPES
 from hmn.recipes.resolve import learned_as_stored, resolve
 from hmn.recipes.settings import Dtype, Recipe
 from hmn.recipes.values import Setting, convert, flatten, given_table, nearest, read_toml, settings_of
-from hmn.studies.condensation import Condensation
+from hmn.studies.condensation import Condensation, StudyData
 from hmn.studies.pool.outcome import SweepRun
 from hmn.studies.sweep.table import folder_name, product, short_names
-
-if TYPE_CHECKING:
-    from hmn.data.real import Splits
-
 
 FLAGS = (Setting("recipe", Literal[(*RECIPES, *ALIASES)], ""), Setting("images", int, ""), Setting("dtype", Dtype, ""))
 """What may vary besides the settings of a recipe."""
@@ -36,15 +33,13 @@ MAX_RUNS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
+class RunSettings:
     """What the command says of every run."""
 
-    data: str
-    data_flags: DataOptions
-    on: Literal["test", "validation"]
+    data: StudyData
     recipe: str | None
     from_file: Mapping[str, Any]
-    own: Mapping[str, Any]
+    settings: Mapping[str, Any]
     """Settings from flags and the environment, by path; `ipc` among them where it is given."""
     images: int | None
     dtype: Dtype
@@ -127,7 +122,9 @@ def check_conflicts(grid: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
         raise UserError(f"--{both[0]} and --vary {both[0]}: give one of them.")
 
 
-def settle(grid: Mapping[str, Sequence[Any]], given: Given, splits: Splits) -> tuple[list[SweepRun], list[Point]]:
+def settle_runs(
+    grid: Mapping[str, Sequence[Any]], given: RunSettings, splits: Splits
+) -> tuple[list[SweepRun], list[Point]]:
     """Every run with all its settings, and the points of the grid in order.
 
     Raises:
@@ -155,58 +152,29 @@ def settle(grid: Mapping[str, Sequence[Any]], given: Given, splits: Splits) -> t
     return [SweepRun(name=name, payload=payload) for name, payload in payloads.items()], found
 
 
-def condensation(values: Mapping[str, Any], given: Given, splits: Splits) -> Condensation:
+def condensation(values: Mapping[str, Any], given: RunSettings, splits: Splits) -> Condensation:
     """One point of the grid, checked as `hmn condense` checks a run."""
-    from hmn.condense.check import check_recipe
-
     flags = {setting.path for setting in FLAGS}
-    settings = {**given.own, **{path: value for path, value in values.items() if path not in flags}}
+    settings = {**given.settings, **{path: value for path, value in values.items() if path not in flags}}
     name = values.get("recipe", given.recipe)
     if name is not None and "cost" in given.from_file:
         raise UserError(f"recipe {name}, and --config with a whole recipe: give one of them.")
-    ipc = checked_ipc(given.data, settings.pop("ipc", given.from_file.get("ipc")))
-    train = splits.train
-    dtype = values.get("dtype", given.dtype)
+    ipc = checked_ipc(given.data.name, settings.pop("ipc", given.from_file.get("ipc")))
+    dtype, train = values.get("dtype", given.dtype), splits.train
     recipe = resolve(name, given.from_file, settings, splits, ipc)
     recipe = learned_as_stored(recipe, dtype, {**given.from_file, **settings})
     check_recipe(recipe, image_shape=train.image_shape, num_classes=train.num_classes)
-    chosen = choose_shape(
-        splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
-        real_per_class=int(train.labels.bincount(minlength=train.num_classes).min()),
-        images=values.get("images", given.images), container=recipe.container, sizes=recipe.sizes,
-    )  # fmt: skip
-    return Condensation(
-        data=given.data, data_flags=given.data_flags, on=given.on, chosen=chosen, recipe=recipe,
-        dtype=dtype, checkpoint_seconds=given.checkpoint_seconds, evaluations={}, steps=given.steps,
-        command=given.command,
-    )  # fmt: skip
-
-
-def plan_of(
-    runs: Sequence[SweepRun], points: Sequence[Point], grid: Mapping[str, Any], splits: Splits
-) -> dict[str, Any]:
-    """What sweep.json holds; `identity` is everything that decides the table."""
-    from hmn.data.real import fingerprint
-    from hmn.recipes.named import recipe_to_toml
-
-    first: Condensation = runs[0].payload
-    settings = {
-        run.name: {
-            "recipe": recipe_to_toml(run.payload.recipe),
-            "shape": repr(run.payload.chosen.shape),
-            "dtype": run.payload.dtype,
-            "steps": run.payload.steps,
-            "evaluations": {name: vars(config) for name, config in run.payload.evaluations.items()},
-        }
-        for run in runs
+    fewest = int(train.labels.bincount(minlength=train.num_classes).min())
+    kind: dict[str, Any] = {
+        "image_shape": train.image_shape,
+        "num_classes": train.num_classes,
+        "real_per_class": fewest,
     }
-    return {
-        "command": list(first.command),
-        "identity": {
-            "vary": dict(grid),
-            "data": {part: fingerprint(getattr(splits, part)) for part in ("train", "test")},
-            "tested_on": first.on,
-            "runs": settings,
-        },
-        "points": [vars(point) for point in points],
+    sizes: dict[str, Any] = {
+        "images": values.get("images", given.images),
+        "container": recipe.container,
+        "sizes": recipe.sizes,
     }
+    chosen = choose_shape(splits.name, ipc, **kind, **sizes)
+    same = {name: getattr(given, name) for name in ("data", "checkpoint_seconds", "steps", "command")}
+    return Condensation(chosen=chosen, recipe=recipe, dtype=dtype, evaluations={}, **same)

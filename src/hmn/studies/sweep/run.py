@@ -1,24 +1,22 @@
-"""The work of `hmn sweep`: the place to work, progress on stderr, and the table at the end."""
+"""The work of `hmn sweep`: a study of condensations, and the table at its end."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hmn.runtime.console import command_line, duration, note, print_json
-from hmn.studies.condensation import MEASURED, condense_and_evaluate, row, times
-from hmn.studies.folder import begin, examine
-from hmn.studies.pool import Outcome, SweepInterrupted, SweepRun
-from hmn.studies.sweep.grid import Point, plan_of
-from hmn.studies.sweep.table import groups_of, write
-from hmn.studies.watch import watch
+from hmn.data.real import Splits
+from hmn.recipes.named import recipe_to_toml
+from hmn.studies.condensation import MEASURED, Condensation, condense_and_evaluate, evaluation_row, run_seconds
+from hmn.studies.folder import fingerprints, plan_of
+from hmn.studies.pool import Outcome, SweepRun
+from hmn.studies.study import Study
+from hmn.studies.sweep.grid import Point
+from hmn.studies.sweep.table import groups_of
 from hmn.studies.where import Where
-
-if TYPE_CHECKING:
-    from hmn.data.real import Splits
+from hmn.train.results import provenance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,78 +30,53 @@ class Sweep:
     splits: Splits
     where: Where
 
+    @property
+    def tested_on(self) -> str:
+        """The split that networks are tested on."""
+        return str(self.runs[0].payload.data.on)
 
-def work(wanted: Sweep, *, resume: bool, force: bool, each: bool, as_json: bool) -> int:
-    """Run what is not done, write the tables and print them; returns the exit code."""
-    from hmn.cli.sweep import print_tables
+    def plan(self) -> dict[str, Any]:
+        """What sweep.json holds; its identity is everything that decides the table."""
+        identity = {"vary": self.grid, "data": fingerprints(self.splits), "tested_on": self.tested_on}
+        settings = {run.name: _settings(run.payload) for run in self.runs}
+        return plan_of({**identity, "runs": settings}, map(vars, self.points))
 
-    plan = plan_of(wanted.runs, wanted.points, wanted.grid, wanted.splits)
-    there = examine(wanted.out, plan, resume=resume, force=force)
-    workers = wanted.where.workers_for(len(wanted.runs))
-    threads = wanted.where.threads_for(workers)
-    if resume and there is not None and wanted.where.threads_per_run is None:
-        threads = int(there["threads_per_run"])  # another number of threads may round sums otherwise
-    pool = wanted.where.pool(wanted.out, workers=workers, threads=threads)
-    try:
-        if not resume:
-            begin(wanted.out, {**plan, "threads_per_run": threads})
-        note(f"{len(wanted.runs)} runs, {workers} at a time on {threads} threads each, into {wanted.out}")
-        outcomes = watch(
-            "runs", wanted.runs, condense_and_evaluate, wanted.out, backend=pool, threads=threads, ending=ending,
-            stopping="stopping: runs write their checkpoints; Ctrl-C again ends them at once.", tell_earlier=True,
-        )  # fmt: skip
-    except SweepInterrupted as error:
-        done = sum(outcome.status == "done" for outcome in error.outcomes.values())
-        print(
-            f"hmn: interrupted; {done} of {len(wanted.runs)} runs are done, and those that were on their way have left "
-            f"their checkpoints in {wanted.out}: run the same command with --resume to go on.",
-            file=sys.stderr,
-        )
-        return 130
-    finally:
-        pool.close()
-    table, facts = gather(wanted, outcomes, {"workers": workers, "threads_per_run": threads})
-    # First the screen: a disk that is full must not cost the result.
-    if as_json:
-        print_json({"out": str(wanted.out), **table})
-    else:
-        print_tables(table, each=each)
-    write(wanted.out, table, facts)
-    note(f"written: {wanted.out / 'table.json'}, with table.md and table.csv beside it")
-    return 1 if any(outcome.status == "failed" for outcome in outcomes.values()) else 0
+    def run(self, *, resume: bool, force: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Do what is not done.
 
+        Args:
+            resume: go on with the sweep in the folder.
+            force: remove the sweep in the folder.
 
-def ending(outcome: Outcome) -> str:
-    """How a run ended, in the words of a line of progress."""
-    if outcome.status == "done":
-        accuracies = ", ".join(f"{mean:.1f} %" for mean in (outcome.value or {}).values())
-        return f"done in {duration(outcome.seconds)}: {accuracies}"
-    return f"failed: {outcome.reason}" if outcome.status == "failed" else "stopped"
+        Returns:
+            the table, and the facts that another attempt at the same sweep would change.
 
+        Raises:
+            UserError: the folder is in use, or holds another sweep.
+            Interruption: a signal came.
+        """
+        study = Study(self.out, self.where, self.plan())
+        study.open(resume=resume, force=force)
+        outcomes = study.run("runs", self.runs, condense_and_evaluate)
+        rows = [self._row(point, outcomes[point.run]) for point in self.points]
+        about = {"data": self.splits.name, "tested_on": self.tested_on, "vary": dict(self.grid)}
+        places = [{"run": point.run, "evaluation": point.evaluation} for point in self.points]
+        seconds = [{**place, **run_seconds(self.out / place["run"], place["evaluation"])} for place in places]
+        how = {"backend": self.where.backend, "workers": self.where.workers_for(len(self.runs))}
+        facts = {**provenance(), **how, "threads_per_run": study.threads["runs"], "seconds": seconds}
+        return {**about, "groups": groups_of(rows), "runs": rows}, facts
 
-def gather(
-    wanted: Sweep, outcomes: Mapping[str, Outcome], settings: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The table, and the facts that another attempt at the same sweep would change."""
-    from hmn.nets import native
-    from hmn.runtime import facts
-
-    nothing = dict.fromkeys(MEASURED)
-    rows, seconds = [], []
-    for point in wanted.points:
-        folder, outcome = wanted.out / point.run, outcomes[point.run]
+    def _row(self, point: Point, outcome: Outcome) -> dict[str, Any]:
+        """What the table says of a point; a run that failed may have evaluated others."""
+        folder = self.out / point.run
         there = (folder / point.evaluation).exists()
-        rows.append({
-            "values": point.values, "run": point.run, "evaluation": point.evaluation,
-            "status": "done" if there else "failed", "reason": None if there else outcome.reason,
-            **(row(folder, point.evaluation) if there else nothing),
-        })  # fmt: skip
-        seconds.append({"run": point.run, "evaluation": point.evaluation, **times(folder, point.evaluation)})
-    table = {
-        "data": wanted.splits.name, "tested_on": wanted.runs[0].payload.on, "vary": dict(wanted.grid),
-        "groups": groups_of(rows), "runs": rows,
-    }  # fmt: skip
-    return table, {
-        "command": command_line(), "backend": wanted.where.backend, **settings, "commit": facts.commit(),
-        "versions": facts.versions(), "hardware": facts.hardware(native.state()), "seconds": seconds,
-    }  # fmt: skip
+        measured = evaluation_row(folder, point.evaluation) if there else dict.fromkeys(MEASURED)
+        status = {"status": "done" if there else "failed", "reason": None if there else outcome.reason}
+        return {**vars(point), **status, **measured}
+
+
+def _settings(run: Condensation) -> dict[str, Any]:
+    """Everything that decides a run's result, in plain values."""
+    evaluations = {name: vars(config) for name, config in run.evaluations.items()}
+    how = {"dtype": run.dtype, "steps": run.steps, "evaluations": evaluations}
+    return {"recipe": recipe_to_toml(run.recipe), "shape": repr(run.chosen.shape), **how}

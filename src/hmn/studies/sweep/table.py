@@ -10,12 +10,12 @@ import io
 import itertools
 import json
 import re
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hmn.runtime.files import write_atomically
+from hmn.train.results import spread
 
 Row = dict[str, Any]
 RUN_COLUMNS = ("accuracy %", "std", "networks", "images", "floats", "run", "status")
@@ -47,33 +47,25 @@ def _group(members: Sequence[Row], over: str) -> Row:
         "networks": sum(len(row["accuracy_percent"]["values"]) for row in done),
         "images": done[0]["images"] if done else None,
         "floats": done[0]["floats"] if done else None,
-        "accuracy_percent": {
-            "mean": round(statistics.fmean(means), 4),
-            "std": round(statistics.stdev(means), 4) if len(means) > 1 else 0.0,
-            "values": means,
-        }
-        if means
-        else None,
+        "accuracy_percent": spread(means) if means else None,
     }
 
 
 def run_cells(row: Row, paths: Sequence[str]) -> list[str]:
     """A run's row in the columns of its values and `RUN_COLUMNS`."""
     count = len(row["accuracy_percent"]["values"]) if row["accuracy_percent"] else 0
-    return [
-        *(text(row["values"][path]) for path in paths),
-        *_accuracy(row["accuracy_percent"], count), str(count),
-        _number(row["images"]), _number(row["floats"]), row["run"], row["status"],
-    ]  # fmt: skip
+    accuracy, sizes = _accuracy(row["accuracy_percent"], count), (_number(row["images"]), _number(row["floats"]))
+    return [*_values(row, paths), *accuracy, str(count), *sizes, row["run"], row["status"]]
 
 
 def group_cells(row: Row, paths: Sequence[str]) -> list[str]:
     """A group's row in the columns of its values and `GROUP_COLUMNS`."""
-    return [
-        *(text(row["values"][path]) for path in paths),
-        *_accuracy(row["accuracy_percent"], row["n"]), str(row["n"]), str(row["networks"]),
-        _number(row["images"]), _number(row["floats"]), str(row["failed"]),
-    ]  # fmt: skip
+    accuracy, sizes = _accuracy(row["accuracy_percent"], row["n"]), (_number(row["images"]), _number(row["floats"]))
+    return [*_values(row, paths), *accuracy, str(row["n"]), str(row["networks"]), *sizes, str(row["failed"])]
+
+
+def _values(row: Row, paths: Sequence[str]) -> list[str]:
+    return [text(row["values"][path]) for path in paths]
 
 
 def _accuracy(accuracy: Mapping[str, Any] | None, count: int) -> tuple[str, str]:
@@ -106,20 +98,20 @@ def failures(table: Mapping[str, Any]) -> list[str]:
     return [f"{run} failed: {reason}" for run, reason in reasons.items()]
 
 
-def title(table: Mapping[str, Any]) -> str:
+def sweep_title(table: Mapping[str, Any]) -> str:
     """What the numbers are, in a line."""
     nets = ", ".join(dict.fromkeys(row["trained"] for row in table["runs"] if row["trained"]))
     return f"{table['data']}: {table['tested_on']} accuracy" + (f" of {nets}" if nets else "")
 
 
-def markdown(table: Mapping[str, Any]) -> str:
+def sweep_markdown(table: Mapping[str, Any]) -> str:
     """The table as Markdown."""
     words = {
         "groups": "Mean and sample standard deviation over n condensations of different seeds; each counts with the "
         "mean of its networks.",
         "runs": "A row a run: mean and sample standard deviation over its networks.",
     }
-    lines = [f"# {title(table)}", ""]
+    lines = [f"# {sweep_title(table)}", ""]
     for name, (head, rows) in parts_of(table).items():
         lines += [words[name], "", _line(head), _line(["---"] * len(head)), *map(_line, rows), ""]
     lines += [f"- {line}" for line in failures(table)]
@@ -130,9 +122,9 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def write(out: Path, table: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+def write_sweep(out: Path, table: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """table.json, table.md, table.csv and, where there are groups, groups.csv; times and machine into facts.json."""
-    files = {"table.json": _json(table), "table.md": markdown(table), "facts.json": _json(facts)}
+    files = {"table.json": _json(table), "table.md": sweep_markdown(table), "facts.json": _json(facts)}
     for name, (head, rows) in parts_of(table).items():
         sheet = io.StringIO()
         csv.writer(sheet, lineterminator="\n").writerows([head, *rows])
@@ -146,6 +138,7 @@ def _json(content: Mapping[str, Any]) -> str:
 
 
 MAX_NAME = 48
+"""Characters of a run's folder that tell its values."""
 
 
 def product(vary: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
