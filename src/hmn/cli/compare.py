@@ -126,7 +126,6 @@ def compare(
     json
         Print JSON.
     """
-    from hmn.measure.codec_options import check_codec
     from hmn.measure.coresets import whole
     from hmn.measure.stored import stored_dtypes
     from hmn.studies.compare.cells import FULL, ComparisonSettings, settle_cells
@@ -150,18 +149,11 @@ def compare(
         raise UserError(f"--container {flags['container']}: name containers in --methods.")
     given = RunSettings(
         data=StudyData(name=absolute(data), options=data_options(data_flags).absolute(), on=on),
-        recipe=None,
-        from_file={},
         settings={**condensing_environment(), **flags},
-        images=None,
-        dtype="float32",
-        steps=None,
         checkpoint_seconds=checkpoint_seconds,
         command=tuple(COMMAND.get()),
     )
     splits = given.data.splits()
-    for codec in codecs.values():
-        check_codec(codec, splits.train)
     forms = tuple(dtype for dtype in stored_dtypes(stored) if dtype != FULL)
     one = one_training(whole(splits, on), training)
     settings = ComparisonSettings(given=given, recipe=recipe, training=one, codecs=codecs, stored=forms)

@@ -14,7 +14,7 @@ from hmn.containers.shape import images_per_class
 from hmn.data.real import Splits
 from hmn.errors import UserError
 from hmn.measure.candidates import check_classes
-from hmn.measure.codec_options import CodecSettings
+from hmn.measure.codec_options import CodecSettings, check_codec
 from hmn.measure.training import Training
 from hmn.recipes.named import recipe_to_toml
 from hmn.recipes.values import given_file
@@ -119,6 +119,8 @@ def settle_cells(
     Raises:
         UserError: a method does not fit the data or a budget.
     """
+    for codec in settings.codecs.values():
+        check_codec(codec, splits.train)
     found = Cells()
     for method in methods:
         if method.kind == "whole":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,15 +37,15 @@ class RunSettings:
     """What the command says of every run."""
 
     data: StudyData
-    recipe: str | None
-    from_file: Mapping[str, Any]
     settings: Mapping[str, Any]
     """Settings from flags and the environment, by path; `ipc` among them where it is given."""
-    images: int | None
-    dtype: Dtype
-    steps: int | None
     checkpoint_seconds: float
     command: tuple[str, ...]
+    recipe: str | None = None
+    from_file: Mapping[str, Any] = field(default_factory=dict)
+    images: int | None = None
+    dtype: Dtype = "float32"
+    steps: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
