@@ -48,15 +48,15 @@ def test_damaged_entries_are_rebuilt(damage: str, own_cache: Path, caplog: pytes
         calls.append(1)
         return decoded()
 
-    cached("k", read, enabled=True)
-    cached("k", read, enabled=True)
+    cached("k", [], DataOptions(), read)
+    cached("k", [], DataOptions(), read)
     assert len(calls) == 1
-    path = own_cache / "k.safetensors"
+    path = next(own_cache.glob("*.safetensors"))
     good = path.read_bytes()
     flipped = good[:-3] + bytes([good[-3] ^ 1]) + good[-2:]
     path.write_bytes({"flip": flipped, "cut": good[:-9], "empty": b"", "foreign": b"x" * 99}[damage])
     with caplog.at_level(logging.WARNING):
-        assert_equal(cached("k", read, enabled=True), decoded())
+        assert_equal(cached("k", [], DataOptions(), read), decoded())
     assert len(calls) == 2 and "damaged cache file" in caplog.text
     assert path.read_bytes() == good
 
@@ -66,12 +66,12 @@ def test_a_folder_that_cannot_be_written_costs_a_warning(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("HMN_CACHE", str(tmp_path / "file" / "cache"))
-    assert_equal(cached("k", decoded, enabled=True), decoded())
+    assert_equal(cached("k", [], DataOptions(), decoded), decoded())
     assert "cannot write the cache" in caplog.text
 
 
 def test_disabled_cache_writes_nothing(own_cache: Path) -> None:
-    cached("k", decoded, enabled=False)
+    cached("k", [], DataOptions(cache=False), decoded)
     assert not own_cache.exists()
 
 

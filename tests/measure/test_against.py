@@ -135,13 +135,13 @@ def test_a_codec_is_chosen_on_training_images_alone(
     images: Any, unseen: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[tuple[RealData, RealData]] = []
-    honest = hmn.train.evaluate
+    honest = hmn.train.train_and_test
 
     def spy(source: Any, test: Any, **how: Any) -> Any:
         trained.append((source, test))
         return honest(source, test, **how)
 
-    monkeypatch.setattr("hmn.measure.training.evaluate", spy)
+    monkeypatch.setattr("hmn.measure.training.train_and_test", spy)
     wanted = CodecSettings(format="webp", qualities=(10, 60), sides=(8, 5), images=images)
     how: dict[str, Any] = {
         "training": training(unseen),

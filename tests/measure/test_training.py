@@ -13,7 +13,7 @@ from hmn.cli.main import main
 from hmn.data.load import load_data
 from hmn.nets import build_net
 from hmn.recipes.settings import AugmentConfig, TrainConfig
-from hmn.train import Curve, accuracy, evaluate, train
+from hmn.train import Curve, accuracy, train, train_and_test
 
 CONFIG = TrainConfig(steps=30, batch_size=32, augment=AugmentConfig(strategy="none"), cutmix_probability=0.0)
 
@@ -27,8 +27,8 @@ def test_points_leave_the_training_as_it_is() -> None:
     splits = load_data("digits")
     source, small = splits.train.subset(torch.arange(100)), splits.test.subset(torch.arange(50))
     options = {"net": "convnet2", "width": 4, "config": CONFIG, "seeds": (0, 1)}
-    plain = evaluate(source, splits.test, **options)
-    found = evaluate(source, splits.test, curve=Curve(points=4, test=small), **options)
+    plain = train_and_test(source, splits.test, **options)
+    found = train_and_test(source, splits.test, curve=Curve(points=4, test=small), **options)
     assert found.values == plain.values and plain.curve == ()
     # 4 batches a pass: the points 7.5, 15, 22.5 and 30 fall into passes that end after these steps.
     assert [point.step for point in found.curve] == [8, 16, 24, 30]
@@ -39,7 +39,7 @@ def test_points_are_accuracies_of_the_network_so_far() -> None:
     splits = load_data("digits")
     source = splits.train.subset(torch.arange(64))
     config = replace(CONFIG, steps=6)
-    found = evaluate(
+    found = train_and_test(
         source, splits.test, net="convnet2", width=4, config=config, seeds=(3,), curve=Curve(points=3, test=splits.test)
     )
     generator = torch.Generator().manual_seed(3)
@@ -54,7 +54,7 @@ def test_points_are_accuracies_of_the_network_so_far() -> None:
 
 def test_a_set_larger_than_the_steps_has_one_point() -> None:
     splits = load_data("digits")
-    found = evaluate(
+    found = train_and_test(
         splits.train,
         splits.test,
         net="convnet2",

@@ -13,7 +13,7 @@ from hmn.errors import UserError
 from hmn.nets import build_net
 from hmn.recipes.protocols import PROTOCOLS, protocol
 from hmn.recipes.settings import AugmentConfig, TrainConfig
-from hmn.train import EpochRecord, Rendered, accuracy, evaluate, learning_rate, render, total_steps, train
+from hmn.train import EpochRecord, Rendered, accuracy, learning_rate, render, total_steps, train, train_and_test
 from tests.reference.train_reference import sgd_slow
 
 PLAIN = TrainConfig(augment=AugmentConfig(strategy="none"), cutmix_probability=0.0)
@@ -211,8 +211,10 @@ def test_evaluate_statistics_and_records() -> None:
     config = TrainConfig(steps=6, batch_size=16, lr=0.05)
     heard: list[tuple[int, EpochRecord]] = []
     common = {"net": "convnet3", "width": 4, "config": config}
-    result = evaluate(source, test, seeds=[3, 4, 5], protocol="quick", on_epoch=lambda *a: heard.append(a), **common)
-    singles = [evaluate(source, test, seeds=[seed], **common) for seed in (3, 4, 5)]
+    result = train_and_test(
+        source, test, seeds=[3, 4, 5], protocol="quick", on_epoch=lambda *a: heard.append(a), **common
+    )
+    singles = [train_and_test(source, test, seeds=[seed], **common) for seed in (3, 4, 5)]
     assert result.values == [single.mean for single in singles]
     assert len(set(result.values)) > 1
     assert result.mean == pytest.approx(sum(result.values) / 3)
@@ -228,9 +230,9 @@ def test_test_images_are_normalised_as_the_training_images() -> None:
     test = blobs(40, 1)
     odd = replace(test, normalisation=Normalisation((-3.0,), (9.0,)))
     arguments = {"net": "convnet3", "width": 16, "config": replace(PLAIN, steps=30, lr=0.1), "seeds": [0, 1]}
-    expected = evaluate(blobs(40, 0), test, **arguments).values
+    expected = train_and_test(blobs(40, 0), test, **arguments).values
     assert min(expected) > 30
-    assert evaluate(blobs(40, 0), odd, **arguments).values == expected
+    assert train_and_test(blobs(40, 0), odd, **arguments).values == expected
 
 
 class Decoder(nn.Module):
@@ -259,9 +261,9 @@ def test_a_container_is_rendered_once() -> None:
     inner = blobs(20, 0)
     container = Decoder(inner)
     arguments = {"net": "convnet3", "width": 2, "config": TrainConfig(steps=4, batch_size=8), "seeds": [0, 1]}
-    result = evaluate(container, blobs(20, 1), **arguments)
+    result = train_and_test(container, blobs(20, 1), **arguments)
     assert container.decoded == 20
-    assert result.values == evaluate(inner, blobs(20, 1), **arguments).values
+    assert result.values == train_and_test(inner, blobs(20, 1), **arguments).values
 
 
 def test_rendered_pixels_can_be_trained_on() -> None:
@@ -316,12 +318,12 @@ def test_wrong_settings_are_told(change: dict, message: str) -> None:
 def test_evaluate_refuses_what_does_not_fit() -> None:
     common = {"net": "convnet3", "width": 2, "config": TrainConfig(steps=1), "seeds": [0]}
     with pytest.raises(UserError, match="4 classes and the test images 2"):
-        evaluate(blobs(4, 0), blobs(4, 0, classes=2), **common)
+        train_and_test(blobs(4, 0), blobs(4, 0, classes=2), **common)
     with pytest.raises(UserError, match=r"1x8x8 .* and the test images 1x16x16"):
-        evaluate(blobs(4, 0), blobs(4, 0, side=16), **common)
+        train_and_test(blobs(4, 0), blobs(4, 0, side=16), **common)
     with pytest.raises(UserError, match="at least one seed"):
-        evaluate(blobs(4, 0), blobs(4, 0), **{**common, "seeds": []})
+        train_and_test(blobs(4, 0), blobs(4, 0), **{**common, "seeds": []})
     with pytest.raises(UserError, match="no images to train on"):
-        evaluate(blobs(0, 0), blobs(4, 0), **common)
+        train_and_test(blobs(0, 0), blobs(4, 0), **common)
     with pytest.raises(UserError, match="no images to take an accuracy on"):
         accuracy(small_net(), blobs(0, 0))

@@ -42,13 +42,7 @@ def assemble(decoded: Decoded, options: DataOptions, *, name: str, where: str, k
         raise UserError(f"{where}: {shapes}: pass --size and --channels to make them equal")
     normalisation = normalisation_for(known, torch.from_numpy(train.pixels))
     parts = [
-        RealData(
-            pixels=torch.from_numpy(part.pixels),
-            labels=torch.from_numpy(part.labels),
-            class_names=decoded.class_names,
-            normalisation=normalisation,
-            name=name,
-        )
+        RealData(torch.from_numpy(part.pixels), torch.from_numpy(part.labels), decoded.class_names, normalisation, name)
         for part in (train, test)
     ]
     return Splits(train=parts[0], test=parts[1], name=name, skipped=decoded.skipped)
@@ -70,13 +64,8 @@ def training_set(decoded: Decoded, *, like: RealData, where: str) -> RealData:
         expected = " x ".join(map(str, like.image_shape))
         raise UserError(f"{where}: images are {shape_words(decoded.train)}: expected {expected} as in {like.name}")
     new_label = np.array([label_of[name] for name in decoded.class_names], dtype=np.int64)
-    return RealData(
-        pixels=torch.from_numpy(decoded.train.pixels),
-        labels=torch.from_numpy(new_label[decoded.train.labels]),
-        class_names=like.class_names,
-        normalisation=like.normalisation,
-        name=where,
-    )
+    labels = torch.from_numpy(new_label[decoded.train.labels])
+    return RealData(torch.from_numpy(decoded.train.pixels), labels, like.class_names, like.normalisation, where)
 
 
 def drop_small_classes(decoded: Decoded, *, needed: int, where: str, skip_bad: bool) -> Decoded:

@@ -31,6 +31,8 @@ from hmn.runtime.cache import cache_folder
 
 DECODED_FORMAT = "hmn-decoded-1"
 """Part of every key: raised when decoding changes its result."""
+SHAPING_IMAGES = ("size", "channels", "skip_bad", "image_column", "label_column")
+"""Options on which decoded images depend."""
 _log = logging.getLogger(__name__)
 
 
@@ -56,25 +58,29 @@ def files_checksum(files: Iterable[tuple[str, Path]], *, skip_bad: bool) -> str:
 
 def key_of(kind: str, content: str, options: DataOptions, **extra: object) -> str:
     """The cache key of one reading: format, reader, content and every option that changes the result."""
-    told = {
-        "format": DECODED_FORMAT,
-        "kind": kind,
-        "content": content,
-        "size": options.size,
-        "channels": options.channels,
-        "skip_bad": options.skip_bad,
-        "image_column": options.image_column,
-        "label_column": options.label_column,
-        **extra,
-    }
+    shaping = {name: getattr(options, name) for name in SHAPING_IMAGES}
+    told = {"format": DECODED_FORMAT, "kind": kind, "content": content, **shaping, **extra}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def cached(key: str, read: Callable[[], Decoded], *, enabled: bool) -> Decoded:
-    """The data set of this key from disk, or from `read`, which is then stored."""
-    if not enabled:
+def cached(
+    kind: str,
+    files: Iterable[tuple[str, Path]],
+    options: DataOptions,
+    read: Callable[[], Decoded],
+    *,
+    skip_bad: bool = False,
+    **extra: object,
+) -> Decoded:
+    """The data set of these named files from disk, or from `read`, which is then stored, unless options forbid it.
+
+    Raises:
+        UserError: a file cannot be read, and skip_bad is off.
+    """
+    if not options.cache:
         return read()
-    path = cache_folder() / f"{key}.safetensors"
+    content = files_checksum(files, skip_bad=skip_bad)
+    path = cache_folder() / f"{key_of(kind, content, options, **extra)}.safetensors"
     found = load_decoded(path)
     if found is None:
         found = read()
@@ -108,12 +114,8 @@ def store_decoded(decoded: Decoded, path: Path) -> None:
     if decoded.test is not None:
         arrays |= {"test_pixels": decoded.test.pixels, "test_labels": decoded.test.labels}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    about = {
-        "format": DECODED_FORMAT,
-        "class_names": decoded.class_names,
-        "skipped": decoded.skipped,
-        "sha256": checksum(arrays),
-    }
+    about = {"format": DECODED_FORMAT, "class_names": decoded.class_names, "skipped": decoded.skipped}
+    about["sha256"] = checksum(arrays)
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hmn.data.bulk import Item, decode_all
-from hmn.data.cache import cached, files_checksum, key_of
+from hmn.data.cache import cached
 from hmn.data.formats import DataOptions, Decoded
 from hmn.errors import UserError
 
@@ -128,15 +128,11 @@ def read_listing(listing: Listing, root: Path, options: DataOptions, *, kind: st
     def read() -> Decoded:
         return decode_listing(listing, root, options)
 
-    if not options.cache:
-        return read()
-    content = files_checksum(
-        ((path.relative_to(root).as_posix(), path) for path, _ in files), skip_bad=options.skip_bad
-    )
+    named = ((path.relative_to(root).as_posix(), path) for path, _ in files)
     # The labels too: Tiny ImageNet's lie in a text file, and a name may be given another order of classes.
     labels = [label for _, label in files]
     shape = {"labels": labels, "train": len(listing.train), "classes": listing.class_names}
-    return cached(key_of(kind, content, options, split=listing.test is None, **shape), read, enabled=True)
+    return cached(kind, named, options, read, skip_bad=options.skip_bad, split=listing.test is None, **shape)
 
 
 def decode_listing(listing: Listing, root: Path, options: DataOptions) -> Decoded:

@@ -33,9 +33,8 @@ TINY_CLASSES, TINY_SHAPE = 200, (3, 64, 64)
 
 def is_tiny_imagenet(root: Path) -> bool:
     """Whether a folder has Tiny ImageNet's layout: train/ with wnids.txt or val/val_annotations.txt."""
-    return (root / "train").is_dir() and (
-        (root / "wnids.txt").is_file() or (root / "val" / "val_annotations.txt").is_file()
-    )
+    marks = (root / "wnids.txt", root / "val" / "val_annotations.txt")
+    return (root / "train").is_dir() and any(mark.is_file() for mark in marks)
 
 
 def read_tiny_imagenet(root: Path, options: DataOptions) -> Decoded:
@@ -132,10 +131,8 @@ def read_imagenet10(root: Path, options: DataOptions) -> Decoded:
 
 def list_ten(root: Path, options: DataOptions) -> list[tuple[Path, int]]:
     """(file, label) of the ten classes below root."""
-    listed = []
-    for label, (wnid, name) in enumerate(IMAGENET10.items()):
-        files = images_below(root / wnid)
-        if not files and not options.skip_bad:
+    files = [images_below(root / wnid) for wnid in IMAGENET10]
+    for found, (wnid, name) in zip(files, IMAGENET10.items(), strict=True):
+        if not found and not options.skip_bad:
             raise UserError(f"{root / wnid}: no images of {name!r}: ImageNet-10 needs this folder")
-        listed += [(file, label) for file in files]
-    return listed
+    return [(file, label) for label, found in enumerate(files) for file in found]

@@ -81,15 +81,13 @@ def read_if_present(name: str, folder: Path, options: DataOptions) -> Decoded | 
     A failed download leaves the folder by which torchvision's files are told: so with `download`, torchvision
     is asked to complete them, which costs it a look at their checksums where they are whole.
     """
-    if name in VISION_SETS:
-        if (folder / VISION_SETS[name].marker).exists():
-            return read_torchvision(name, folder, options)
-        return read_parquet(folder, options) if find_shards(folder) else None
-    if name == "tiny-imagenet":
-        if is_tiny_imagenet(folder):
-            return read_tiny_imagenet(folder, options)
-        return read_parquet(folder, options) if find_shards(folder) else None
-    return read_imagenet10(folder, options) if has_imagenet10(folder) else None
+    if name == "imagenet-10":
+        return read_imagenet10(folder, options) if has_imagenet10(folder) else None
+    if name in VISION_SETS and (folder / VISION_SETS[name].marker).exists():
+        return read_torchvision(name, folder, options)
+    if name == "tiny-imagenet" and is_tiny_imagenet(folder):
+        return read_tiny_imagenet(folder, options)
+    return read_parquet(folder, options) if find_shards(folder) else None
 
 
 def check_looks(name: str, decoded: Decoded, folder: Path, options: DataOptions) -> None:
@@ -97,15 +95,15 @@ def check_looks(name: str, decoded: Decoded, folder: Path, options: DataOptions)
 
     Tiny ImageNet's own layout is told by its files, so there a part of its classes will do.
     """
+    if name == "imagenet-10":
+        return  # ten folders by their names
+    any_number = False
     if name == "tiny-imagenet":
         expected_shape, expected_classes, start = TINY_SHAPE, TINY_CLASSES, ""
         any_number = not find_shards(folder)
-    elif name in VISION_SETS:
-        known = VISION_SETS[name]
-        expected_shape, expected_classes, start = known.shape, known.num_classes, FIRST_CLASS[name]
-        any_number = False
     else:
-        return  # ImageNet-10: ten folders by their names
+        expected_shape, expected_classes = VISION_SETS[name].shape, VISION_SETS[name].num_classes
+        start = FIRST_CLASS[name]
     shape = tuple(decoded.train.pixels.shape[1:])
     first = decoded.class_names[0].lower() if decoded.class_names else "none"
     right_shape = options.size is not None or options.channels is not None or shape == expected_shape
@@ -113,11 +111,7 @@ def check_looks(name: str, decoded: Decoded, folder: Path, options: DataOptions)
     right_number = any_number or len(decoded.class_names) == expected_classes
     if not (right_number and right_shape and right_name):
         got = f"{len(decoded.class_names)} classes ({first}, ...) of {shape} images"
-        expected = (
-            f"{expected_classes} ({start}..., ...) of {expected_shape}"
-            if start
-            else (f"{expected_classes} of {expected_shape}")
-        )
+        expected = f"{expected_classes} {f'({start}..., ...) ' if start else ''}of {expected_shape}"
         raise UserError(f"{folder}: holds {got}, but {name} has {expected}: to use it, pass its path")
 
 
@@ -156,6 +150,5 @@ def read_path(path: Path, options: DataOptions) -> Decoded:
 
 def absolute(data: str) -> str:
     """A data set's name as it is, its path from the root: runs may work in another folder, or on another machine."""
-
     path = Path(data).expanduser()
     return data if data in NAMES or not path.exists() else str(path.resolve())

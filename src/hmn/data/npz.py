@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hmn.data.assemble import same_channels
-from hmn.data.cache import cached, files_checksum, key_of
+from hmn.data.cache import cached
 from hmn.data.decode import fit_array
 from hmn.data.formats import DataOptions, Decoded, Labelled, good_labels, number_labels
 from hmn.errors import UserError
@@ -31,10 +31,7 @@ def read_npz(path: Path, options: DataOptions) -> Decoded:
     def read() -> Decoded:
         return decode_arrays(load_arrays(path), options, None, where=str(path))
 
-    if not options.cache:
-        return read()
-    content = files_checksum([(path.suffix, path)], skip_bad=False)
-    return cached(key_of("npz", content, options), read, enabled=True)
+    return cached("npz", [(path.suffix, path)], options, read)
 
 
 def decode_arrays(

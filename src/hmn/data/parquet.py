@@ -10,19 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from hmn.data.bulk import Item, decode_all
-from hmn.data.cache import cached, files_checksum, key_of
+from hmn.data.cache import cached
 from hmn.data.formats import DataOptions, Decoded, good_labels, number_labels
 from hmn.data.parquet_columns import Columns, check_shard, find_columns, open_shard, unreadable
 from hmn.errors import UserError
 
 TRAIN, TEST, VALIDATION = "train", "test", "validation"
-SPLIT_OF_WORD = {
-    "train": TRAIN,
-    "test": TEST,
-    "validation": VALIDATION,
-    "valid": VALIDATION,
-    "val": VALIDATION,
-}
+SPLIT_OF_WORD = {"train": TRAIN, "test": TEST, "validation": VALIDATION, "valid": VALIDATION, "val": VALIDATION}
 SUBFOLDERS = ("", "data", "plain_text", "default")
 """Where the Hub's repositories keep their shards: at the top, or in the folder of the only configuration."""
 
@@ -77,12 +71,10 @@ def read_parquet(root: Path, options: DataOptions) -> Decoded:
     def read() -> Decoded:
         return decode_parquet(train, test, options, title=root.name)
 
-    if not options.cache:
-        return read()
     # The split of each file is told too: it is part of the name, and a lone file's name is of no account.
     files = [(f"train {i}", path) for i, path in enumerate(train)]
     files += [(f"test {i}", path) for i, path in enumerate(test or [])]
-    return cached(key_of("parquet", files_checksum(files, skip_bad=False), options), read, enabled=True)
+    return cached("parquet", files, options, read)
 
 
 def check_complete(paths: list[Path]) -> None:

@@ -16,7 +16,7 @@ from hmn.recipes.settings import TrainConfig
 from hmn.recipes.values import given_environment
 from hmn.runtime.console import ProgressView, note
 from hmn.runtime.device import choose_device
-from hmn.train import Curve, EpochRecord, Evaluation, evaluate, total_steps
+from hmn.train import Curve, EpochRecord, Evaluation, total_steps, train_and_test
 from hmn.train.results import provenance, spread
 
 MULTISTEP_LR = 0.1
@@ -52,9 +52,9 @@ class Training:
         on_epoch: Callable[[int, EpochRecord], None] | None = None,
         curve: Curve | None = None,
     ) -> Evaluation:
-        """Train a network a seed on `source` and test it, on the device of this run; see `hmn.train.evaluate`."""
+        """Train a network a seed on `source` and test it, on the device of this run; see `hmn.train.train_and_test`."""
         how: dict[str, Any] = {"net": self.net, "width": self.width, "config": self.config, "protocol": self.protocol}
-        return evaluate(source, test, seeds=seeds, device=choose_device(), on_epoch=on_epoch, curve=curve, **how)
+        return train_and_test(source, test, seeds=seeds, device=choose_device(), on_epoch=on_epoch, curve=curve, **how)
 
     def curve_on(self, test: Any) -> Curve | None:
         """Where and on what the accuracies on the way are taken; None without points."""

@@ -16,6 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, final
 
+import platformdirs
+import torch
+
 from hmn.nets.native import SWITCH, wanted
 
 P = ParamSpec("P")
@@ -85,13 +88,9 @@ class Guarded:
 
 def _torch_compile(function: Callable[..., Any], device: str) -> Callable[..., Any]:
     if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
-        import platformdirs
-
         told = os.environ.get("HMN_CACHE")
         folder = (Path(told) if told else platformdirs.user_cache_path("hmn")) / "compiled"
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
-    import torch
-
     compiled: Callable[..., Any] = torch.compile(
         function, dynamic=False, mode="reduce-overhead" if device == "cuda" else None
     )

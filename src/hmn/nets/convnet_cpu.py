@@ -1,4 +1,4 @@
-"""A ConvNet's gradients on the CPU by `hmn.native`: exact, in float32, several times faster than torch's own passes.
+"""A ConvNet's gradients on the CPU by `hmn.nets.native`: exact, in float32, several times faster than torch's.
 
 What it gives: gradients of a cross-entropy for the weights; their derivative's adjoint, which gradient matching needs
 (the derivative of the images' gradients along a direction in the weights, with no finite difference); every layer's
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ _TILE_SIDES = {2: 4, 4: 6}  # Winograd's outputs and inputs a side
 
 
 class Gradients(NamedTuple):
-    """Of a sum of cross-entropies, with what `directional` needs of the pass."""
+    """Gradients of a sum of cross-entropies, with what `directional` needs of the pass."""
 
     loss: Tensor
     """A scalar."""
@@ -96,10 +96,15 @@ class ConvNetOnCpu:
         side = height + 2 * _padding(first) - 2
         self._held: list[Tensor] = []
         self._network = Network(
-            depth=len(self._kernels), panels=self._width // PANEL, channels=self._channels, height=height,
-            pad=_padding(first), classes=net.classifier.out_features, tap_panels=self._tap_panels,
+            depth=len(self._kernels),
+            panels=self._width // PANEL,
+            channels=self._channels,
+            height=height,
+            pad=_padding(first),
+            classes=net.classifier.out_features,
+            tap_panels=self._tap_panels,
             block=max(1, min(BLOCK, BLOCK_VALUES // (side * side * self._width))),
-        )  # fmt: skip
+        )
         self._sides = [side >> layer for layer in range(1, len(self._kernels) + 1)]
         self._fill()
         self._kept_floats, self._stage_floats, scratch = (
@@ -138,11 +143,8 @@ class ConvNetOnCpu:
                 sums[thread].head, sums[thread].bias = addresses[-2:]
         kept = torch.empty(count, self._kept_floats) if keep else None
         losses, logits = torch.empty(count, dtype=torch.float64), torch.empty(count, classes)
-        self._library.hmn_first(
-            ctypes.byref(self._network), count, images.data_ptr(), targets.data_ptr(), sums,
-            None if kept is None else kept.data_ptr(), self._scratch.data_ptr(), losses.data_ptr(),
-            logits.data_ptr(), self._threads,
-        )  # fmt: skip
+        self._pass("first", count, images, targets, sums, kept, self._scratch, losses, logits)
+        # Every thread has summed its own images; a kernel's sums come in the order of Winograd's tiles.
         kernels = [self._in_torch_order(layer, part) for layer, part in enumerate(flat.split(own, dim=1)[: len(sizes)])]
         head, norms = None, None
         if everything:
@@ -175,20 +177,14 @@ class ConvNetOnCpu:
             held.append(self._head_to_panels(head))
             along.head = held[-1].data_ptr()
         result = torch.empty_like(images)
-        self._library.hmn_second(
-            ctypes.byref(self._network), ctypes.byref(along), len(images), images.data_ptr(), targets.data_ptr(),
-            kept.data_ptr(), self._scratch.data_ptr(), result.data_ptr(), self._threads,
-        )  # fmt: skip
+        self._pass("second", ctypes.byref(along), len(images), images, targets, kept, self._scratch, result)
         return result
 
     def logits(self, images: Tensor) -> Tensor:
         """[n, classes]."""
         images, count = images.detach().contiguous(), len(images)
         logits = torch.empty(count, self.classes)
-        self._library.hmn_stages(
-            ctypes.byref(self._network), count, images.data_ptr(), None, self._scratch.data_ptr(), None,
-            logits.data_ptr(), self._threads,
-        )  # fmt: skip
+        self._pass("stages", count, images, None, self._scratch, None, logits)
         return logits
 
     def stages(self, images: Tensor, *, keep: bool = False) -> Stages:
@@ -196,10 +192,7 @@ class ConvNetOnCpu:
         images, count = images.detach().contiguous(), len(images)
         kept = torch.empty(count, self._kept_floats) if keep else None
         flat, logits = torch.empty(count, self._stage_floats), torch.empty(count, self._network.classes)
-        self._library.hmn_stages(
-            ctypes.byref(self._network), count, images.data_ptr(), None if kept is None else kept.data_ptr(),
-            self._scratch.data_ptr(), flat.data_ptr(), logits.data_ptr(), self._threads,
-        )  # fmt: skip
+        self._pass("stages", count, images, kept, self._scratch, flat, logits)
         parts = flat.split([self._width * side * side for side in self._sides], dim=1)
         features = [
             part.view(count, -1, side, side, PANEL).permute(0, 1, 4, 2, 3).reshape(count, self._width, side, side)
@@ -213,17 +206,19 @@ class ConvNetOnCpu:
         `kept` is what `stages` kept of these images; it serves once.
         """
         images, logits, count = images.detach().contiguous(), logits.contiguous(), len(images)
-        given = torch.cat([
+        parts = [
             part.view(count, -1, PANEL, side * side).transpose(2, 3).reshape(count, -1)
             for part, side in zip(features, self._sides, strict=True)
-        ], dim=1)  # fmt: skip
+        ]
+        given = torch.cat(parts, dim=1)
         result = torch.empty_like(images)
-        self._library.hmn_back(
-            ctypes.byref(self._network), count, images.data_ptr(), given.data_ptr(), logits.data_ptr(),
-            self._first_turned.data_ptr(), kept.data_ptr(), self._scratch.data_ptr(), result.data_ptr(),
-            self._threads,
-        )  # fmt: skip
+        self._pass("back", count, images, given, logits, self._first_turned, kept, self._scratch, result)
         return result
+
+    def _pass(self, name: str, *arguments: Any) -> None:
+        """One of the library's passes of this network: tensors go by their address, None as NULL."""
+        plain = (value.data_ptr() if isinstance(value, Tensor) else value for value in arguments)
+        getattr(self._library, f"hmn_{name}")(ctypes.byref(self._network), *plain, self._threads)
 
     def _fill(self) -> None:
         """The network's weights into the structure; what it points to is held here."""

@@ -52,7 +52,7 @@ def write_page(runs: Sequence[Path], out: Path, *, results: Sequence[Path] = (),
         views.append(_view(run, position, sprites, sum(map(len, chosen))))
         scripts.append(script_data(run, sprites, chosen))
     # Nothing is written before all of it is there.
-    content = render(views, scripts, title or _title(found)).encode()
+    content = _render(views, scripts, title or _title(found)).encode()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, content)
@@ -61,7 +61,7 @@ def write_page(runs: Sequence[Path], out: Path, *, results: Sequence[Path] = (),
     return Page(len(content), sum(len(run.labels) for run in found), shown, notes)
 
 
-def render(views: list[dict[str, Any]], scripts: list[dict[str, Any]], title: str) -> str:
+def _render(views: list[dict[str, Any]], scripts: list[dict[str, Any]], title: str) -> str:
     """The page's text. Its policy lets run the page's own script and nothing else, and fetch nothing."""
     script = "\n".join(template_text(name) for name in ("prune.js", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

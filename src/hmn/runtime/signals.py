@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any, final
+
+
+@contextmanager
+def handled(handler: Callable[[int], None]) -> Iterator[None]:
+    """Inside, `handler` gets the number of every SIGINT and SIGTERM; nothing changes off the main thread."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before: dict[int, Any] = {number: signal.signal(number, lambda given, _: handler(given)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 @contextmanager
@@ -15,44 +29,30 @@ def stop_signals() -> Iterator[threading.Event]:
     """Inside, SIGINT and SIGTERM set the event; a second SIGINT is a KeyboardInterrupt at once."""
     stopped = threading.Event()
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(number: int) -> None:
         if stopped.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         stopped.set()
 
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+    with handled(stop):
         yield stopped
-        return
-    before: dict[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @final
-class _Signals:
+class SignalCount:
     """How many signals have come."""
 
     def __init__(self) -> None:
         self.count = 0
 
+    def add(self, number: int) -> None:
+        """One more has come."""
+        self.count += 1
+
 
 @contextmanager
-def _signals() -> Iterator[_Signals]:
+def counted_signals() -> Iterator[SignalCount]:
     """Inside, SIGINT and SIGTERM are counted and otherwise ignored."""
-    signals = _Signals()
-
-    def count(number: int, frame: FrameType | None) -> None:
-        signals.count += 1
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+    signals = SignalCount()
+    with handled(signals.add):
         yield signals
-        return
-    before: dict[int, Any] = {number: signal.signal(number, count) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hmn.train.evaluation import Curve, CurvePoint, Evaluation, Rendered, evaluate, render
+from hmn.train.evaluation import Curve, CurvePoint, Evaluation, Rendered, render, train_and_test
 from hmn.train.loop import EpochRecord, Margin, accuracy, learning_rate, margins, total_steps, train
 
 __all__ = [
@@ -13,10 +13,10 @@ __all__ = [
     "Margin",
     "Rendered",
     "accuracy",
-    "evaluate",
     "learning_rate",
     "margins",
     "render",
     "total_steps",
     "train",
+    "train_and_test",
 ]

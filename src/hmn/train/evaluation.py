@@ -103,7 +103,7 @@ def render(source: Source) -> Rendered:
     return Rendered(pixels.float().cpu(), labels, source.class_names, source.normalisation)
 
 
-def evaluate(
+def train_and_test(
     source: Source,
     test: Source,
     *,

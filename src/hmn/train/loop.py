@@ -1,6 +1,6 @@
 """The training loop, and the accuracy of a network.
 
-The gradients are taken by `hmn.training_step`: by hmn's own passes for a ConvNet on the CPU. torch's passes stay
+The gradients are taken by `hmn.train.step`: by hmn's own passes for a ConvNet on the CPU. torch's passes stay
 NCHW: in eager mode on two cores (Zen 3, torch 2.14.1) a training step of ConvNet-3 at 32 pixels, batch 64, took
 0.262 / 0.083 / 0.023 s at widths 128 / 64 / 32, and 0.286 / 0.100 / 0.029 s in channels_last.
 """
@@ -24,9 +24,11 @@ from hmn.train import augment
 from hmn.train.step import choose_step
 
 DROPS: dict[str, tuple[tuple[float, ...], float]] = {
-    "multistep": ((0.3, 0.6, 0.9), 0.1), "halfway": ((0.5,), 0.1), "thirds": ((2 / 3, 5 / 6), 0.2),
+    "multistep": ((0.3, 0.6, 0.9), 0.1),
+    "halfway": ((0.5,), 0.1),
+    "thirds": ((2 / 3, 5 / 6), 0.2),
     "constant": ((), 1.0),
-}  # fmt: skip
+}
 """Schedules in steps: the shares of training after which the rate drops, and the factor by which it does."""
 Margin = Literal["softmax", "logit"]
 

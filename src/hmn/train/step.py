@@ -1,7 +1,7 @@
 """One step's gradients of a network on a batch: by hmn's own passes where it has them, else as torch takes them.
 
-A ConvNet on the CPU goes through `hmn.convnet_cpu`. On CUDA, with HMN_COMPILE=1, torch compiles it. The forms differ by
-rounding, so a run says which it took, and the same choice gives the same bits.
+A ConvNet on the CPU goes through `hmn.nets.convnet_cpu`. On CUDA, with HMN_COMPILE=1, torch compiles it. The forms
+differ by rounding, so a run says which it took, and the same choice gives the same bits.
 """
 
 from __future__ import annotations

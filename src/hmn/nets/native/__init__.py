@@ -19,6 +19,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import platformdirs
+
 SWITCH = "HMN_COMPILE"
 FOLDER = Path(__file__).parent
 C_FILES = ("convnet.c", "kernels.h", "network.h", "norm.h", "panels.h", "winograd.h")
@@ -98,8 +100,6 @@ def _build(compiler: Sequence[str], path: Path) -> str | None:
 
 
 def _cache_folder(told: str | None) -> Path:
-    import platformdirs
-
     return (Path(told) if told else platformdirs.user_cache_path("hmn")) / "native"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hmn.errors import UserError
-from hmn.runtime.signals import _signals
+from hmn.runtime.signals import counted_signals
 from hmn.studies.pool.attempt import Attempt, Task
 from hmn.studies.pool.backend import Backend, Job
 from hmn.studies.pool.outcome import OUTCOME, Outcome, SweepRun, failed, read_outcome, write_outcome
@@ -109,7 +109,7 @@ def _work_off(
     jobs: dict[str, Job] = {}
     on_change(State(len(outcomes), len(runs), ()))
     try:
-        with _signals() as signals:
+        with counted_signals() as signals:
             while jobs or (waiting and not signals.count):
                 batch = [waiting.popleft() for _ in range(min(len(waiting), backend.slots - len(jobs)))]
                 if batch and not signals.count:
