@@ -12,7 +12,7 @@ import pytest
 
 from hmn.cli.main import main
 from hmn.prune.survivors import counts_at_rate, keep_indices
-from hmn.report.gather import gather
+from hmn.report.gather import gather_run
 from tests.report.runs import EVIL, cifar10_shape, evaluation, make_run, study, write_json
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def test_small_and_quick(watched: Watched, file: Path) -> None:
 
 
 def test_sliders_prune_what_prune_does(watched: Watched, run: Path) -> None:
-    found = gather(run)
+    found = gather_run(run)
     assert found.profile is not None
     for rate, beta in ((9, 30), (29, 70), (30, 10), (57, 35), (0, 50), (95, 100), (50, 0)):
         counts = counts_at_rate(found.labels, 10, rate / 100)
@@ -156,7 +156,7 @@ def test_from_the_keyboard_alone(watched: Watched) -> None:
 
 
 def test_looking_through_classes_and_margins(watched: Watched, run: Path) -> None:
-    page, found = watched.page, gather(run)
+    page, found = watched.page, gather_run(run)
     assert found.profile is not None
     page.locator("[data-class]").select_option("3")
     assert page.locator(".class:visible").count() == 1

@@ -26,7 +26,7 @@ from hmn.prune.aum import load_profile
 from hmn.prune.survivors import counts_at_rate, keep_indices
 from hmn.report.chart import Axis, Line, line_chart, ticks
 from hmn.report.gallery import fair_share, orders, sheets, spaced
-from hmn.report.gather import assign, byte_parts, gather
+from hmn.report.gather import assign, byte_parts, gather_run
 from hmn.report.page import write_page
 from hmn.report.sprites import sheet
 from tests.report.runs import EVIL, evaluation, make_run, small_shape, study, write_json
@@ -121,7 +121,7 @@ def test_the_page_says_what_the_files_say(run: Path, page: str) -> None:
 
 
 def test_bytes_add_up(run: Path) -> None:
-    found = gather(run)
+    found = gather_run(run)
     assert sum(size for _, size in byte_parts(found.info)) == (run / "container.safetensors").stat().st_size
     assert found.floats_per_image == 3 * 2 * 2 and not found.cannot_prune  # 3 channels of 2 x 2
 
@@ -141,7 +141,7 @@ def test_sprites_hold_the_exact_pixels(run: Path, page: str) -> None:
 
 def rule_cases(run: Path) -> tuple[list[list[int]], list[tuple[int, int]], list[list[int]]]:
     """Orders of the classes, rates and betas in per cent, and what pruning keeps for each, within its class."""
-    found = gather(run)
+    found = gather_run(run)
     profile, labels = load_profile(run, sha256=found.info.checksum), found.labels
     classes = len(found.info.class_names)
     starts = torch.searchsorted(labels, torch.arange(classes))
@@ -175,23 +175,23 @@ def test_the_sliders_rule_is_that_of_prune(images: tuple[int, ...], tmp_path: Pa
 
 
 def test_orders_keep_ties_in_storage_order(run: Path) -> None:
-    for order, aum in orders(gather(run)):
+    for order, aum in orders(gather_run(run)):
         assert aum is not None and order == sorted(range(len(aum)), key=lambda image: (aum[image], image))
 
 
 def test_results_go_to_the_run_that_they_are_of(tmp_path: Path) -> None:
     first, second = make_run(tmp_path / "a"), make_run(tmp_path / "b", small_shape((4, 4)))
     files = [write_json(tmp_path / "one.json", evaluation(second)), write_json(tmp_path / "two.json", study(first))]
-    runs = [gather(first), gather(second)]
+    runs = [gather_run(first), gather_run(second)]
     assign(runs, files)
     assert [[name for name, _ in run.evaluations] for run in runs] == [[], ["one.json"]]
     assert [[name for name, _ in run.studies] for run in runs] == [["two.json"], []]
     with pytest.raises(UserError, match="another container"):
-        assign([gather(first)], [files[0]])
+        assign([gather_run(first)], [files[0]])
     nameless = write_json(tmp_path / "three.json", evaluation())
     with pytest.raises(UserError, match="another container"):
-        assign([gather(first), gather(second)], [nameless])
-    alone = gather(first)
+        assign([gather_run(first), gather_run(second)], [nameless])
+    alone = gather_run(first)
     assign([alone], [nameless])
     assert alone.unkeyed == ["three.json"]
     told = write_json(
@@ -230,7 +230,7 @@ def test_spaced_takes_both_ends() -> None:
 
 
 def test_pages_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [gather(make_run(tmp_path / name, small_shape((40, 30, 7)))) for name in ("a", "b")]
+    runs = [gather_run(make_run(tmp_path / name, small_shape((40, 30, 7)))) for name in ("a", "b")]
     exact = sheets(runs)
     assert [found.quality for found, _ in exact] == [None, None]
     size = sum(found.num_bytes for found, _ in exact)

@@ -28,6 +28,7 @@ def assemble(decoded: Decoded, options: DataOptions, *, name: str, where: str, k
     if len(decoded.class_names) < 2:
         found = f"1 class ({decoded.class_names[0]})" if decoded.class_names else "no class"
         raise UserError(f"{where}: found {found} with images: expected at least 2 classes")
+    # Without a test split, one is split off by the seed, class by class.
     if decoded.test is None:
         share = TEST_SHARE if options.test_share is None else options.test_share
         seed = options.split_seed or 0
@@ -40,6 +41,7 @@ def assemble(decoded: Decoded, options: DataOptions, *, name: str, where: str, k
     if train.pixels.shape[1:] != test.pixels.shape[1:]:
         shapes = f"training images are {shape_words(train)}, test images {shape_words(test)}"
         raise UserError(f"{where}: {shapes}: pass --size and --channels to make them equal")
+    # Both parts are normalised by the pixels that are trained on.
     normalisation = normalisation_for(known, torch.from_numpy(train.pixels))
     parts = [
         RealData(torch.from_numpy(part.pixels), torch.from_numpy(part.labels), decoded.class_names, normalisation, name)

@@ -65,6 +65,7 @@ def decode_all(items: Iterable[Item], count: int, options: DataOptions, *, title
         first = first_good(stream, options)
         if first is None:
             raise UserError(f"{title}: no image could be read")
+        # The first good image says how large all are, and the others are decoded into their places.
         start, name, pixels = first
         canvas = allocate(count, pixels.array.shape, title)
         canvas[start] = pixels.array
@@ -74,6 +75,7 @@ def decode_all(items: Iterable[Item], count: int, options: DataOptions, *, title
         for indices, is_colour in decode_chunks(stream, canvas, name, options, bar):
             kept[indices] = True
             colour |= is_colour
+    # Only now is it known whether any image held colour, and which were bad.
     index = kept.nonzero()[0]
     if options.channels is None and not colour:
         canvas = canvas[:, :1]
@@ -133,6 +135,7 @@ def decode_chunk(
             if not options.skip_bad:
                 raise
             continue
+        # With skip_bad too: an image of another size is not bad.
         if pixels.array.shape != canvas.shape[1:]:
             height, width = pixels.array.shape[1:]
             expected = f"{canvas.shape[3]} x {canvas.shape[2]} like {first_name}"

@@ -13,7 +13,7 @@ from hmn.data.bulk import Item, decode_all
 from hmn.data.formats import DataOptions, Decoded, good_labels, number_labels
 from hmn.data.npz import decode_arrays
 from hmn.data.parquet import SPLIT_OF_WORD, TEST, TRAIN, VALIDATION
-from hmn.data.parquet_columns import IMAGE_COLUMNS, LABEL_COLUMNS, choose_column
+from hmn.data.parquet_columns import IMAGE_COLUMN_NAMES, LABEL_COLUMN_NAMES, choose_column
 from hmn.errors import UserError
 
 EXPECTED = (
@@ -94,8 +94,8 @@ def pairs_of(part: Any, options: DataOptions, where: str) -> Pairs:
         found = found or [name for name in features if name in usual]
         return given or choose_column(found, usual, where, list(features), what)
 
-    image = column(options.image_column, "Image", IMAGE_COLUMNS, "image")
-    label = column(options.label_column, "ClassLabel", LABEL_COLUMNS, "label")
+    image = column(options.image_column, "Image", IMAGE_COLUMN_NAMES, "image")
+    label = column(options.label_column, "ClassLabel", LABEL_COLUMN_NAMES, "label")
     names = getattr(features[label], "names", None)
     return Pairs(part, (image, label), tuple(map(str, names)) if names else None, where)
 

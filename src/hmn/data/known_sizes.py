@@ -61,6 +61,7 @@ def size_of(
             f"{name}: to plan for data that are not here give --shape, --classes and --images-per-class, "
             f"or one of the names {', '.join(PUBLISHED)}."
         )
+    # A side and channels that are given reshape what is known.
     image_shape = (channels or image_shape[0], side or image_shape[1], side or image_shape[2])
     if classes < 2 or images_per_class < 1 or min(image_shape) < 1 or image_shape[0] not in (1, 3):
         raise UserError(

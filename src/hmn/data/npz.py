@@ -50,6 +50,7 @@ def decode_arrays(
         raise UserError(
             f"{where}: holds {held}: expected arrays images and labels, or x_train, y_train, x_test, y_test"
         )
+    # Labels first: they number the classes of both splits.
     found = [pair for pair in pairs if pair is not None]
     raw = [label_array(arrays[name], where=f"{where}: array {name}") for _, name in found]
     if len({labels.dtype.kind == "U" for labels in raw}) == 2:
@@ -58,6 +59,7 @@ def decode_arrays(
         class_names = name_classes(arrays["class_names"], where=where)
     told = f"{where}: array {found[0][1]}"
     names, numbered = number_labels(raw, 1, class_names, where=told, skip_bad=options.skip_bad)
+    # Then the images; a grey split beside one in colour gets its three channels.
     parts, skipped = [], 0
     for pair, labels in zip(found, numbered, strict=True):
         part, lost = read_pair(where, pair[0], arrays[pair[0]], pair[1], labels, len(names), options)
@@ -149,6 +151,7 @@ def read_pair(
         raise UserError(f"{where}: {len(images)} images in {name}, but {len(labels)} labels in {label_name}")
     good = good_labels(labels, num_classes, where=f"{where}: array {label_name}", skip_bad=options.skip_bad)
     images = to_nchw(images, where=f"{where}: array {name}")
+    # NaN would pass the check of the range.
     if images.dtype.kind == "f":
         finite = np.isfinite(images).all(axis=(1, 2, 3))
         if not finite.all() and not options.skip_bad:

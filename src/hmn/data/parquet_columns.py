@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from hmn.data.formats import DataOptions
 from hmn.errors import UserError
 
-IMAGE_COLUMNS = ("image", "img", "images", "bytes", "jpg", "png")
-LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "y")
+IMAGE_COLUMN_NAMES = ("image", "img", "images", "bytes", "jpg", "png")
+LABEL_COLUMN_NAMES = ("label", "labels", "fine_label", "class", "target", "y")
 
 
 class Columns(NamedTuple):
@@ -55,12 +55,13 @@ def find_columns(path: Path, options: DataOptions) -> Columns:
             raise UserError(f"{path}: no column {column!r}: it has {', '.join(schema.names)}")
     if twice := [name for name in schema.names if schema.names.count(name) > 1]:
         raise UserError(f"{path}: several columns are called {twice[0]!r}: rename all but one")
+    # What the Hub says of a column goes before its type, and that before its name.
     images = [n for n in schema.names if features.get(n, {}).get("_type") == "Image"]
     images = images or [n for n in schema.names if is_image_type(schema.field(n).type)]
-    image = options.image_column or choose_column(images, IMAGE_COLUMNS, str(path), schema.names, "image")
+    image = options.image_column or choose_column(images, IMAGE_COLUMN_NAMES, str(path), schema.names, "image")
     labels = [n for n in schema.names if features.get(n, {}).get("_type") == "ClassLabel"]
     labels = labels or [n for n in schema.names if n != image and is_label_type(schema.field(n).type)]
-    label = options.label_column or choose_column(labels, LABEL_COLUMNS, str(path), schema.names, "label")
+    label = options.label_column or choose_column(labels, LABEL_COLUMN_NAMES, str(path), schema.names, "label")
     if not is_image_type(schema.field(image).type) or not is_label_type(schema.field(label).type):
         types = f"{image} is {schema.field(image).type}, {label} is {schema.field(label).type}"
         raise UserError(f"{path}: {types}: expected encoded image bytes, and integer or text labels")

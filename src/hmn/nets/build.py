@@ -60,6 +60,7 @@ def _build(name: str, num_classes: int, image_shape: tuple[int, int, int], width
         if width is not None:
             raise UserError(f"network {name} has its own widths: leave out width={width}.")
         return TimmNet(name.removeprefix("timm/"), num_classes=num_classes, image_shape=image_shape)
+    # All others have a width; "-in" says instance norm where BatchNorm is usual.
     kind, norm = (name.removesuffix("-in"), "instance") if name.endswith("-in") else (name, "batch")
     if depth := re.fullmatch(r"convnet([1-9]\d?)", name):
         return ConvNet(int(depth[1]), width or _OWN_WIDTH["convnet"], num_classes, image_shape)

@@ -60,6 +60,7 @@ def passes_problem(net: nn.Module, image_shape: Sequence[int], dtype: torch.dtyp
         return "only ConvNets have passes of their own"
     if dtype != torch.float32 or next(net.parameters()).dtype != torch.float32:
         return "only float32 is computed so"
+    # The passes in C are written for widths in whole panels and for Winograd's tiles.
     convolution = _convolution(net, 0)
     width, depth = convolution.out_channels, len(net.blocks)
     side = image_shape[1] + 2 * _padding(convolution) - 2
@@ -105,6 +106,7 @@ class ConvNetOnCpu:
             tap_panels=self._tap_panels,
             block=max(1, min(BLOCK, BLOCK_VALUES // (side * side * self._width))),
         )
+        # How much memory the passes need is known once the sizes are in the structure.
         self._sides = [side >> layer for layer in range(1, len(self._kernels) + 1)]
         self._fill()
         self._kept_floats, self._stage_floats, scratch = (

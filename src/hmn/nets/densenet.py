@@ -55,6 +55,7 @@ class DenseNet(Net):
                 Gate(),
                 nn.MaxPool2d(3, stride=2, padding=1),
             )
+        # Blocks of layers that each append `growth` channels; between blocks, half of the channels at half the side.
         self.stages = nn.ModuleList()
         for stage, count in enumerate(_LAYERS_121):
             layers: list[nn.Module] = []

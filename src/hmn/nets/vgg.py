@@ -9,10 +9,7 @@ from torch import Tensor, nn
 from hmn.nets.base import Net, normalise, require_side
 from hmn.nets.gate import Gate
 
-_STAGES = {
-    11: ((1,), (2,), (4, 4), (8, 8), (8, 8)),
-    16: ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8)),
-}
+_STAGES = {11: ((1,), (2,), (4, 4), (8, 8), (8, 8)), 16: ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))}
 """Per stage the channels of its convolutions, in multiples of the width; a stage ends in a 2x2 maximum."""
 
 

@@ -50,7 +50,7 @@ class RunFacts:
     """Files of results that do not say which container they are of."""
 
 
-def gather(path: Path) -> RunFacts:
+def gather_run(path: Path) -> RunFacts:
     """Read a run's folder.
 
     Raises:

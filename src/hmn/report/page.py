@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from hmn.errors import UserError
 from hmn.report.chart import Line, line_chart
 from hmn.report.gallery import script_data, sheets
-from hmn.report.gather import RunFacts, assign, byte_parts, gather
+from hmn.report.gather import RunFacts, assign, byte_parts, gather_run
 from hmn.report.history import PHASES, binned
 from hmn.report.html import rendered, template_text
 from hmn.report.sprites import Sheet
@@ -42,7 +42,7 @@ def write_page(runs: Sequence[Path], out: Path, *, results: Sequence[Path] = (),
     Raises:
         UserError: a folder or a result cannot be read, results are of other containers, or the file cannot be written.
     """
-    found = [gather(run) for run in runs]
+    found = [gather_run(run) for run in runs]
     assign(found, results)
     notes: list[str] = []
     views, scripts, shown = [], [], 0

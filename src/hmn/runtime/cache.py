@@ -41,6 +41,7 @@ def remembered(about: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) 
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:
         _log.warning("damaged cache file %s is replaced (%s)", path, error)
+    # Measured now, and kept where that is possible.
     result = measure()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,14 +13,14 @@ from safetensors import SafetensorError, safe_open
 from hmn.errors import UserError
 from hmn.runtime.files import write_atomically
 
-CHECKPOINT_FORMAT = "hmn-checkpoint-1"
+TREE_FORMAT = "hmn-checkpoint-1"
 
 
 def save_checkpoint(path: Path, tree: dict[str, Any]) -> None:
     """Write a tree of dictionaries, lists, tuples, tensors and plain values, whole or not at all."""
     tensors: dict[str, torch.Tensor] = {}
     structure = json.dumps(_pack(tree, tensors))
-    content = safetensors.torch.save(tensors, metadata={"format": CHECKPOINT_FORMAT, "structure": structure})
+    content = safetensors.torch.save(tensors, metadata={"format": TREE_FORMAT, "structure": structure})
     write_atomically(path, content)
 
 
@@ -33,7 +33,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != CHECKPOINT_FORMAT:
+            if metadata.get("format") != TREE_FORMAT:
                 raise UserError(f"{path}: not a checkpoint of this version of hmn: start again with --force.")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         return dict(_unpack(json.loads(metadata["structure"]), tensors))

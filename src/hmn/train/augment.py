@@ -107,6 +107,7 @@ def draw(
         turn = None
         choices = torch.tensor([_CHOICES[name] for name in _CHOICES if name in listed] or [STAY])
         choice = choices[torch.randint(len(choices), (rows,), generator=generator)].expand(n)
+    # Every operation that is listed draws, in this order, whether its turn comes or not.
     uniform = partial(torch.rand, dtype=torch.float64, generator=generator)
     flip = color = shift = warp = hole = None
     if "flip" in listed:
@@ -174,6 +175,7 @@ def apply(images: Tensor, params: AugmentParams) -> Tensor:
     if len(warped) == len(images):
         return _warp(images, params)
     moved = (params.choice < SCALE).nonzero()[:, 0]
+    # Some rows are warped, the others moved by whole pixels: each part by its own gather, then in order again.
     back = torch.cat([moved, warped]).argsort().to(images.device)
     parts = [
         change(images[rows.to(images.device)], params.expand(rows))

@@ -130,6 +130,7 @@ def train_and_test(
     check_training(source, config)
     if isinstance(source, nn.Module):
         source = cast(Source, render(source))
+    # One training per seed; its clock stands still while accuracies are taken.
     values: list[float] = []
     seconds = 0.0
     steps = total_steps(config, len(source))
@@ -137,11 +138,7 @@ def train_and_test(
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
         fresh = build_net(
-            net,
-            num_classes=len(source.class_names),
-            image_shape=source.image_shape,
-            width=width,
-            generator=generator,
+            net, num_classes=len(source.class_names), image_shape=source.image_shape, width=width, generator=generator
         )
         tested_after = 0
         began = time.perf_counter()

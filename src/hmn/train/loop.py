@@ -172,6 +172,7 @@ def accuracy(
         raise UserError("there are no images to take an accuracy on.")
     device = next(net.parameters()).device
     batch_size = batch_size or min(500, max(16, 2**21 // math.prod(source.image_shape)))
+    # Left in the mode that it came in, as accuracies are taken between epochs too.
     was_training = net.training
     net.eval()
     correct = torch.zeros((), dtype=torch.int64, device=device)
@@ -224,6 +225,7 @@ def check_training(source: Source, config: TrainConfig) -> None:
     ):
         if value is not None and value < least:
             raise UserError(f"{name}={value}: expected at least {least}.")
+    # Rates may be 0, which trains nothing, but not negative or infinite.
     for name, rate in (("lr", config.lr), ("min_lr", config.min_lr), ("weight_decay", config.weight_decay)):
         if not 0 <= rate < math.inf:
             raise UserError(f"{name}={rate}: expected a finite number, 0 or more.")

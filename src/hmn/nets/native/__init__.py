@@ -66,6 +66,7 @@ def _loaded(command: str, cache: str | None) -> tuple[ctypes.CDLL | None, str | 
         return None, f"there is no C compiler {command!r} (install gcc or clang, or name one in CC)"
     except (OSError, subprocess.TimeoutExpired) as error:
         return None, f"the C compiler {command!r} cannot be run ({error})"
+    # The file is named by all that it is built from, so that another version never finds it.
     key = hashlib.sha256()
     for part in (version.stdout, _processor(), *((FOLDER / name).read_text() for name in C_FILES)):
         key.update(part.encode())

@@ -139,18 +139,18 @@ def notes(table: Mapping[str, Any]) -> list[str]:
     if beside:
         sources = "; ".join(f"{method}: {words}" for words, method in beside.items())
         found.append(f"Published: at full length with each paper's own settings, not this protocol. {sources}.")
-    found += [f"{place(row)}: {row['detail']}." for row in rows if row["detail"]]
+    found += [f"{where_in_table(row)}: {row['detail']}." for row in rows if row["detail"]]
     for row in rows:
         if row["status"] == "failed":
-            found.append(f"{place(row)} failed: {row['reason']}")
+            found.append(f"{where_in_table(row)} failed: {row['reason']}")
         failed = [
             (dtype, other) for dtype, other in row["stored"].items() if other["reason"] and row["status"] == "done"
         ]
-        found += [f"{place(row)} as {dtype} failed: {other['reason']}" for dtype, other in failed]
+        found += [f"{where_in_table(row)} as {dtype} failed: {other['reason']}" for dtype, other in failed]
     return found
 
 
-def place(row: Row) -> str:
+def where_in_table(row: Row) -> str:
     """A row by name."""
     return row["method"] if row["ipc"] is None else f"{row['method']} at {row['ipc']} IPC"
 
