@@ -24,7 +24,8 @@ import torch
 import hmn.condense.run
 from hmn.condense.cost.trial import blank_splits
 from hmn.condense.run import CHECKPOINT_REST, CHECKPOINT_SECONDS, condense_run, is_finite, new_state
-from hmn.containers.hmn_sizes import plan, preset
+from hmn.containers.hmn_sizes import HmnShape, preset
+from hmn.containers.shape import Budget
 from hmn.data.load import load_data
 from hmn.recipes.named import recipe
 from hmn.runtime.tensor_files import save_checkpoint
@@ -68,7 +69,7 @@ def share_of_a_run(folder: Path) -> tuple[float, int]:
 
     splits = load_data("digits")
     train = splits.train
-    shape = plan(num_classes=10, image_shape=train.image_shape, ipc=10, real_per_class=100)
+    shape = HmnShape.plan(Budget.of_images(10, 10, train.image_shape, real_per_class=100))
     settings = recipe("quick", dataset="digits", ipc=10, image_shape=train.image_shape)
     # Long enough for two intervals; the loop is stopped by the clock below.
     settings = replace(settings, condense=replace(settings.condense, epochs=10**5))

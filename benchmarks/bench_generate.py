@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hmn.containers import Hmn
+from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import preset
 from hmn.data.source import Normalisation
 from hmn.nets import native
@@ -35,7 +35,7 @@ def plain_images(net: Hmn) -> Tensor:
     """Every image from concatenated memories and transposed convolutions, as the paper draws it."""
     features = net._dataset_features()[net.labels]
     hidden = torch.cat([features, net.class_memory[net.labels], net.instance_memory], dim=1)
-    for position, layer in enumerate(net.decoder):
+    for position, layer in enumerate(net.decoder.children()):
         hidden = F.conv_transpose2d(hidden, layer.weight, layer.bias, stride=2, padding=1)
         if position < 2:
             hidden = F.leaky_relu(hidden, 0.1)

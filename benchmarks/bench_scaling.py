@@ -128,7 +128,8 @@ def priced(row: Row, clock: str, limit: float) -> dict[str, float]:
     from hmn.condense.cost.operations import counts_of
     from hmn.condense.cost.price import price
     from hmn.condense.cost.trial import Trial, blank_splits
-    from hmn.containers.hmn_sizes import plan, preset
+    from hmn.containers.hmn_sizes import HmnShape, preset
+    from hmn.containers.shape import Budget
     from hmn.recipes.named import recipe
     from hmn.runtime.memory import share_cores
 
@@ -139,7 +140,7 @@ def priced(row: Row, clock: str, limit: float) -> dict[str, float]:
     )
     shape = preset(row.data, row.ipc) if row.preset else None
     if shape is None:
-        shape = plan(num_classes=row.classes, image_shape=image_shape, ipc=row.ipc, real_per_class=row.images_per_class)
+        shape = HmnShape.plan(Budget.of_images(row.ipc, row.classes, image_shape, real_per_class=row.images_per_class))
     settings = recipe(row.recipe, dataset=row.data, ipc=row.ipc, image_shape=image_shape)
     if row.net is not None:
         network = replace(settings.condense.network, name=row.net, width=row.width)

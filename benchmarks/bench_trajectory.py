@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import cast
 from unittest import mock
 
 import torch
@@ -26,9 +25,8 @@ import hmn.condense.objectives.direct
 from hmn.condense.objectives.direct import differentiate_directly
 from hmn.condense.objectives.exact import TrainingGradient, Weights, differentiate_training
 from hmn.condense.objectives.trajectory import student_batches, trajectory_loss
-from hmn.containers import Frequency
-from hmn.containers.choose import plan_rival
-from hmn.containers.frequency import FrequencyShape
+from hmn.containers.frequency import Frequency, FrequencyShape
+from hmn.containers.shape import Budget
 from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
 from hmn.data.statistics import KNOWN
@@ -61,10 +59,10 @@ def generated(data_dir: Path) -> Tensor:
     """What the container shows before anything is learned: 16 real images a class at its frequencies."""
     norm = KNOWN["cifar10"][1]
     made = recipe("fast", dataset="cifar10", ipc=1, image_shape=SHAPE)
-    shape = plan_rival(
-        "frequency", num_classes=10, image_shape=SHAPE, budget=30_720, coefficients=cast(int, made.sizes.coefficients)
+    shape = FrequencyShape.plan(
+        Budget(num_classes=10, image_shape=SHAPE, floats=30_720), coefficients=made.sizes["coefficients"]
     )
-    container = Frequency(cast(FrequencyShape, shape), class_names=tuple("0123456789"), normalisation=norm)
+    container = Frequency(shape, class_names=tuple("0123456789"), normalisation=norm)
     try:
         real = load_data("cifar10", DataOptions(data_dir=data_dir)).train
         images = torch.cat([real.images((real.labels == label).nonzero()[:16, 0]) for label in range(10)])

@@ -13,13 +13,12 @@ import hmn
 from hmn.cli.flags import MethodFlags, named
 from hmn.cli.main import main
 from hmn.condense.loop import CondenseState, condense
-from hmn.containers import RIVAL_SHAPES, build_container
-from hmn.containers.artifact.save import info
-from hmn.containers.choose import choose_shape
+from hmn.containers.artifact.load import info
+from hmn.containers.choose import choose_shape, container_class
 from hmn.containers.frequency import FrequencyShape
 from hmn.containers.mosaic import MosaicShape
 from hmn.data.real import RealData
-from hmn.recipes.settings import AugmentConfig, CondenseConfig, NetworkConfig, SizesConfig, StartConfig
+from hmn.recipes.settings import AugmentConfig, CondenseConfig, NetworkConfig, StartConfig
 from tests.cli.test_main import refused
 from tests.condense.test_loop import toy
 
@@ -39,7 +38,7 @@ TINY = [
     "--condense.generated-per-class",
     "4",
 ]
-KINDS = tuple(RIVAL_SHAPES)
+KINDS = ("pixels", "mosaic", "factorized", "linear", "inr", "frequency")
 DIGITS = ["condense", "digits", "--ipc", "10", "--recipe", "quick"]
 
 
@@ -144,11 +143,11 @@ def test_mistakes(
 
 def test_sizes_reach_the_planner() -> None:
     sizes = {"image_shape": (3, 32, 32), "num_classes": 10}
-    shape = choose_shape("cifar10", 1, container="mosaic", sizes=SizesConfig(factor=4), **sizes).shape
+    shape = choose_shape("cifar10", 1, container="mosaic", sizes={"factor": 4}, **sizes).shape
     assert isinstance(shape, MosaicShape) and shape.factors == (4,) and shape.images_per_class == (16,) * 10
-    bounded = choose_shape("cifar10", 10, container="mosaic", sizes=SizesConfig(bound=20), **sizes).shape
+    bounded = choose_shape("cifar10", 10, container="mosaic", sizes={"bound": 20}, **sizes).shape
     assert isinstance(bounded, MosaicShape) and max(bounded.images_per_class) <= 20 and len(bounded.factors) > 1
-    few = choose_shape("cifar10", 1, container="frequency", sizes=SizesConfig(coefficients=30), **sizes).shape
+    few = choose_shape("cifar10", 1, container="frequency", sizes={"coefficients": 30}, **sizes).shape
     assert isinstance(few, FrequencyShape) and few.coefficients == 30 and few.images_per_class == (102,) * 10
     assert choose_shape("cifar10", 1, container="linear", **sizes).shape.images_per_class == (115,) * 10
     assert choose_shape("cifar10", 1, **sizes).shape.kind == "hmn"
@@ -156,8 +155,8 @@ def test_sizes_reach_the_planner() -> None:
 
 
 def new_state(kind: str, real: RealData, config: CondenseConfig) -> CondenseState:
-    shape = choose_shape("toy", 3, container=kind, image_shape=(1, 8, 8), num_classes=3).shape  # type: ignore[arg-type]
-    container = build_container(shape, class_names=real.class_names, normalisation=real.normalisation)
+    shape = choose_shape("toy", 3, container=kind, image_shape=(1, 8, 8), num_classes=3).shape
+    container = container_class(kind)(shape, class_names=real.class_names, normalisation=real.normalisation)
     return CondenseState(container, real, config, seed=0)
 
 

@@ -15,7 +15,8 @@ import torch
 from hmn.cli.main import main
 from hmn.condense.run import condense_run
 from hmn.containers.artifact.load import info, load
-from hmn.containers.hmn_sizes import plan
+from hmn.containers.hmn_sizes import HmnShape
+from hmn.containers.shape import Budget
 from hmn.data.load import load_data
 from hmn.errors import UserError
 from hmn.prune.aum import load_profile
@@ -134,7 +135,7 @@ def test_without_the_flag_more_than_fits_is_refused(tmp_path: Path, capsys: pyte
 
 def test_the_library_refuses_it_too(tmp_path: Path) -> None:
     splits = load_data("digits")
-    shape = plan(num_classes=10, image_shape=(1, 8, 8), ipc=1).with_images(99)
+    shape = HmnShape.plan(Budget.of_images(1, 10, (1, 8, 8))).with_images(99)
     short = recipe("quick", dataset="digits", ipc=1, image_shape=(1, 8, 8))
     with pytest.raises(UserError, match="more than the budget of 640"):
         condense_run(

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from hmn.condense.loop import CondenseState, condense
-from hmn.containers import RIVALS
-from hmn.containers.choose import plan_rival
+from hmn.containers.choose import container_class
+from hmn.containers.shape import Budget
+from hmn.recipes.kinds import CONTAINERS
 from hmn.recipes.settings import CondenseConfig, NetworkConfig, StartConfig
 from hmn.runtime.processes import is_first, joined
 from tests.runtime.rank_tasks import NAMES, toy
@@ -29,16 +30,16 @@ CONFIG = CondenseConfig(
     start=StartConfig(kind="real", steps=5, batch=12),
     network=NetworkConfig(name="convnet2", width=8, update_batches=1, update_batch_size=9),
 )
-KINDS = (*RIVALS, "mosaic, bounded", "frequency, mirrored")
+KINDS = (*(kind for kind in CONTAINERS.names() if kind != "hmn"), "mosaic, bounded", "frequency, mirrored")
 
 
 def condensed(kind: str) -> tuple[list[float], Tensor]:
     """Losses and, on the first process, all images after a few steps."""
-    sizes = {"num_classes": 3, "image_shape": (1, 8, 8), "budget": BUDGET}
+    budget = Budget(num_classes=3, image_shape=(1, 8, 8), floats=BUDGET)
     own = {"mosaic, bounded": {"bound": 16}, "frequency, mirrored": {"views": 2}}.get(kind, {})
-    shape = plan_rival(kind.split(",")[0], **sizes, **own)  # type: ignore[arg-type]
+    shape = container_class(kind.split(",")[0]).shape_class.plan(budget, **own)
     real = toy()
-    container = RIVALS[shape.kind](shape, class_names=NAMES, normalisation=real.normalisation)
+    container = container_class(shape.kind)(shape, class_names=NAMES, normalisation=real.normalisation)
     state = CondenseState(container, real, CONFIG, seed=0)
     losses = [record.loss for record in condense(state, real, CONFIG)]
     state.state_dict()  # collective: it would hang if the processes held different things

@@ -10,13 +10,13 @@ import pytest
 
 from hmn.cli.main import main
 from hmn.condense.cost.price import Estimate, price
-from hmn.containers import ContainerShape
 from hmn.containers.artifact.place import CONTAINER
+from hmn.containers.shape import Shape
 from hmn.data.real import Splits
 from hmn.recipes.settings import Recipe
 
 
-def timed(splits: Splits, shape: ContainerShape, recipe: Recipe) -> Estimate:
+def timed(splits: Splits, shape: Shape, recipe: Recipe) -> Estimate:
     """A machine of two seconds an iteration, after 100 for experts and fitting."""
     total = 100 + 2 * recipe.condense.num_sweeps
     return Estimate(2.0, 2.0, 0.0, 10.0, total, None, 1, 1, timing_seconds=8.0, expert_seconds=90.0)

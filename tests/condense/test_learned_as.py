@@ -20,11 +20,12 @@ from hmn.condense.objectives.base import CondenseRecord
 from hmn.condense.objectives.trajectory import TrajectoryState, condense_trajectory
 from hmn.condense.objectives.unrolled import condense_unrolled
 from hmn.condense.state import CondenseState, shown_as_stored
-from hmn.containers import RIVALS
-from hmn.containers.artifact.save import as_stored, info, save
+from hmn.containers.artifact.load import info
+from hmn.containers.artifact.save import as_stored, save
 from hmn.containers.quantise import rounded
 from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
+from hmn.recipes.kinds import CONTAINERS
 from hmn.recipes.settings import CondenseConfig, Recipe, StartConfig
 from hmn.studies.condensation import StudyData
 from hmn.studies.sweep.grid import RunSettings, condensation
@@ -56,7 +57,7 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", RIVALS)
+@pytest.mark.parametrize("kind", [kind for kind in CONTAINERS.names() if kind != "hmn"])
 def test_images_are_those_of_the_file_and_values_stay(kind: str, dtype: Any) -> None:
     container = container_of(kind)
     own = {name: value.detach().clone() for name, value in container.named_parameters()}

@@ -13,8 +13,9 @@ from hmn.condense.loop import CondenseState, condense
 from hmn.condense.objectives import Match
 from hmn.condense.objectives.base import CondenseRecord, lr_factor
 from hmn.condense.start import choose_targets, reconstruction_step
-from hmn.containers import Hmn
-from hmn.containers.hmn_sizes import plan
+from hmn.containers.hmn import Hmn
+from hmn.containers.hmn_sizes import HmnShape
+from hmn.containers.shape import Budget
 from hmn.data.real import RealData
 from hmn.data.source import Batch, Normalisation
 from hmn.recipes.settings import AugmentConfig, CondenseConfig, NetworkConfig, ObjectiveName, StartConfig
@@ -50,7 +51,7 @@ def toy(n: int = 30) -> RealData:
 
 
 def new(config: CondenseConfig, real: RealData, seed: int = 0) -> CondenseState:
-    shape = plan(num_classes=3, image_shape=(1, 8, 8), budget=1500)
+    shape = HmnShape.plan(Budget(num_classes=3, image_shape=(1, 8, 8), floats=1500))
     generator = torch.Generator().manual_seed(seed)
     container = Hmn(shape, class_names=NAMES, normalisation=real.normalisation, generator=generator)
     return CondenseState(container, real, config, seed=seed)

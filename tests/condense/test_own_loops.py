@@ -20,9 +20,10 @@ from hmn.condense.objectives.experts import EXPERTS, forget_experts
 from hmn.condense.own_loops import follow, own_records
 from hmn.condense.run import Interrupted, Progress, condense_run, new_state
 from hmn.condense.state import check_split
+from hmn.containers.artifact.load import info
 from hmn.containers.artifact.place import CHECKPOINT
-from hmn.containers.artifact.save import info
-from hmn.containers.choose import plan_rival
+from hmn.containers.choose import container_class
+from hmn.containers.shape import Budget
 from hmn.data.real import Splits
 from hmn.errors import UserError
 from hmn.recipes.named import recipe_to_toml
@@ -85,7 +86,9 @@ SPLITS = Splits(train=toy(), test=toy(), name="toy", skipped=0)
 
 
 def shape_of(recipe: Recipe) -> Any:
-    return plan_rival(recipe.container, num_classes=3, image_shape=(1, 8, 8), budget=3 * 3 * 64)
+    return container_class(recipe.container).shape_class.plan(
+        Budget(num_classes=3, image_shape=(1, 8, 8), floats=3 * 3 * 64)
+    )
 
 
 def run(recipe: Recipe, out: Path, on_progress: Callable[[Progress], None] = lambda _: None, **given: Any) -> Path:

@@ -12,7 +12,8 @@ import pytest
 import hmn.condense.run
 from hmn.condense.cost.trial import blank_splits
 from hmn.condense.run import condense_run
-from hmn.containers.hmn_sizes import plan
+from hmn.containers.hmn_sizes import HmnShape
+from hmn.containers.shape import Budget
 from hmn.recipes.named import recipe
 from hmn.recipes.settings import NetworkConfig, StartConfig
 from hmn.runtime.tensor_files import save_checkpoint
@@ -53,7 +54,7 @@ def test_number_of_checkpoints(
     )
     condense_run(
         splits,
-        plan(num_classes=2, image_shape=SHAPE, ipc=20),
+        HmnShape.plan(Budget.of_images(20, 2, SHAPE)),
         replace(base, condense=condense),
         tmp_path / "run",
         resume=False,

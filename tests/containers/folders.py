@@ -8,26 +8,22 @@ from typing import Literal
 
 import torch
 
-from hmn.containers import RIVAL_SHAPES, AnyContainer, ContainerShape, build_container
 from hmn.containers.artifact.save import save
-from hmn.containers.choose import plan_rival
-from hmn.containers.hmn_sizes import plan
+from hmn.containers.choose import container_class
+from hmn.containers.container import Container
+from hmn.containers.shape import Budget
 from hmn.data.load import load_data
+from hmn.recipes.kinds import CONTAINERS
 from hmn.recipes.named import recipe
 
-KINDS = ("hmn", *RIVAL_SHAPES)
+KINDS = CONTAINERS.names()
 
 
-def digits_container(kind: str, ipc: int = 10) -> AnyContainer:
+def digits_container(kind: str, ipc: int = 10) -> Container:
     """A container for the digits with the floats of `ipc` images a class."""
-    budget = 10 * ipc * 64
-    shape: ContainerShape
-    if kind == "hmn":
-        shape = plan(num_classes=10, image_shape=(1, 8, 8), budget=budget)
-    else:
-        shape = plan_rival(kind, num_classes=10, image_shape=(1, 8, 8), budget=budget)
+    shape = container_class(kind).shape_class.plan(Budget.of_images(ipc, 10, (1, 8, 8)))
     train = load_data("digits").train
-    return build_container(
+    return container_class(kind)(
         shape,
         class_names=train.class_names,
         normalisation=train.normalisation,

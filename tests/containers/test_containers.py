@@ -10,16 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from hmn.condense.start import reconstruction_step
-from hmn.containers import RIVALS, Factorized, Frequency, Hmn, Inr, Linear, Mosaic, Pixels, Rival
-from hmn.containers.factorized import FactorizedShape
-from hmn.containers.frequency import FrequencyShape
-from hmn.containers.hmn_sizes import plan
-from hmn.containers.inr import InrShape
-from hmn.containers.linear import LinearShape
-from hmn.containers.mosaic import MosaicShape
+from hmn.containers.choose import container_class
+from hmn.containers.container import Container
+from hmn.containers.factorized import Factorized, FactorizedShape
+from hmn.containers.frequency import Frequency, FrequencyShape
+from hmn.containers.hmn import Hmn
+from hmn.containers.hmn_sizes import HmnShape
+from hmn.containers.inr import Inr, InrShape
+from hmn.containers.linear import Linear, LinearShape
+from hmn.containers.mosaic import Mosaic, MosaicShape
 from hmn.containers.pixel_range import clamped, shown
-from hmn.containers.pixels import PixelsShape
-from hmn.containers.shape import RivalShape
+from hmn.containers.pixels import Pixels, PixelsShape
+from hmn.containers.shape import Budget, Shape
 from hmn.data.real import RealData
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
@@ -28,7 +30,7 @@ from tests.reference import rival_images
 NORM = Normalisation((0.5, 0.45, 0.4), (0.25, 0.24, 0.26))
 SIZE = (3, 8, 10)
 COUNTS = (3, 1, 2)
-SHAPES: dict[str, RivalShape] = {
+SHAPES: dict[str, Shape] = {
     "pixels": PixelsShape(image_shape=SIZE, images_per_class=COUNTS, budget=10**5),
     "mosaic": MosaicShape(image_shape=SIZE, images_per_class=COUNTS, budget=10**5, factors=(2,), tiles=(COUNTS,)),
     "mosaic, bounded": MosaicShape(
@@ -57,12 +59,12 @@ SHAPES: dict[str, RivalShape] = {
 PRUNABLE = [name for name in SHAPES if not name.startswith("factorized")]
 
 
-def make(name: str, *, seed: int = 0, spread: float = 1.0) -> Rival:
+def make(name: str, *, seed: int = 0, spread: float = 1.0) -> Container:
     """A container whose values are moved, so that some pixels lie outside of [0, 1]."""
     shape = SHAPES[name]
     names = tuple(f"class {label}" for label in range(shape.num_classes))
     generator = torch.Generator().manual_seed(seed)
-    container = RIVALS[shape.kind](shape, class_names=names, normalisation=NORM, generator=generator)
+    container = container_class(shape.kind)(shape, class_names=names, normalisation=NORM, generator=generator)
     if shape.kind != "inr":  # a step of its phases would be of another function
         with torch.no_grad():
             for parameter in container.parameters():
@@ -70,7 +72,7 @@ def make(name: str, *, seed: int = 0, spread: float = 1.0) -> Rival:
     return container
 
 
-def slow(container: Rival) -> Tensor:
+def slow(container: Container) -> Tensor:
     return getattr(rival_images, container.shape.kind)(container)
 
 
@@ -145,7 +147,7 @@ def test_images_alone_have_the_bits_that_they_have_among_others(name: str) -> No
 @pytest.mark.parametrize("name", PRUNABLE)
 def test_kept_images_do_not_change_and_the_others_are_gone(name: str) -> None:
     container = make(name)
-    assert container.not_prunable is None
+    assert container.shape.not_prunable is None
     together = container.render_all()
     one_a_class = [int((container.labels == label).nonzero()[0]) for label in range(3)]
     views, chosen = range(container.copies), {*one_a_class, len(container) - 1}
@@ -164,14 +166,14 @@ def test_kept_images_do_not_change_and_the_others_are_gone(name: str) -> None:
 @pytest.mark.parametrize("name", ["factorized", "factorized, grey bases"])
 def test_factorized_says_why_it_is_not_pruned(name: str) -> None:
     container = make(name)
-    assert container.not_prunable is not None and container.not_prunable.endswith(".")
+    assert container.shape.not_prunable is not None and container.shape.not_prunable.endswith(".")
     with pytest.raises(UserError, match="a pair of a base and a hallucinator"):
         container.keep(torch.arange(len(container)))
 
 
 def test_hmn_can_be_pruned() -> None:
-    shape = plan(num_classes=3, image_shape=(3, 16, 16), budget=20_000)
-    assert Hmn(shape, class_names=("a", "b", "c"), normalisation=NORM).not_prunable is None
+    shape = HmnShape.plan(Budget(num_classes=3, image_shape=(3, 16, 16), floats=20_000))
+    assert Hmn(shape, class_names=("a", "b", "c"), normalisation=NORM).shape.not_prunable is None
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -245,11 +247,11 @@ def test_reconstruction_learns(name: str, least: float) -> None:
     across = torch.linspace(20, 230, 10).expand(30, 3, 8, 10)
     slope = torch.linspace(-1, 1, 30).view(-1, 1, 1, 1)
     data = replace(real(), pixels=(128 + slope * (across - 128)).to(torch.uint8))
-    container = (
-        make(name, spread=0.0)
-        if name != "hmn"
-        else Hmn(plan(num_classes=3, image_shape=SIZE, budget=3_000), class_names=data.class_names, normalisation=NORM)
-    )
+    if name == "hmn":
+        shape = HmnShape.plan(Budget(num_classes=3, image_shape=SIZE, floats=3_000))
+        container: Container = Hmn(shape, class_names=data.class_names, normalisation=NORM)
+    else:
+        container = make(name, spread=0.0)
     targets = torch.cat(
         [(data.labels == label).nonzero()[: int(count), 0] for label, count in enumerate(container.labels.bincount())]
     )
@@ -307,7 +309,7 @@ def test_first_values_are_those_of_the_methods_code() -> None:
             assert float(found.detach().abs().max()) == pytest.approx(1 / math.sqrt(9 * found.shape[2]), rel=0.02)
     inr_shape = InrShape(image_shape=(3, 32, 32), images_per_class=(200,) * 3, budget=10**6, width=6, hidden_layers=2)
     inr = Inr(inr_shape, class_names=names, normalisation=NORM, generator=generator)
-    bounds = [float(weight.detach().abs().max()) for weight in inr.weights]
+    bounds = [float(weight.detach().abs().max()) for weight in inr.weights.parameters()]
     assert bounds == pytest.approx([1 / 2, math.sqrt(6 / 6) / 10, math.sqrt(6 / 6) / 10], rel=0.01)
     linear = LinearShape(image_shape=(3, 32, 32), images_per_class=(200,) * 3, budget=10**6, num_bases=16, downsample=2)
     linba = Linear(linear, class_names=names, normalisation=NORM, generator=generator)

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmn.containers import Frequency
-from hmn.containers.frequency import OPPONENT, FrequencyShape, cosines, extent, kept, turned, variance
+from hmn.containers.frequency import OPPONENT, Frequency, FrequencyShape, cosines, extent, kept, turned, variance
 from hmn.data.source import Normalisation
 from tests.reference import rival_images
 
@@ -58,7 +57,7 @@ def test_the_start_is_the_truncated_projection(image_shape: tuple[int, int, int]
     targets = pictures(image_shape)
     for count in (1, 11, 24):
         found = container(image_shape, count)
-        assert found.exact_start and found.start_from(targets)
+        assert found.shape.exact_start and found.start_from(targets)
         stored, wanted = rival_images.low_frequencies(targets.double().numpy(), count)
         assert np.allclose(found.coefficients.detach().numpy(), stored, atol=1e-5)
         assert np.allclose(found.render_all().numpy(), wanted, atol=1e-5)

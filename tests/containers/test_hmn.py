@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from hmn.containers.hmn import Hmn, subpixel_kernel
-from hmn.containers.hmn_sizes import HmnShape, plan, preset
+from hmn.containers.hmn_sizes import HmnShape, preset
+from hmn.containers.shape import Budget
 from hmn.data.source import Normalisation
 
 NORM = Normalisation((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
@@ -50,7 +51,7 @@ def slow_images(net: Hmn) -> torch.Tensor:
             features = F.conv2d(features[None], kernel, net.extractor_bias[c].double())[0]
         memories.append(torch.cat([features, net.class_memory[c].double(), net.instance_memory[i].double()]))
     hidden = torch.stack(memories)
-    for position, layer in enumerate(net.decoder):
+    for position, layer in enumerate(net.decoder.children()):
         hidden = F.conv_transpose2d(hidden, layer.weight.double(), layer.bias.double(), stride=2, padding=1)
         if position < 2:
             mean = hidden.mean((0, 2, 3), keepdim=True)
@@ -113,7 +114,7 @@ def test_keep_refuses_to_empty_a_class() -> None:
 
 @pytest.mark.parametrize("size", [(1, 8, 8), (1, 28, 28), (3, 20, 36), (3, 224, 224)])
 def test_other_sizes(size: tuple[int, int, int]) -> None:
-    net = make(plan(num_classes=3, image_shape=size, budget=40_000))
+    net = make(HmnShape.plan(Budget(num_classes=3, image_shape=size, floats=40_000)))
     images = net.images(torch.tensor([0, 1]))
     assert images.shape == (2, *size)
     assert 0 <= float(images.detach().min()) and float(images.detach().max()) <= 1

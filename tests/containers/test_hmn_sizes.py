@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmn.containers.hmn_sizes import PRESETS, HmnShape, over_budget_images, plan, preset
+from hmn.containers.hmn_sizes import PRESETS, HmnShape, preset
+from hmn.containers.shape import Budget
 from hmn.errors import UserError
 
 # Supplement Table 1, with totals from the arithmetic of its decoder: name, ipc, budget, total, images, over budget.
@@ -33,7 +34,7 @@ def test_presets(name: str, ipc: int, budget: int, total: int, images: int, over
     ledger = shape.ledger()
     assert (ledger.budget, ledger.num_floats) == (budget, total)
     assert set(shape.images_per_class) == {images}
-    assert over_budget_images(name, ipc) == over
+    assert shape.over_budget(name, ipc) == over
     ledger.check()
 
 
@@ -65,7 +66,7 @@ def test_plan_keeps_to_its_budget(
     image = (channels, height, width)
     budget = num_classes * ipc * channels * height * width
     try:
-        shape = plan(num_classes=num_classes, image_shape=image, ipc=ipc, real_per_class=real_per_class)
+        shape = HmnShape.plan(Budget.of_images(ipc, num_classes, image, real_per_class=real_per_class))
     except UserError as error:
         assert "raise --ipc" in str(error)
         leanest = HmnShape(
@@ -89,8 +90,8 @@ def test_plan_keeps_to_its_budget(
 
 
 def test_plan_stores_about_a_quarter_as_many_images_as_are_real() -> None:
-    roomy = plan(num_classes=10, image_shape=(3, 32, 32), ipc=10)
-    few = plan(num_classes=10, image_shape=(3, 32, 32), ipc=10, real_per_class=400)
+    roomy = HmnShape.plan(Budget.of_images(10, 10, (3, 32, 32)))
+    few = HmnShape.plan(Budget.of_images(10, 10, (3, 32, 32), real_per_class=400))
     assert few.instance_channels > roomy.instance_channels
     assert 80 <= few.images_per_class[0] <= 120 < roomy.images_per_class[0]
 
@@ -104,11 +105,11 @@ def test_over_budget_names_the_excess() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{}, {"ipc": 1, "budget": 5}, {"ipc": 0}, {"ipc": 1, "num_classes": 1}, {"ipc": 1, "image_shape": (2, 8, 8)}],
+    [{"floats": 0}, {"num_classes": 1}, {"image_shape": (2, 8, 8)}],
 )
 def test_plan_refuses_nonsense(wrong: dict) -> None:
     with pytest.raises(UserError):
-        plan(**{"num_classes": 10, "image_shape": (3, 8, 8), **wrong})
+        HmnShape.plan(Budget(**{"num_classes": 10, "image_shape": (3, 8, 8), "floats": 1920, **wrong}))
 
 
 def test_shape_refuses_empty_parts() -> None:

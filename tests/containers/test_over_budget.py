@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hmn.containers.hmn_sizes import PRESETS, HmnShape, over_budget_images, preset
+from hmn.containers.hmn_sizes import PRESETS, HmnShape, preset
 from hmn.containers.over_budget import enlarged
 from hmn.errors import UserError
 
@@ -33,7 +33,7 @@ def test_every_preset_has_its_published_number(name: str, ipc: int) -> None:
     shape = preset(name, ipc)
     assert shape is not None
     larger, over = enlarged(shape, "preset", data=name, ipc=ipc)
-    assert larger.images_per_class[0] == over.images == over_budget_images(name, ipc)
+    assert larger.images_per_class[0] == over.images == shape.over_budget(name, ipc)
     assert over.excess_floats > 0
 
 

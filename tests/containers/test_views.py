@@ -14,10 +14,10 @@ from torch import Tensor
 
 from hmn.cli.main import main
 from hmn.condense.start import reconstruction_step
-from hmn.containers import Frequency
 from hmn.containers.artifact.load import info, load
-from hmn.containers.frequency import FrequencyShape, plan_frequency
+from hmn.containers.frequency import Frequency, FrequencyShape
 from hmn.containers.over_budget import enlarged
+from hmn.containers.shape import Budget
 from hmn.data.real import RealData
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
@@ -149,8 +149,8 @@ def test_a_mirror_image_costs_nothing() -> None:
     assert mirrored.ledger().num_bytes() == sum(value.nbytes for value in mirrored.state_dict().values())
     assert (mirrored.copies, mirrored.shape.copies, plain.copies, plain.shape.copies) == (2, 2, 1, 1)
     for budget in (30_720, 31_000):
-        sizes = {"num_classes": 10, "image_shape": (3, 32, 32), "budget": budget}
-        one, two = plan_frequency(**sizes), plan_frequency(**sizes, views=2)  # type: ignore[arg-type]
+        wanted = Budget(num_classes=10, image_shape=(3, 32, 32), floats=budget)
+        one, two = FrequencyShape.plan(wanted), FrequencyShape.plan(wanted, views=2)
         assert two.num_images == 2 * one.num_images and two.ledger() == one.ledger()
 
 
@@ -231,7 +231,7 @@ def test_counts_are_of_whole_pairs() -> None:
 
 
 def test_as_many_pairs_as_the_budget_holds() -> None:
-    shape = plan_frequency(num_classes=3, image_shape=(1, 8, 8), budget=3 * 64, coefficients=9, views=2)
+    shape = FrequencyShape.plan(Budget(num_classes=3, image_shape=(1, 8, 8), floats=3 * 64), coefficients=9, views=2)
     assert shape.images_per_class == (14,) * 3
     larger, over = enlarged(shape, "10%", data="digits", ipc=1)
     assert (larger.images_per_class, over.in_budget, over.images) == ((16,) * 3, 14, 16)

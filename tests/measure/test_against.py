@@ -15,7 +15,8 @@ import hmn
 import hmn.measure.coresets
 import hmn.train
 from hmn.cli.main import main
-from hmn.containers.artifact.save import as_stored, info, save
+from hmn.containers.artifact.load import info
+from hmn.containers.artifact.save import as_stored, save
 from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
 from hmn.data.real import RealData, Splits, split_validation

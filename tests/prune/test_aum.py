@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from hmn.containers.artifact.place import AUM
 from hmn.data.source import images_checksum
 from hmn.errors import UserError
 from hmn.nets import build_net
-from hmn.prune.aum import AUM_FILE, Profile, load_profile, profile, profiling_config, save_profile, suspects
+from hmn.prune.aum import Profile, load_profile, profile, profiling_config, save_profile, suspects
 from hmn.recipes.settings import TrainConfig
 from hmn.train import EpochRecord, Margin, Rendered, learning_rate, margins, train
 from tests.reference.aum_reference import aum_slow, margin_slow
@@ -172,7 +173,7 @@ def small() -> Profile:
 
 def test_a_profile_is_read_as_it_was_written(small: Profile, tmp_path: Path) -> None:
     path = save_profile(small, tmp_path)
-    assert path == tmp_path / AUM_FILE and list(tmp_path.iterdir()) == [path]
+    assert path == tmp_path / AUM and list(tmp_path.iterdir()) == [path]
     for place in (tmp_path, path):
         read = load_profile(place, sha256="a" * 64)
         assert torch.equal(read.aum, small.aum) and torch.equal(read.labels, small.labels)

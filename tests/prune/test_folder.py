@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from hmn.containers import Hmn
 from hmn.containers.artifact.load import info, load, load_container
 from hmn.containers.artifact.save import save
+from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape, preset
 from hmn.data.source import Normalisation
 from hmn.errors import UserError

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmn.containers import Hmn
+from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape, preset
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
@@ -189,16 +189,13 @@ def test_survivors_keep_their_pixels_to_the_bit() -> None:
 
 
 def test_a_container_of_images_that_hang_together_says_why() -> None:
-    class Entangled(Hmn):
-        @property
-        def not_prunable(self) -> str:
-            return "Its images share their memories."
+    class Entangled(HmnShape):  # type: ignore[misc]
+        not_prunable = "Its images share their memories."
 
     shape = preset("cifar10", 1)
     assert shape is not None
-    tangled = Entangled(
-        shape.with_images(2), class_names=tuple("abcdefghij"), normalisation=Normalisation((0.5,) * 3, (0.25,) * 3)
-    )
+    norm = Normalisation((0.5,) * 3, (0.25,) * 3)
+    tangled = Hmn(Entangled(**vars(shape.with_images(2))), class_names=tuple("abcdefghij"), normalisation=norm)
     for refused in (check_prunable, counts_in_budget):
         with pytest.raises(UserError, match="cannot be pruned image by image: Its images share their memories."):
             refused(tangled)

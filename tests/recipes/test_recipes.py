@@ -136,10 +136,10 @@ def test_idc(dataset: str, distance: str, rates: tuple[float, ...], batches: int
             5e-4,
         )
         assert (network.warm_up_batches > 0, network.trained_on) == (large, "real")
-        assert found.sizes.factor == (3 if large else 2)
-        assert found.sizes.bound == (128 if large and found.ipc == 50 else None)
+        assert found.sizes["factor"] == (3 if large else 2)
+        assert found.sizes.get("bound") == (128 if large and found.ipc == 50 else None)
     plain = made("idc-i", dataset)
-    assert (plain.container, plain.sizes.factor, plain.evaluate.protocol) == ("pixels", None, "idc")
+    assert (plain.container, plain.sizes, plain.evaluate.protocol) == ("pixels", {}, "idc")
     if dataset != "mnist":  # whose mosaics are augmented otherwise
         assert plain.condense == made("idc", dataset).condense
     assert made("idc", "mnist").condense.augment.strategy == "color_crop"
@@ -221,7 +221,11 @@ def test_fast_fills_its_budget_with_sixteen_images_for_each_and_shows_them_mirro
         ("svhn", 192, 1),
     ):
         found = made("fast", dataset, 10)
-        assert (found.sizes.coefficients, found.sizes.views, found.container) == (coefficients, views, "frequency")
+        assert (found.sizes["coefficients"], found.sizes["views"], found.container) == (
+            coefficients,
+            views,
+            "frequency",
+        )
         assert found.trajectory.derivative == "direct" and found.condense.network.width == 32
     shape = choose_shape(
         "cifar10", 1, image_shape=(3, 32, 32), num_classes=10, container="frequency", sizes=made("fast").sizes

@@ -8,7 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmn.containers import Factorized, Frequency, Inr, Linear, Mosaic, Pixels
+from hmn.containers.factorized import Factorized
+from hmn.containers.frequency import Frequency
+from hmn.containers.inr import Inr
+from hmn.containers.linear import Linear
+from hmn.containers.mosaic import Mosaic
+from hmn.containers.pixels import Pixels
 from hmn.data.source import Normalisation
 
 Array = np.ndarray
@@ -27,7 +32,9 @@ def mosaic(container: Mosaic) -> Tensor:
     for label in range(shape.num_classes):
         for position in range(len(shape.factors)):
             for _ in range(shape.tiles[position][label]):
-                tile = container.tiles[position][taken[position]].detach().double().clamp(0, 1).numpy()
+                tile = (
+                    container.get_parameter(f"tiles.{position}")[taken[position]].detach().double().clamp(0, 1).numpy()
+                )
                 taken[position] += 1
                 found.append(enlarged(tile, shape.image_shape[1:]))
     return torch.tensor(np.stack(found))
@@ -69,6 +76,7 @@ def factorized(container: Factorized) -> Tensor:
 
 
 def inr(container: Inr) -> Tensor:
+    weights, biases = (list(group.parameters()) for group in container.children())
     shape, found = container.shape, []
     height, width = shape.image_shape[1:]
     for number in range(shape.num_images):
@@ -76,7 +84,7 @@ def inr(container: Inr) -> Tensor:
         for y in range(height):
             for x in range(width):
                 hidden = np.array([2 * y / (height - 1) - 1, 2 * x / (width - 1) - 1])
-                for layer, (weight, bias) in enumerate(zip(container.weights, container.biases, strict=True)):
+                for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
                     hidden = weight[number].detach().double().numpy() @ hidden + bias[number].detach().double().numpy()
                     if layer < shape.hidden_layers:
                         omega = shape.first_frequency if layer == 0 else shape.frequency

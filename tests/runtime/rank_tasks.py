@@ -24,7 +24,7 @@ import hmn.condense.loop as loop
 import hmn.condense.run
 from hmn.condense.loop import CondenseState, condense
 from hmn.condense.run import Interrupted, condense_run
-from hmn.containers import Hmn
+from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape
 from hmn.data.real import RealData, Splits
 from hmn.data.source import Normalisation

@@ -19,7 +19,7 @@ import torch
 import hmn.runtime.processes as distributed
 from hmn.cli.main import main
 from hmn.condense.state import check_split
-from hmn.containers import Hmn
+from hmn.containers.hmn import Hmn
 from hmn.errors import UserError
 from hmn.nets.convnet_cpu import passes_problem
 from hmn.runtime.launched import ENVIRONMENT, Place, ProcessLost, launched

@@ -17,6 +17,7 @@ from hmn.cli.flags import CondenseFlags, DataParameters, MethodFlags, Switch, da
 from hmn.cli.outputs import check_at_least, check_study_flags
 from hmn.data.named import absolute
 from hmn.errors import UserError
+from hmn.recipes.kinds import CONTAINERS
 from hmn.recipes.named import ALIASES, RECIPES
 from hmn.recipes.protocols import protocol as find_protocol
 from hmn.recipes.values import given_environment, nearest
@@ -129,7 +130,7 @@ def compare(
     from hmn.measure.coresets import whole
     from hmn.measure.stored import stored_dtypes
     from hmn.studies.compare.cells import FULL, ComparisonSettings, settle_cells
-    from hmn.studies.compare.methods import CONTAINERS, REAL, read_budgets, read_methods
+    from hmn.studies.compare.methods import REAL, read_budgets, read_methods
     from hmn.studies.compare.run import Comparison
     from hmn.studies.condensation import StudyData
     from hmn.studies.sweep.grid import RunSettings
@@ -142,7 +143,8 @@ def compare(
     budgets = read_budgets(ipc)
     rows = read_methods(methods, recipe=recipe, overrides=set_ or [])
     if recipe is not None and not any(row.kind in ("container", "file") for row in rows):
-        raise UserError(f"--recipe {recipe}: is for containers, and --methods names none of {', '.join(CONTAINERS)}.")
+        known = ", ".join(CONTAINERS.names())
+        raise UserError(f"--recipe {recipe}: is for containers, and --methods names none of {known}.")
     codecs = read_codecs([row.name for row in rows if REAL.get(row.name) == "codec"], codec_quality, codec_side)
     flags = {**given_flags(condense, "condense"), **named(method, seed=seed)}
     if "container" in flags:

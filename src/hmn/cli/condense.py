@@ -24,13 +24,12 @@ from hmn.cli.ledger import shape_facts
 from hmn.cli.plan import print_plan
 from hmn.cli.prune import checked_beta, print_pruned
 from hmn.condense.job import Job, condensed, told_about_skipped
-from hmn.containers.artifact.place import RECIPE, read_run
-from hmn.containers.choose import checked_ipc, choose_shape
+from hmn.containers.artifact.place import PREVIEW, RECIPE, read_run
+from hmn.containers.choose import checked_ipc, choose_shape, learned_as_stored
 from hmn.containers.over_budget import enlarged
-from hmn.containers.shape import images_per_class
 from hmn.errors import UserError
 from hmn.measure.candidates import read_splits
-from hmn.recipes.resolve import learned_as_stored, resolve
+from hmn.recipes.resolve import resolve
 from hmn.recipes.settings import Dtype
 from hmn.recipes.values import given_environment, given_file
 from hmn.runtime.console import duration, print_facts, print_json
@@ -64,7 +63,7 @@ def condense(
     method: MethodFlags | None = None,
     condense: Annotated[CondenseFlags, Parameter(name="condense")] = None,
     evaluate: Annotated[EvaluateFlags, Parameter(name="evaluate")] = None,
-    sizes: Annotated[SizesFlags, Parameter(name="sizes")] = None,
+    sizes: SizesFlags = None,
 ) -> int:
     """Condense a data set into a folder.
 
@@ -213,14 +212,14 @@ def summarise(job: Job, *, as_json: bool) -> None:
         print_json({
             "out": str(written), "data": job.splits.name, "recipe": job.recipe.name, "dtype": stored.dtype,
             "condense_seconds": seconds, "processor_seconds": record.get("processor_seconds"),
-            "preview": str(written / "preview.png"),
+            "preview": str(written / PREVIEW),
             "bytes_stored": stored.value_bytes,
             "quantisation_error": stored.quantisation_error,
             "over_budget": None if job.over_budget is None else asdict(job.over_budget), **shape_facts(stored.shape),
         })  # fmt: skip
         return
     facts = {
-        "images": f"{stored.shape.num_images:,} ({images_per_class(stored.shape)} per class)",
+        "images": f"{stored.shape.num_images:,} ({stored.shape.images_each()} per class)",
         "floats": f"{stored.ledger.num_floats:,} of {stored.ledger.budget:,}"
         + ("" if job.over_budget is None else f", {job.over_budget.excess_floats:,} over: prune it"),
         "bytes": f"{stored.value_bytes:,} as {stored.dtype}",
@@ -229,7 +228,7 @@ def summarise(job: Job, *, as_json: bool) -> None:
         facts["rounding"] = ", ".join(f"{name} {value:.4f}" for name, value in stored.quantisation_error.items())
     facts |= {
         "time": duration(seconds),
-        "preview": str(written / "preview.png"),
+        "preview": str(written / PREVIEW),
         "next": f"hmn {'evaluate' if job.over_budget is None else 'profile'} {shlex.quote(str(written))}",
     }
     print_facts(f"condensed {job.splits.name} into {written}", facts)

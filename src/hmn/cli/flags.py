@@ -15,14 +15,13 @@ from hmn.data.formats import DataOptions
 from hmn.recipes.settings import (
     OWN_LOOPS,
     CondenseConfig,
-    ContainerName,
     EvaluateConfig,
     ObjectiveName,
-    SizesConfig,
+    Recipe,
     TrajectoryConfig,
     UnrolledConfig,
 )
-from hmn.recipes.values import _field_docs
+from hmn.recipes.values import _field_docs, convert, find, settings_of
 
 
 def flags_of(cls: type, group: Group, *, leave_out: Collection[str] = ()) -> type:
@@ -56,8 +55,8 @@ UnrolledFlags: Any = flags_of(UnrolledConfig, Group("Settings of --objective unr
 class MethodFlags:
     """What is stored and what is matched."""
 
-    container: ContainerName | None = None
-    """What the images are stored as: hmn, pixels, mosaic, factorized, linear, inr or frequency."""
+    container: str | None = None
+    """What the images are stored as, such as hmn, pixels, mosaic or frequency (hmn list)."""
     objective: ObjectiveName | None = None
     """What is matched: gradient, features, distribution, trajectory or unrolled; the same as --condense.objective."""
     trajectory: TrajectoryFlags | None = None
@@ -67,7 +66,8 @@ class MethodFlags:
 SIZES_GROUP = Group("Sizes of the container (default: published or planned)", sort_key=15)
 CondenseFlags: Any = flags_of(CondenseConfig, CONDENSE_GROUP)
 EvaluateFlags: Any = flags_of(EvaluateConfig, EVALUATE_GROUP)
-SizesFlags: Any = flags_of(SizesConfig, SIZES_GROUP)
+SizesFlags = Annotated[dict[str, str] | None, Parameter(name="sizes", group=SIZES_GROUP, negative=())]
+"""Sizes of the chosen container: its own file says which there are."""
 
 
 def data_options(flags: Any) -> DataOptions:
@@ -75,10 +75,21 @@ def data_options(flags: Any) -> DataOptions:
     return DataOptions(**{name: value for name, value in vars(flags or DataFlags()).items() if value is not None})
 
 
+KNOWN = {setting.path: setting for setting in settings_of(Recipe)}
+"""Settings by path."""
+
+
 def given_flags(flags: Any, prefix: str) -> dict[str, Any]:
     """The flags that were given, by path."""
     found: dict[str, Any] = {}
     if flags is None:
+        return found
+    if isinstance(flags, dict):  # of an open table
+        for key, text in flags.items():
+            path = f"{prefix}.{key.replace('-', '_')}"
+            setting = find(KNOWN, path)
+            assert setting is not None
+            found[path] = convert(setting, text, origin=f"--{path}")
         return found
     for field in fields(flags):
         value = getattr(flags, field.name)

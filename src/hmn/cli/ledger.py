@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
 from rich.table import Table
 
 from hmn.cli.flags import DataParameters, SizesFlags, Switch, data_options, given_flags
-from hmn.containers import ContainerShape
-from hmn.containers.artifact.place import is_artifact
-from hmn.containers.choose import NO_SIZES, Chosen, checked_ipc, choose_shape
-from hmn.containers.hmn_sizes import HmnShape, over_budget_images, preset
+from hmn.containers.artifact.place import CHECKPOINT, is_artifact
+from hmn.containers.choose import Chosen, checked_ipc, choose_shape
 from hmn.containers.ledger import BITS_PER_VALUE, bytes_of
-from hmn.containers.shape import RivalShape, images_per_class
+from hmn.containers.shape import Shape
 from hmn.data.formats import DataOptions
+from hmn.data.known_sizes import PUBLISHED
 from hmn.errors import UserError
 from hmn.measure.candidates import read_data
-from hmn.recipes.settings import ContainerName, SizesConfig
 from hmn.recipes.values import given_environment
 from hmn.runtime.console import print_json, print_table, results, size
 
@@ -31,10 +27,10 @@ def ledger(
     *,
     ipc: int | None = None,
     images: int | None = None,
-    container: ContainerName | None = None,
+    container: str | None = None,
     json: Switch = False,
     data_flags: DataParameters = None,
-    sizes: Annotated[SizesFlags, Parameter(name="sizes")] = None,
+    sizes: SizesFlags = None,
 ) -> int:
     """Count what a container stores, part by part: floats, and bytes at three precisions.
 
@@ -77,8 +73,8 @@ def ledger(
     print_ledger(title, shape)
     if "reason" in extra:
         results().print(f"sizes {extra['reason']}", markup=False)
-        over = over_budget_images(target, extra["ipc"])
-        if over is not None and shape == preset(target, extra["ipc"]):
+        over = shape.over_budget(target, extra["ipc"])
+        if over is not None:
             results().print(f"to condense before pruning: {over:,} images per class", markup=False)
     else:
         results().print(f"file: {size(extra['file_bytes'])}, header included", markup=False)
@@ -90,18 +86,18 @@ def shape_for(
     ipc: int | None,
     images: int | None,
     flags: DataOptions,
-    container: ContainerName = "hmn",
-    sizes: SizesConfig = NO_SIZES,
+    container: str = "hmn",
+    sizes: Mapping[str, int] | None = None,
 ) -> Chosen:
     """The container for a data set; the data are only read where the presets do not know them."""
     check_target(target, asked_ipc=ipc is not None)
     ipc = checked_ipc(target, environment_ipc() if ipc is None else ipc)
-    known = preset(target, ipc)
-    # With --size or --channels the images are no longer those of the preset.
+    known = PUBLISHED.get(target)
+    # With --size or --channels the images are no longer those that are known.
     if known is not None and flags.size is None and flags.channels is None:
         return choose_shape(
-            target, ipc, image_shape=known.image_shape, num_classes=known.num_classes, images=images,
-            container=container, sizes=sizes,
+            target, ipc, image_shape=known.image_shape, num_classes=known.num_classes,
+            real_per_class=known.images_per_class, images=images, container=container, sizes=sizes,
         )  # fmt: skip
     splits = read_data(target, flags)
     return choose_shape(
@@ -130,7 +126,7 @@ def check_target(target: str, *, asked_ipc: bool) -> None:
         UserError: one of these.
     """
     path = Path(target).expanduser()
-    if (path / "checkpoint.safetensors").exists():
+    if (path / CHECKPOINT).exists():
         raise UserError(
             f"{target} holds an unfinished run: finish it with the command that began it and --resume, "
             "or name its data and --ipc."
@@ -151,16 +147,16 @@ def memory_size(num_bytes: int | None) -> str:
     return "unknown" if num_bytes is None else size(num_bytes)
 
 
-def shape_facts(shape: ContainerShape) -> dict[str, Any]:
+def shape_facts(shape: Shape) -> dict[str, Any]:
     """The sizes and the ledger of a container, as JSON shows them."""
     account = shape.ledger()
     return {
         "num_classes": shape.num_classes,
         "image_shape": list(shape.image_shape),
         "container": shape.kind,
-        **own_sizes(shape),
+        **shape.facts(),
         "images": shape.num_images,
-        "images_per_class": images_per_class(shape),
+        "images_per_class": shape.images_each(),
         "parts": [part._asdict() for part in account.parts],
         "budget": account.budget,
         "floats": account.num_floats,
@@ -169,24 +165,7 @@ def shape_facts(shape: ContainerShape) -> dict[str, Any]:
     }
 
 
-def own_sizes(shape: ContainerShape) -> dict[str, Any]:
-    """The sizes that only a container of this kind has."""
-    if isinstance(shape, HmnShape):
-        return {
-            "memory_size": shape.memory_size,
-            "channels": {
-                "dataset": shape.dataset_channels,
-                "class": shape.class_channels,
-                "instance": shape.instance_channels,
-                "hidden": list(shape.hidden),
-            },
-            "extractor": shape.extractor,
-        }
-    common = {field.name for field in fields(RivalShape)}
-    return {name: value for name, value in asdict(shape).items() if name not in common}
-
-
-def print_ledger(title: str, shape: ContainerShape) -> None:
+def print_ledger(title: str, shape: Shape) -> None:
     """The ledger as a table on stdout."""
     account = shape.ledger()
     table = Table(header_style="cyan")
@@ -215,28 +194,17 @@ def print_ledger(title: str, shape: ContainerShape) -> None:
     table.add_row("left", f"{left:,}", f"{left / account.budget:.1%}")
     print_table(title, table)
     channels, height, width = shape.image_shape
-    each = images_per_class(shape)
+    each = shape.images_each()
     many = f"{each:,}" if isinstance(each, int) else f"{min(each):,} to {max(each):,}"
     results().print(
-        f"{many} images per class, {shape.num_images:,} in all, of {channels} x {height} x {width}; {in_words(shape)}",
+        f"{many} images per class, {shape.num_images:,} in all, of {channels} x {height} x {width}; {shape.in_words()}",
         markup=False,
         soft_wrap=True,
     )
 
 
-def in_words(shape: ContainerShape) -> str:
-    """What the images are made of."""
-    if isinstance(shape, HmnShape):
-        return (
-            f"memories of {shape.memory_size} x {shape.memory_size} with {shape.dataset_channels} / "
-            f"{shape.class_channels} / {shape.instance_channels} channels (data set / class / image)"
-        )
-    each = ", ".join(f"{name} {' x '.join(map(str, size))}" for name, size in shape.tensors().items())
-    return f"{shape.kind}: {each}"
-
-
-def sized(container: ContainerName | None, sizes: Mapping[str, Any]) -> tuple[ContainerName, SizesConfig]:
+def sized(container: str | None, sizes: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The container and its sizes by flags, else by the environment."""
     own = {**given_environment(), **sizes}
-    config = SizesConfig(**{path.partition(".")[2]: own[path] for path in own if path.startswith("sizes.")})
-    return container or own.get("container", "hmn"), config
+    found = {path.partition(".")[2]: value for path, value in own.items() if path.startswith("sizes.")}
+    return container or own.get("container", "hmn"), found

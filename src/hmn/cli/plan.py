@@ -19,12 +19,10 @@ from hmn.cli.flags import (
     given_flags,
     named,
 )
-from hmn.cli.ledger import environment_ipc, in_words, memory_size, print_ledger, shape_facts
+from hmn.cli.ledger import environment_ipc, memory_size, print_ledger, shape_facts
 from hmn.condense.cost.operations import DEFAULT_TFLOPS, Reckoned, reckon
 from hmn.condense.job import Job
-from hmn.containers.choose import Chosen, checked_ipc, choose_shape
-from hmn.containers.hmn_sizes import HmnShape
-from hmn.containers.shape import images_per_class
+from hmn.containers.choose import checked_ipc, choose_shape
 from hmn.data.formats import DataOptions
 from hmn.data.known_sizes import PUBLISHED, DataSize, size_of
 from hmn.errors import UserError
@@ -60,7 +58,7 @@ def plan(
     data_flags: DataParameters = None,
     method: MethodFlags | None = None,
     condense: Annotated[CondenseFlags, Parameter(name="condense")] = None,
-    sizes: Annotated[SizesFlags, Parameter(name="sizes")] = None,
+    sizes: SizesFlags = None,
 ) -> int:
     """Choose a container for a data set and a budget, and say why and what condensing would take.
 
@@ -131,7 +129,7 @@ def plan(
     facts = {
         "data": data_facts(train, smallest) + (", planned for without reading them" if absent else ""),
         "sizes": chosen.reason,
-        "why": why(chosen),
+        "why": chosen.shape.why(),
         "recipe": f"{settings.name}: {settings.condense.objective}, {settings.condense.num_sweeps:,} "
         f"{'iterations' if settings.condense.objective in OWN_LOOPS else 'sweeps'}",
     }
@@ -197,23 +195,6 @@ def next_command(
     for path, value in (settings or {}).items():
         parts += ["--" + path.replace("_", "-"), str(value)]
     return shlex.join([*parts, "--out", "DIR"])
-
-
-def why(chosen: Chosen) -> str:
-    """The planner's rule in words, with this container's numbers."""
-    shape = chosen.shape
-    account = shape.ledger()
-    if not isinstance(shape, HmnShape):
-        return f"as many images as the budget holds: {in_words(shape)}"
-    shared = account.num_floats - shape.num_images * shape.instance_channels * shape.memory_size**2
-    side = max(shape.image_shape[1:])
-    grown = shape.memory_size * 8
-    growth = f"doubled three times to {grown}" + ("" if grown == side else f" and resized to {side}")
-    return (
-        f"memories of side {shape.memory_size} ({growth}); {shared / account.budget:.0%} of the budget "
-        f"is for what images share, the rest for {images_per_class(shape)} images per class of "
-        f"{shape.instance_channels * shape.memory_size**2} floats each"
-    )
 
 
 def print_plan(job: Job, *, as_json: bool) -> None:

@@ -125,25 +125,24 @@ def places_of(target: str, out: Path | None, *, page: bool, force: bool) -> Plac
     Raises:
         UserError: a place is in use or cannot be written, or is of the wrong kind.
     """
-    from hmn.containers.artifact.place import is_artifact
-    from hmn.prune.aum import AUM_FILE
+    from hmn.containers.artifact.place import AUM, is_artifact
 
     stored = is_artifact(Path(target))
     if page:
         if out is None or out.suffix.lower() not in (".html", ".htm"):
             raise UserError(f"--suspects writes a page: give --out FILE.html{'' if out is None else f', not {out}'}.")
         check_output(out, kind=".html")
-        places = Places(profile=Path(target) / AUM_FILE if stored else out.with_suffix(".npz"), page=out)
+        places = Places(profile=Path(target) / AUM if stored else out.with_suffix(".npz"), page=out)
     elif out is None:
-        places = Places(profile=Path(target) / AUM_FILE if stored else None, page=None)
+        places = Places(profile=Path(target) / AUM if stored else None, page=None)
     elif out.suffix == ".npz":
         check_output(out, kind=".npz")
         places = Places(profile=out, page=None)
     else:
         if out.exists() and not out.is_dir():
             raise UserError(f"--out {out}: a file is there; expected a folder, or the name of an .npz file.")
-        check_output(out / AUM_FILE, kind=".npz")
-        places = Places(profile=out / AUM_FILE, page=None)
+        check_output(out / AUM, kind=".npz")
+        places = Places(profile=out / AUM, page=None)
     for path in (places.profile, places.page):
         if path is not None and path.exists() and not force:
             raise UserError(f"{path} is already there: add --force to write over it.")

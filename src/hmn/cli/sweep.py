@@ -57,7 +57,7 @@ def sweep(
     method: MethodFlags | None = None,
     condense: Annotated[CondenseFlags, Parameter(name="condense")] = None,
     evaluate: Annotated[EvaluateFlags, Parameter(name="evaluate")] = None,
-    sizes: Annotated[SizesFlags, Parameter(name="sizes")] = None,
+    sizes: SizesFlags = None,
 ) -> int:
     """Condense and evaluate over a grid of settings, many runs at a time, and print one table.
 
@@ -146,7 +146,6 @@ def sweep(
 
 def print_runs(whole: Sweep, *, as_json: bool) -> None:
     """What would be done."""
-    from hmn.containers.shape import images_per_class
     from hmn.studies.sweep.table import short_names, text
 
     workers = whole.where.workers_for(len(whole.runs))
@@ -162,7 +161,7 @@ def print_runs(whole: Sweep, *, as_json: bool) -> None:
     for point in whole.points:
         run = payloads[point.run]
         shape, recipe, how = run.chosen.shape, run.recipe, run.evaluations[point.evaluation]
-        sizes = f"{images_per_class(shape)}", f"{shape.ledger().num_floats:,}", f"{recipe.condense.num_sweeps:,}"
+        sizes = f"{shape.images_each()}", f"{shape.ledger().num_floats:,}", f"{recipe.condense.num_sweeps:,}"
         values = (escape(text(point.values[path])) for path in names)
         networks = escape(f"{how.net}, {how.protocol}, {how.seeds} networks")
         table.add_row(escape(point.run), *values, str(recipe.ipc), *sizes, networks)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from hmn.containers.choose import container_class
 from hmn.errors import UserError
 from hmn.recipes.protocols import PROTOCOLS
 from hmn.recipes.ranges import Range
@@ -54,10 +55,10 @@ def check_recipe(recipe: Recipe, *, image_shape: tuple[int, int, int], num_class
             f"trajectory.averaged {own.averaged}: a target is the mean of weights on the way to it; expected at most "
             f"trajectory.expert_epochs, {own.expert_epochs}."
         )
-    if recipe.condense.learned_as != "float32" and recipe.container == "hmn":
+    why = container_class(recipe.container).shape_class.not_learned_as_stored
+    if recipe.condense.learned_as != "float32" and why is not None:
         raise UserError(
-            f"condense.learned_as {recipe.condense.learned_as}: an hmn container is stored with its BatchNorm folded "
-            "away, so what it learns is not what it stores; expected float32, or another --container."
+            f"condense.learned_as {recipe.condense.learned_as}: {why}; expected float32, or another --container."
         )
     if recipe.evaluate.protocol not in PROTOCOLS:
         raise UserError(

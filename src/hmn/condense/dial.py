@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hmn.condense.cost.price import estimate
-from hmn.containers import ContainerShape
+from hmn.containers.shape import Shape
 from hmn.data.real import Splits
 from hmn.recipes.settings import Recipe
 from hmn.recipes.values import given_file
@@ -16,7 +16,7 @@ MIN_ITERATIONS = 20
 """Iterations of a run whose minutes are used up by its experts."""
 
 
-def in_minutes(recipe: Recipe, splits: Splits, shape: ContainerShape, *, begun: Path | None) -> Recipe:
+def in_minutes(recipe: Recipe, splits: Splits, shape: Shape, *, begun: Path | None) -> Recipe:
     """The recipe with as many iterations as fit into its minutes here, its experts' time and this timing's taken off.
 
     The timing works on networks and a container of its own: it leaves the run's random numbers alone.

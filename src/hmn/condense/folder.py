@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from hmn.condense.objectives.base import CondenseRecord
-from hmn.containers import ContainerShape
 from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, FACTS, OWN_FILES, RECIPE, RESULTS, is_own
+from hmn.containers.shape import Shape
 from hmn.data.real import RealData, fingerprint
 from hmn.errors import UserError
 from hmn.recipes.named import recipe_to_toml
@@ -20,7 +20,7 @@ from hmn.runtime.files import leftovers, write_atomically
 from hmn.runtime.processes import gather, is_first
 
 
-def identity_of(data: RealData, shape: ContainerShape, recipe: Recipe, dtype: str) -> dict[str, str]:
+def identity_of(data: RealData, shape: Shape, recipe: Recipe, dtype: str) -> dict[str, str]:
     """Everything that decides the bytes of a result; two runs of the same identity are the same run."""
     return {
         "recipe": recipe_to_toml(recipe),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from hmn.containers.artifact.place import WHAT_FROM
 from hmn.containers.choose import Chosen
 from hmn.containers.over_budget import OverBudget
-from hmn.containers.shape import images_per_class
 from hmn.data.formats import DataOptions
 from hmn.recipes.settings import Dtype, Recipe
 from hmn.runtime.console import ProgressView, command_line, note
@@ -53,7 +52,7 @@ def condensed(job: Job, *, resume: bool, force: bool, checkpoint_seconds: float 
     shape = job.chosen.shape
     if is_first():
         note(
-            f"{job.splits.name}: {len(job.splits.train):,} images -> {images_per_class(shape)} per class in "
+            f"{job.splits.name}: {len(job.splits.train):,} images -> {shape.images_each()} per class in "
             f"{shape.ledger().num_floats:,} of {shape.budget:,} floats; recipe {job.recipe.name}: "
             f"{job.recipe.cost}"
         )

@@ -55,7 +55,7 @@ def _reconstruct(state: CondenseState, real: RealData, config: CondenseConfig) -
     start = config.start
     if start.kind != "noise" and not state.start_steps_done and not state.sweeps_done:
         state.take_targets(real)
-    steps = start.steps_for(exact=state.container.exact_start)
+    steps = start.steps_for(exact=state.container.shape.exact_start)
     while state.start_steps_done < steps:
         for group in state.optimizer.param_groups:
             group["lr"] = start.lr * 0.5 * (1 + math.cos(math.pi * state.start_steps_done / steps))

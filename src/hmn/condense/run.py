@@ -18,9 +18,11 @@ from hmn.condense.objectives.experts import forget_experts
 from hmn.condense.objectives.trajectory import TrajectoryState
 from hmn.condense.own_loops import follow, own_rates, own_records
 from hmn.condense.state import check_alike, check_split
-from hmn.containers import Container, ContainerShape, Hmn, Rival, build_container
 from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, FACTS, HISTORY, OWN_FILES, RECIPE
 from hmn.containers.artifact.save import save
+from hmn.containers.choose import container_class
+from hmn.containers.container import Container
+from hmn.containers.shape import Shape
 from hmn.data.real import RealData, Splits
 from hmn.errors import UserError
 from hmn.nets import native
@@ -57,13 +59,13 @@ class Interrupted(Exception):
         self.out = out
 
 
-def new_state(splits: Splits, shape: ContainerShape, recipe: Recipe) -> CondenseState:
+def new_state(splits: Splits, shape: Shape, recipe: Recipe) -> CondenseState:
     """A fresh container and everything around it, on the accelerator where there is one."""
     import torch
 
     keep_freed_memory()
     train = splits.train
-    container = build_container(
+    container = container_class(shape.kind)(
         shape, class_names=train.class_names, normalisation=train.normalisation,
         generator=torch.Generator().manual_seed(recipe.seed),
     ).to(choose_device())  # fmt: skip
@@ -72,7 +74,7 @@ def new_state(splits: Splits, shape: ContainerShape, recipe: Recipe) -> Condense
 
 def condense_run(
     splits: Splits,
-    shape: ContainerShape,
+    shape: Shape,
     recipe: Recipe,
     out: Path,
     *,
@@ -156,7 +158,6 @@ def condense_run(
         write_facts(out, {**(record or {}), **facts, "identity": identity})
         # The card tells what made the container, not when or how long: a resumed run has the same bytes.
         final = whole.finalised()
-        assert isinstance(final, Hmn | Rival)
         card = {"versions": facts["versions"]}
         save(final, out, recipe=recipe, data_name=splits.name, dtype=dtype, facts=card)
         (out / CHECKPOINT).unlink()
@@ -204,7 +205,7 @@ def _pause(asked: float | None, took: float = 0.0) -> float:
     return max(CHECKPOINT_SECONDS, CHECKPOINT_REST * took) if asked is None else asked
 
 
-def _check(splits: Splits, recipe: Recipe, within_budget: ContainerShape | None) -> None:
+def _check(splits: Splits, recipe: Recipe, within_budget: Shape | None) -> None:
     if within_budget is not None:
         within_budget.ledger().check()
     check_recipe(recipe, image_shape=splits.train.image_shape, num_classes=splits.train.num_classes)

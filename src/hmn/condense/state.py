@@ -56,7 +56,7 @@ class CondenseState:
 
     def take_targets(self, real: RealData) -> None:
         """Begin at the chosen real images, where the container takes them over."""
-        if self.container.exact_start:
+        if self.container.shape.exact_start:
             own = self.targets[self.images.start : self.images.stop]
             self.container.start_from(real.images(own).to(self.container.labels.device))
 

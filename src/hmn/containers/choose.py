@@ -1,58 +1,26 @@
-"""The choice of a container's sizes for a data set and a budget, from flags and the environment."""
+"""The choice of a container's sizes for a data set and a budget."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from hmn.containers.factorized import plan_factorized
-from hmn.containers.frequency import plan_frequency
-from hmn.containers.hmn_sizes import plan as plan_shape
-from hmn.containers.hmn_sizes import preset
-from hmn.containers.inr import plan_inr
-from hmn.containers.linear import plan_linear
-from hmn.containers.mosaic import plan_mosaic
-from hmn.containers.pixels import plan_pixels
-from hmn.containers.shape import RivalShape
+from hmn.containers.container import Container
+from hmn.containers.shape import Budget, Shape
 from hmn.errors import UserError
-from hmn.recipes.settings import ContainerName, SizesConfig
-
-if TYPE_CHECKING:
-    from hmn.containers import ContainerShape
-
-
-PLANNERS: dict[str, Callable[..., RivalShape]] = {
-    "pixels": plan_pixels, "mosaic": plan_mosaic, "factorized": plan_factorized, "linear": plan_linear, "inr": plan_inr,
-    "frequency": plan_frequency,
-}  # fmt: skip
-"""Planners by the container's name; all take num_classes, image_shape and budget."""
+from hmn.recipes.kinds import CONTAINERS
+from hmn.recipes.settings import Recipe
+from hmn.recipes.values import changed
 
 
-def plan_rival(
-    kind: str, *, num_classes: int, image_shape: tuple[int, int, int], budget: int, **sizes: int
-) -> RivalShape:
-    """The sizes of a container by its name; `sizes` are what its planner takes besides.
+def container_class(name: str) -> type[Container]:
+    """The container of a name.
 
     Raises:
-        UserError: an unknown name, fewer than two classes, or a budget that holds nothing.
+        UserError: nothing is called so.
     """
-    if kind not in PLANNERS:
-        raise UserError(f"container {kind!r}: expected one of hmn, {', '.join(PLANNERS)}.")
-    if num_classes < 2 or image_shape[0] not in (1, 3):
-        raise UserError(f"cannot plan for {num_classes} classes of {image_shape} images: "
-                        "expected at least 2 classes and 1 or 3 channels.")  # fmt: skip
-    return PLANNERS[kind](num_classes=num_classes, image_shape=image_shape, budget=budget, **sizes)
-
-
-NO_SIZES = SizesConfig()
-OWN_SIZES = {
-    "factor": ("mosaic", "factor"), "bound": ("mosaic", "bound"), "bases": ("linear", "num_bases"),
-    "width": ("inr", "width"), "coefficients": ("frequency", "coefficients"),
-    "views": ("frequency", "views"),
-}  # fmt: skip
-"""Of each size: the container that has it, and its planner's name for it."""
+    found: type[Container] = CONTAINERS.load(name)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +29,7 @@ class Chosen:
 
     data: str
     ipc: int
-    shape: ContainerShape
+    shape: Shape
     reason: str
 
 
@@ -73,53 +41,55 @@ def choose_shape(
     num_classes: int,
     real_per_class: int | None = None,
     images: int | None = None,
-    container: ContainerName = "hmn",
-    sizes: SizesConfig = NO_SIZES,
+    container: str = "hmn",
+    sizes: Mapping[str, int] | None = None,
 ) -> Chosen:
-    """The published sizes where the data are a preset's, else planned ones; then `images` a class, if given.
+    """The published sizes where the data are known, else planned ones; then `images` a class, if given.
+
+    Args:
+        data: name of the data set.
+        ipc: real images a class whose floats are the budget.
+        image_shape: channels, height, width.
+        num_classes: of the data.
+        real_per_class: training images of the smallest class, if known.
+        images: generated images a class, in the place of as many as fit.
+        container: its name.
+        sizes: in the place of the plan's own choice, by the names of the plan's arguments.
 
     Raises:
         UserError: nothing fits the budget, `images` a class take more than it, or a size that the container has not.
     """
     checked_ipc(data, ipc)
-    asked = sizes_of(container, sizes)
-    published = preset(data, ipc) if container == "hmn" else None
-    if container != "hmn":
-        budget = num_classes * ipc * math.prod(image_shape)
-        shape: ContainerShape = plan_rival(
-            container, num_classes=num_classes, image_shape=image_shape, budget=budget, **asked
-        )
-        reason = "published or planned for the budget: docs/methods.md"
-    elif published is not None and published.image_shape == image_shape and published.num_classes == num_classes:
-        shape, reason = published, "published: Table 1 of the supplement of arXiv:2310.07506"
-    else:
-        shape = plan_shape(num_classes=num_classes, image_shape=image_shape, ipc=ipc, real_per_class=real_per_class)
-        reason = "planned: no published sizes for this data set, shape and ipc"
+    shape_class = container_class(container).shape_class
+    check_sizes(shape_class, sizes or {})
+    budget = Budget.of_images(ipc, num_classes, image_shape, data=data, real_per_class=real_per_class)
+    planned: Callable[..., Shape] = shape_class.plan
+    shape = planned(budget, **sizes or {})
+    reason = shape.origin(data, ipc)
     if images is not None:
         if images < 1:
             raise UserError(f"--images {images}: expected at least 1 image per class.")
-        shape, reason = shape.with_images(images), reason + f"; --images {images}"
+        shape, reason = shape.with_images(images), f"{reason}; --images {images}"
     shape.ledger().check()
     return Chosen(data=data, ipc=ipc, shape=shape, reason=reason)
 
 
-def sizes_of(container: ContainerName, sizes: SizesConfig) -> dict[str, Any]:
-    """The sizes that are asked for, by the planner's names.
+def check_sizes(shape_class: type[Shape], sizes: Mapping[str, int]) -> None:
+    """Refuse sizes that this container has not, or that are below 1.
 
     Raises:
-        UserError: a container of this kind has no such size, or it is below 1.
+        UserError: one of these.
     """
-    found = {}
-    for name, value in asdict(sizes).items():
-        if value is None:
-            continue
-        owner, argument = OWN_SIZES[name]
-        if container != owner:
-            raise UserError(f"sizes.{name} {value}: is for --container {owner}, and this is {container}: leave it out.")
+    known = shape_class.planned_sizes()
+    for name, value in sizes.items():
+        if name not in known:
+            has = f"has {', '.join(known)}" if known else "has none"
+            shapes = [container_class(other).shape_class for other in CONTAINERS.names()]
+            owners = [shape.kind for shape in shapes if name in shape.planned_sizes()]
+            owner = f"is for --container {' or '.join(owners)}, and " if owners else ""
+            raise UserError(f"sizes.{name} {value}: {owner}this is {shape_class.kind}, which {has}: leave it out.")
         if value < 1:
             raise UserError(f"sizes.{name} {value}: expected at least 1.")
-        found[argument] = value
-    return found
 
 
 def checked_ipc(data: str, ipc: int | None) -> int:
@@ -133,3 +103,14 @@ def checked_ipc(data: str, ipc: int | None) -> int:
     if ipc < 1:
         raise UserError(f"--ipc {ipc}: expected at least 1 image per class.")
     return ipc
+
+
+def learned_as_stored(recipe: Recipe, dtype: str, given: Mapping[str, object]) -> Recipe:
+    """The recipe for values that are stored as `dtype`: int4 is also learned so, where `given` does not say how."""
+    if (
+        dtype != "int4"
+        or "condense.learned_as" in given
+        or container_class(recipe.container).shape_class.not_learned_as_stored
+    ):
+        return recipe
+    return changed(recipe, {"condense.learned_as": dtype})

@@ -5,87 +5,114 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Generic, Self, TypeVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from hmn.containers.ledger import Ledger
-from hmn.containers.shape import RivalShape
+from hmn.containers.shape import Shape
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
 
-Shape = TypeVar("Shape", bound=RivalShape)
+RENDER_CHUNK = 2048
+"""Images decoded at a time when a whole container is rendered: bounds memory, large enough for full speed."""
 
 
 class Container(nn.Module, ABC):
-    """A learned source of images: differentiable in its parameters, countable, class by class in order."""
+    """A learned source of images: differentiable in its parameters, countable, class by class in order.
 
+    Its parameters are the tensors of its shape, by their names. A parameter either has rows that belong to single
+    images (or to groups of images of one class), or is shared by all images.
+    """
+
+    shape_class: ClassVar[type[Shape]]
+    """The class of its sizes."""
+    shape: Shape
     labels: Tensor
     """int64 [n], one per generated image, in ascending order."""
     class_names: tuple[str, ...]
     normalisation: Normalisation
+    is_part = False
+    """Whether it holds the share of one process of several (`part`)."""
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        class_names: tuple[str, ...],
+        normalisation: Normalisation,
+        generator: torch.Generator | None = None,
+        stored: bool = False,
+    ) -> None:
+        """A fresh container.
+
+        Args:
+            shape: the sizes, of this container's kind.
+            class_names: one for each class.
+            normalisation: of the real data.
+            generator: source of its first values.
+            stored: in the form that is stored, to load values into.
+        """
+        super().__init__()
+        if len(class_names) != shape.num_classes:
+            raise ValueError(f"{len(class_names)} class names for {shape.num_classes} classes: expected one for each.")
+        self.shape, self.class_names, self.normalisation, self.stored = shape, class_names, normalisation, stored
+        self.register_buffer("labels", class_labels(shape.images_per_class), persistent=False)
+        generator = generator or torch.Generator().manual_seed(0)
+        for name, size in shape.tensors().items():
+            self._set(name, self._first_values(name, size, generator))
+        self._prepare()
+
+    def _set(self, name: str, values: Tensor) -> None:
+        """Parameter `name` anew; what stands before a dot in it is a module that holds parameters."""
+        *groups, last = name.split(".")
+        module: nn.Module = self
+        for group in groups:
+            if group not in dict(module.named_children()):
+                module.add_module(group, nn.Module())
+            module = module.get_submodule(group)
+        module.register_parameter(last, nn.Parameter(values))
+
+    def _prepare(self) -> None:
+        """Add what rendering needs besides the parameters."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
-    @abstractmethod
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height, width of a generated image."""
-
-    @property
-    def exact_start(self) -> bool:
-        """Whether `start_from` takes real images over: as they are, as bases, or their low frequencies."""
-        return False
-
-    @property
-    def not_prunable(self) -> str | None:
-        """Why single images cannot be taken out, as a whole sentence for people; None where `keep` does it."""
-        return None
+        return self.shape.image_shape
 
     @property
     def copies(self) -> int:
-        """Images that share all that is stored of them: they lie one after the other and are pruned together."""
-        return 1
+        """Images that share all that is stored of them (`Shape.copies`)."""
+        return self.shape.copies
+
+    def ledger(self) -> Ledger:
+        """Floats and bytes, part by part."""
+        return self.shape.ledger()
+
+    @abstractmethod
+    def _first_values(self, name: str, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Values that parameter `name` begins with."""
+
+    @abstractmethod
+    def _rows_of(self, name: str, images: Tensor) -> Tensor | None:
+        """Rows of parameter `name` that these images (ordered, on the CPU) need; None for one that all share."""
 
     @abstractmethod
     def images(self, index: Tensor) -> Tensor:
         """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
 
-    @abstractmethod
-    def ledger(self) -> Ledger:
-        """Floats and bytes, part by part."""
-
-    @abstractmethod
-    def keep(self, index: Tensor) -> Self:
-        """A smaller copy that holds the images at `index` [k]; their pixels do not change.
-
-        Raises:
-            ValueError: the index is empty, repeats an image, leaves the range or a class without images.
-            UserError: the container cannot be pruned image by image (`not_prunable`).
-        """
-
-    @abstractmethod
-    def rows(self, name: str, classes: range) -> slice | None:
-        """Rows of parameter `name` that only the images of these classes need; None for one that all images share."""
-
-    @abstractmethod
-    def part(self, classes: range) -> Self:
-        """A copy with the memories of these classes alone, numbered from 0, for one process of several.
-
-        The processes' parts make up the container: what depends on the images rendered together, such as BatchNorm,
-        takes in those that all of them render at the same time, so that rendering a part is collective
-        (hmn.runtime.processes).
-        """
-
-    @abstractmethod
-    def finalised(self) -> Self:
-        """The container in a form in which every image is independent of the others, ready to be stored."""
-
     def start_from(self, targets: Tensor) -> bool:
         """Take over these images [n, c, h, w] in [0, 1], one for each of its own; False where they must be fitted."""
         return False
+
+    def finalised(self) -> Self:
+        """The container in a form in which every image is independent of the others, ready to be stored."""
+        return copy.deepcopy(self)
 
     def render_all(self) -> Tensor:
         """Every image, float32 [n, c, h, w] in [0, 1], without gradients."""
@@ -95,99 +122,39 @@ class Container(nn.Module, ABC):
             images = [self.images(chunk) for chunk in chunks]
             return images[0] if len(images) == 1 else torch.cat(images)
 
-
-class Rival(Container, Generic[Shape]):
-    """A container whose parameters are the tensors of its shape, by their names.
-
-    A parameter either has rows that belong to single images (or to groups of images of one class), or is shared by
-    all images. Every image depends on its own rows and on what is shared, at all times: finalising changes nothing
-    that is seen.
-    """
-
-    def __init__(
-        self,
-        shape: Shape,
-        *,
-        class_names: tuple[str, ...],
-        normalisation: Normalisation,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        if len(class_names) != shape.num_classes:
-            raise ValueError(f"{len(class_names)} class names for {shape.num_classes} classes: expected one for each.")
-        self.shape: Shape = shape
-        self.class_names, self.normalisation = class_names, normalisation
-        self.register_buffer("labels", class_labels(shape.images_per_class), persistent=False)
-        generator = generator or torch.Generator().manual_seed(0)
-        for name, size in shape.tensors().items():
-            self._set(name, self._first_values(name, size, generator))
-
-    def _set(self, name: str, values: Tensor) -> None:
-        """Parameter `name` anew; a dot in it means a position in a list of parameters."""
-        group, _, position = name.partition(".")
-        if not position:
-            setattr(self, group, nn.Parameter(values))
-            return
-        if not hasattr(self, group):
-            setattr(self, group, nn.ParameterList())
-        listed = getattr(self, group)
-        if int(position) < len(listed):
-            listed[int(position)] = nn.Parameter(values)
-        else:
-            listed.append(nn.Parameter(values))
-
-    @abstractmethod
-    def _first_values(self, name: str, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Values that parameter `name` begins with."""
-
-    @abstractmethod
-    def _rows_of(self, name: str, images: Tensor) -> Tensor | None:
-        """Rows of parameter `name`, in order, that only the images at `images` (ordered) need; None if shared."""
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return self.shape.image_shape
-
-    @property
-    def exact_start(self) -> bool:
-        return self.shape.exact_start
-
-    @property
-    def not_prunable(self) -> str | None:
-        return self.shape.not_prunable
-
-    @property
-    def copies(self) -> int:
-        return self.shape.copies
-
-    def ledger(self) -> Ledger:
-        return self.shape.ledger()
-
     def rows(self, name: str, classes: range) -> slice | None:
         """Rows of parameter `name` that only the images of these classes need; None for one that all images share."""
         span = images_of(self.shape.images_per_class, classes)
         before = self._rows_of(name, torch.arange(span.start))
         own = self._rows_of(name, torch.arange(span.start, span.stop))
-        if before is None or own is None:
-            return None
-        return slice(len(before), len(before) + len(own))
+        return None if before is None or own is None else slice(len(before), len(before) + len(own))
 
     def part(self, classes: range) -> Self:
-        """A copy with the rows of these classes alone, and all that is shared, for one process of several."""
+        """A copy with the rows of these classes alone, numbered from 0, and all that is shared, for one process.
+
+        The processes' parts make up the container: what depends on the images rendered together, such as BatchNorm,
+        takes in those that all of them render at the same time, so that rendering a part is collective
+        (hmn.runtime.processes).
+        """
         span = images_of(self.shape.images_per_class, classes)
-        return self._with(torch.arange(span.start, span.stop), classes)
+        part = self._with(torch.arange(span.start, span.stop), classes)
+        part.is_part = True
+        return part
 
     def keep(self, index: Tensor) -> Self:
-        """A smaller copy that holds the images at `index` [k]; their pixels do not change.
+        """A smaller copy that holds the images at `index` [k]; the pixels of a finalised one's do not change.
 
         Raises:
             ValueError: the index is empty, repeats an image, leaves the range or a class without images.
-            UserError: the container cannot be pruned image by image (`not_prunable`).
+            UserError: the container cannot be pruned image by image (`Shape.not_prunable`).
         """
-        if self.not_prunable is not None:
-            raise UserError(self.not_prunable)
-        index = check_keep(index.cpu(), len(self), self.copies)
-        kept_counts(self.labels.cpu(), index, self.class_names)
+        if self.shape.not_prunable is not None:
+            raise UserError(self.shape.not_prunable)
+        index = _ordered(index.cpu(), len(self), self.copies)
+        counts = self.labels.cpu()[index].bincount(minlength=len(self.class_names)).tolist()
+        if 0 in counts:
+            empty = self.class_names[counts.index(0)]
+            raise ValueError(f"keeping these images leaves class {empty!r} without any: keep at least one of each.")
         return self._with(index, range(self.shape.num_classes))
 
     def _with(self, images: Tensor, classes: range) -> Self:
@@ -207,14 +174,6 @@ class Rival(Container, Generic[Shape]):
         counts = torch.bincount(labels, minlength=len(classes))
         return replace(self.shape, images_per_class=tuple(counts.tolist()))
 
-    def finalised(self) -> Self:
-        """The container as it is stored."""
-        return copy.deepcopy(self)
-
-
-RENDER_CHUNK = 2048
-"""Images decoded at a time when a whole container is rendered: bounds memory, large enough for full speed."""
-
 
 def images_of(images_per_class: tuple[int, ...], classes: range) -> slice:
     """Where the images of these classes lie among all, class by class."""
@@ -227,16 +186,7 @@ def class_labels(images_per_class: tuple[int, ...]) -> Tensor:
     return torch.arange(len(images_per_class)).repeat_interleave(torch.tensor(images_per_class))
 
 
-def kept_counts(labels: Tensor, index: Tensor, class_names: tuple[str, ...]) -> tuple[int, ...]:
-    """Images of each class at `index`; an error where a class would be left without any."""
-    counts = torch.bincount(labels[index], minlength=len(class_names)).tolist()
-    if 0 in counts:
-        empty = class_names[counts.index(0)]
-        raise ValueError(f"keeping these images leaves class {empty!r} without any: keep at least one of each.")
-    return tuple(counts)
-
-
-def check_keep(index: Tensor, num_images: int, copies: int = 1) -> Tensor:
+def _ordered(index: Tensor, num_images: int, copies: int) -> Tensor:
     """The index in ascending order, or an error for one that is empty, repeats, leaves the range or parts copies."""
     ordered = index.sort().values
     if not len(index) or ordered[0] < 0 or ordered[-1] >= num_images or len(ordered.unique()) != len(index):

@@ -5,57 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Self, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmn.containers.container import Rival
+from hmn.containers.container import Container
 from hmn.containers.pixel_range import shown
-from hmn.containers.shape import RivalShape, _too_small
+from hmn.containers.shape import Budget, Shape
 from hmn.errors import UserError
 
 HALLUCINATORS = 5
-"""Of HaBa (its scripts: --n_style=5)."""
-
-
-def plan_factorized(*, num_classes: int, image_shape: tuple[int, int, int], budget: int) -> FactorizedShape:
-    """Bases of full depth with five hallucinators, as published; where those do not fit, what gives most images.
-
-    HaBa does not count its hallucinators; here they count, and at 1 IPC of CIFAR-10 (30,720 floats) the published
-    27,840 floats of hallucinators leave no room for ten bases. Then the bases are grey (HaBa's --single_channel)
-    and the hallucinators as many as give the most images.
-
-    Raises:
-        UserError: not one base of each class fits beside one hallucinator.
-    """
-    full = _with_bases(num_classes, image_shape, budget, image_shape[0], HALLUCINATORS)
-    if full is not None:
-        return full
-    candidates = [
-        shape
-        for channels in sorted({1, image_shape[0]}, reverse=True)
-        for count in range(HALLUCINATORS, 0, -1)
-        if (shape := _with_bases(num_classes, image_shape, budget, channels, count)) is not None
-    ]
-    if not candidates:
-        lean = FactorizedShape(image_shape=image_shape, images_per_class=(1,) * num_classes, budget=budget,
-                               num_hallucinators=1, base_channels=1)  # fmt: skip
-        raise _too_small("factorized", num_classes, image_shape, budget, lean.ledger().num_floats)
-    return max(candidates, key=lambda shape: (shape.num_images, shape.base_channels))
-
-
-def _with_bases(
-    num_classes: int, image_shape: tuple[int, int, int], budget: int, channels: int, hallucinators: int
-) -> FactorizedShape | None:
-    one = FactorizedShape(
-        image_shape=image_shape, images_per_class=(hallucinators,) * num_classes, budget=budget,
-        num_hallucinators=hallucinators, base_channels=channels,
-    )  # fmt: skip
-    each = num_classes * channels * math.prod(image_shape[1:])
-    bases = (budget - one.ledger().num_floats) // each + 1
-    return one.with_images(bases * hallucinators) if bases >= 1 else None
+"""Hallucinators of HaBa (its scripts: --n_style=5)."""
+_SHARED = ("encoder_weight", "encoder_bias", "scale", "shift", "decoder_weight", "decoder_bias")
 
 
 KERNEL = 3
@@ -64,20 +27,18 @@ KERNEL = 3
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class FactorizedShape(RivalShape):
+class FactorizedShape(Shape):
     """HaBa: every base of a class passes every hallucinator, and all classes share the hallucinators."""
 
-    kind = "factorized"
+    words = "bases and hallucinators"
+    source = "Container: of HaBa, [arXiv:2210.16774](https://arxiv.org/abs/2210.16774)"
     exact_start = True
     not_prunable = (
         "Every image of a factorized container is a pair of a base and a hallucinator that other images need as well, "
         "so taking one out frees nothing; prune a container whose images are stored one by one (hmn, pixels, mosaic, "
         "linear, inr, frequency)."
     )
-    parts: ClassVar[Mapping[str, str]] = {
-        "bases": "bases", "encoder_weight": "hallucinators", "encoder_bias": "hallucinators", "scale": "hallucinators",
-        "shift": "hallucinators", "decoder_weight": "hallucinators", "decoder_bias": "hallucinators",
-    }  # fmt: skip
+    parts: ClassVar[Mapping[str, str]] = {"bases": "bases", **dict.fromkeys(_SHARED, "hallucinators")}
 
     num_hallucinators: int
     base_channels: int
@@ -92,6 +53,34 @@ class FactorizedShape(RivalShape):
             )
         if min(self.image_shape[1:]) < KERNEL:
             raise UserError(f"a factorized container needs images of at least {KERNEL}x{KERNEL} pixels.")
+
+    @classmethod
+    def plan(cls, budget: Budget) -> Self:
+        """Bases of full depth with five hallucinators, as published; where those do not fit, what gives most images.
+
+        HaBa does not count its hallucinators; here they count, and at 1 IPC of CIFAR-10 (30,720 floats) the published
+        27,840 floats of hallucinators leave no room for ten bases. Then the bases are grey (HaBa's --single_channel)
+        and the hallucinators as many as give the most images.
+
+        Raises:
+            UserError: not one base of each class fits beside one hallucinator.
+        """
+        full = cls._with_bases(budget, budget.image_shape[0], HALLUCINATORS)
+        if full is not None:
+            return full
+        sizes = [(channels, count) for channels in (budget.image_shape[0], 1) for count in range(HALLUCINATORS, 0, -1)]
+        candidates = [shape for size in sizes if (shape := cls._with_bases(budget, *size)) is not None]
+        if not candidates:
+            lean = cls._for(budget, num_hallucinators=1, base_channels=1)
+            raise budget.too_small(cls.kind, lean.ledger().num_floats)
+        return max(candidates, key=lambda shape: (shape.num_images, shape.base_channels))
+
+    @classmethod
+    def _with_bases(cls, budget: Budget, channels: int, hallucinators: int) -> Self | None:
+        one = cls._for(budget, hallucinators, num_hallucinators=hallucinators, base_channels=channels)
+        each = budget.num_classes * channels * math.prod(budget.image_shape[1:])
+        bases = (budget.floats - one.ledger().num_floats) // each + 1
+        return one.with_images(bases * hallucinators) if bases >= 1 else None
 
     def _more_sizes(self) -> tuple[int, ...]:
         return self.num_hallucinators, self.base_channels
@@ -120,7 +109,7 @@ class FactorizedShape(RivalShape):
 
 
 @final
-class Factorized(Rival[FactorizedShape]):
+class Factorized(Container):
     """Image i of a class is hallucinator i mod H of base i div H, in normalised units, as pixels in [0, 1].
 
     A hallucinator is a 3x3 convolution without padding, a scale and a shift for every value, and a transposed
@@ -131,6 +120,8 @@ class Factorized(Rival[FactorizedShape]):
     [0, 1]. Its adversarial contrastive term belongs to the objective, not to this container.
     """
 
+    shape_class = FactorizedShape
+    shape: FactorizedShape
     bases: nn.Parameter
     encoder_weight: nn.Parameter
     encoder_bias: nn.Parameter

@@ -7,19 +7,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, NamedTuple, final
+from typing import ClassVar, NamedTuple, Self, final
 
 import torch
 from torch import Tensor, nn
 
-from hmn.containers.container import Rival
+from hmn.containers.container import Container
 from hmn.containers.pixel_range import clamped
-from hmn.containers.shape import RivalShape, _too_small
-from hmn.data.source import Normalisation
+from hmn.containers.shape import Budget, Shape
 from hmn.errors import UserError
 
 CHANNEL_VARIANCES = {1: (100.0,), 3: (100.0, 12.0, 3.0)}
-"""Of the opponent channels' frequency 0 at 32x32 pixels, by the number of channels.
+"""Variances of the opponent channels' frequency 0 at 32x32 pixels, by the number of channels.
 
 With SLOPE this project's choice after a look at CIFAR-10, which has 52, 9 and 1.6 there and falls as r^-2.7 beside it.
 """
@@ -37,7 +36,7 @@ class Wave(NamedTuple):
 
 
 def variance(wave: Wave, image_shape: tuple[int, int, int]) -> float:
-    """Of an image's coefficient at a frequency, by the rule; as many pixels more make it as much larger."""
+    """The variance of an image's coefficient at a frequency, by the rule; it grows with the number of pixels."""
     channels, height, width = image_shape
     radius = math.sqrt(wave.down**2 + wave.across**2)
     return CHANNEL_VARIANCES[channels][wave.channel] * (height * width / 1024) * (1 + radius) ** SLOPE
@@ -74,46 +73,19 @@ def extent(image_shape: tuple[int, int, int], count: int) -> tuple[int, int]:
 SHARE_OF_VALUES = 81 / 3072
 """Coefficients over an image's values at 1 IPC: on CIFAR-10 as many floats an image as DDiF's networks have."""
 MIN_COEFFICIENTS = 8
-"""Of an image: with fewer, it is hardly more than its mean colour."""
-
-
-def plan_frequency(
-    *, num_classes: int, image_shape: tuple[int, int, int], budget: int, coefficients: int | None = None, views: int = 1
-) -> FrequencyShape:
-    """81 coefficients an image and 37 images a class at 1 IPC of CIFAR-10; elsewhere as many as a rule says.
-
-    The rule leaves about 37 * ipc^0.6 images a class, as the one for DDiF's widths, with 8 coefficients at least and no
-    more than an image has values. With two views an image is also shown mirrored.
-
-    Raises:
-        UserError: not one image of so many coefficients for each class fits, they are more than an image's values, or
-            views are not 1 or 2.
-    """
-    values, of_class = math.prod(image_shape), budget // num_classes
-    least = min(MIN_COEFFICIENTS, values)
-    if coefficients is None:
-        if of_class < least:
-            raise _too_small("frequency", num_classes, image_shape, budget, least * num_classes)
-        fitting = round(budget / num_classes * SHARE_OF_VALUES / max(1.0, budget / (num_classes * values)) ** 0.6)
-        coefficients = min(max(fitting, least), values)
-    elif coefficients > (most := min(of_class, values)):
-        raise UserError(f"frequency: {coefficients} coefficients an image do not fit {budget:,} floats and images of "
-                        f"{values:,} values: choose at most {most}.")  # fmt: skip
-    lean = FrequencyShape(
-        image_shape=image_shape, images_per_class=(views,) * num_classes, budget=budget, coefficients=coefficients,
-        views=views,
-    )  # fmt: skip
-    return lean.with_images(of_class // coefficients * views)
+"""Coefficients of a planned image, at least: with fewer, it is hardly more than its mean colour."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class FrequencyShape(RivalShape):
+class FrequencyShape(Shape):
     """After FreD: cosine coefficients for each image, at low frequencies that a rule chooses."""
 
-    kind = "frequency"
+    words = "cosine coefficients for each,"
+    source = "Container: after FreD, [arXiv:2311.08819](https://arxiv.org/abs/2311.08819)"
     exact_start = True
     parts: ClassVar[Mapping[str, str]] = {"coefficients": "coefficients"}
+    added = ("views",)
 
     coefficients: int
     """Values of an image."""
@@ -128,6 +100,36 @@ class FrequencyShape(RivalShape):
             raise UserError(f"{odd[0]:,} images of a class: with 2 views they come in pairs; choose an even number.")
         if not 1 <= self.coefficients <= math.prod(self.image_shape):
             raise UserError(f"{self.coefficients} coefficients: expected 1 to all of an image {self.image_shape}.")
+
+    @classmethod
+    def plan(cls, budget: Budget, *, coefficients: int | None = None, views: int = 1) -> Self:
+        """81 coefficients an image and 37 images a class at 1 IPC of CIFAR-10; elsewhere as many as a rule says.
+
+        The rule leaves about 37 * ipc^0.6 images a class, as the one for DDiF's widths, with 8 coefficients at least
+        and no more than an image has values.
+
+        Args:
+            coefficients: cosine coefficients of each image.
+            views: 1, or 2, which also shows every image mirrored, at no further floats.
+
+        Raises:
+            UserError: not one image of so many coefficients for each class fits, they are more than an image's values,
+                or views are not 1 or 2.
+        """
+        values, of_class = math.prod(budget.image_shape), budget.floats // budget.num_classes
+        least, most = min(MIN_COEFFICIENTS, values), min(of_class, values)
+        if coefficients is None:
+            if of_class < least:
+                raise budget.too_small(cls.kind, least * budget.num_classes)
+            fitting = round(budget.floats / budget.num_classes * SHARE_OF_VALUES / max(1.0, budget.ipc) ** 0.6)
+            coefficients = min(max(fitting, least), values)
+        elif coefficients > most:
+            raise UserError(
+                f"frequency: {coefficients} coefficients an image do not fit {budget.floats:,} floats and images of "
+                f"{values:,} values: choose at most {most}."
+            )
+        lean = cls._for(budget, views, coefficients=coefficients, views=views)
+        return lean.with_images(of_class // coefficients * views)
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         return {"coefficients": (self.num_images // self.views, self.coefficients)}
@@ -151,7 +153,7 @@ are [.56 .58 .60], [.70 .05 -.71] and [-.44 .81 -.38]."""
 
 
 @final
-class Frequency(Rival[FrequencyShape]):
+class Frequency(Container):
     """Image i is the inverse cosine transform of coefficients[i], each times its scale, plus 0.5, shown in [0, 1].
 
     With two views, images 2 i and 2 i + 1 are that of coefficients[i] and its mirror image. Mirroring turns the sign of
@@ -165,9 +167,11 @@ class Frequency(Rival[FrequencyShape]):
     images are normalised and without bounds, here what is shown is clamped to [0, 1].
     """
 
+    shape_class = FrequencyShape
+    shape: FrequencyShape
     coefficients: nn.Parameter
     places: Tensor
-    """int64 [k], of the coefficients in the grid [c, u, v] of the frequencies that are in use."""
+    """int64 [k], the places of the coefficients in the grid [c, u, v] of the frequencies that are in use."""
     scales: Tensor
     """[k], what a stored value of 1 is worth."""
     down: Tensor
@@ -177,15 +181,8 @@ class Frequency(Rival[FrequencyShape]):
     signs: Tensor
     """[views, k], what a coefficient is multiplied with in each view."""
 
-    def __init__(
-        self,
-        shape: FrequencyShape,
-        *,
-        class_names: tuple[str, ...],
-        normalisation: Normalisation,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(shape, class_names=class_names, normalisation=normalisation, generator=generator)
+    def _prepare(self) -> None:
+        shape = self.shape
         waves = kept(shape.image_shape, shape.coefficients)
         u, v = extent(shape.image_shape, shape.coefficients)
         fixed = {
@@ -193,9 +190,7 @@ class Frequency(Rival[FrequencyShape]):
             "scales": torch.tensor([math.sqrt(variance(wave, shape.image_shape)) for wave in waves]),
             "down": cosines(shape.image_shape[1], u).T.contiguous(),
             "across": cosines(shape.image_shape[2], v),
-            "signs": torch.tensor(
-                [[float((-1) ** (view * wave.across)) for wave in waves] for view in range(shape.views)]
-            ),
+            "signs": torch.tensor([[(-1.0) ** (view * wave.across) for wave in waves] for view in range(shape.views)]),
         }
         for name, values in fixed.items():
             self.register_buffer(name, values, persistent=False)

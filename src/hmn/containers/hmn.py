@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Self
+from typing import Self, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmn.containers.batch_norm import batch_norm_together
-from hmn.containers.container import Container, check_keep
-from hmn.containers.hmn_sizes import EXTRACTOR_CHANNELS, HmnShape
-from hmn.containers.ledger import Ledger
-from hmn.data.source import Normalisation
+from hmn.containers.container import Container
+from hmn.containers.hmn_sizes import HmnShape
 
 # Rows of a 4-tap transposed kernel (stride 2, padding 1) that reach an output of even or odd parity, as pairs of
 # (offset in a 3-tap window over the input, row of the transposed kernel).
@@ -23,6 +19,8 @@ _TAPS = (((0, 3), (1, 1)), ((1, 2), (2, 0)))
 BATCH_NORM_EPS = 1e-5
 _BY_CLASS = ("class_memory", "extractor_weight", "extractor_bias")
 """Parameters with a row a class; instance memories have one an image, and the others are shared by all."""
+_CHUNK = 512
+"""Images at a time while BatchNorm's statistics are taken."""
 
 
 def subpixel_kernel(weight: Tensor) -> Tensor:
@@ -40,6 +38,7 @@ def subpixel_kernel(weight: Tensor) -> Tensor:
     return kernel.reshape(-1, weight.shape[0], 3, 3)
 
 
+@final
 class Hmn(Container):
     """Image i of class c is decoder(concat(f_c(m_D), m_C[c], m_I[c, i])).
 
@@ -50,55 +49,32 @@ class Hmn(Container):
     Source: section 3 and Fig. 2 of arXiv:2310.07506; supplement C.1.
     """
 
-    def __init__(
-        self,
-        shape: HmnShape,
-        *,
-        class_names: tuple[str, ...],
-        normalisation: Normalisation,
-        generator: torch.Generator | None = None,
-        folded: bool = False,
-    ) -> None:
-        super().__init__()
-        if len(class_names) != shape.num_classes:
-            raise ValueError(f"{len(class_names)} class names for {shape.num_classes} classes: expected one for each.")
-        self.shape, self.class_names, self.normalisation, self.folded = (
-            shape,
-            class_names,
-            normalisation,
-            folded,
-        )
-        self.is_part = False
-        generator = generator or torch.Generator().manual_seed(0)
-        side, classes = shape.memory_size, shape.num_classes
+    shape_class = HmnShape
+    shape: HmnShape
+    dataset_memory: nn.Parameter
+    class_memory: nn.Parameter
+    instance_memory: nn.Parameter
+    extractor_weight: nn.Parameter
+    extractor_bias: nn.Parameter
 
-        def memory(*leading: int) -> nn.Parameter:
-            return nn.Parameter(torch.randn(*leading, side, side, generator=generator))
+    def _first_values(self, name: str, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        if name.endswith("bias"):
+            return torch.zeros(size)
+        values = torch.randn(size, generator=generator)
+        if name == "extractor_weight":
+            return values * self.shape.dataset_channels**-0.5
+        # Each output sees 4 taps of every input channel: this keeps the variance of the activations near one.
+        return values * (2 / (4 * size[0])) ** 0.5 if name.startswith("decoder") else values
 
-        self.dataset_memory = memory(shape.dataset_channels)
-        self.class_memory = memory(classes, shape.class_channels)
-        self.instance_memory = memory(shape.num_images, shape.instance_channels)
-        if shape.extractor:
-            bound = shape.dataset_channels**-0.5
-            weight = torch.randn(classes, EXTRACTOR_CHANNELS, shape.dataset_channels, generator=generator) * bound
-            self.extractor_weight = nn.Parameter(weight)
-            self.extractor_bias = nn.Parameter(torch.zeros(classes, EXTRACTOR_CHANNELS))
-        widths = (shape.decoder_channels, *shape.hidden, shape.image_shape[0])
-        self.decoder = nn.ModuleList(_Layer(i, o, generator) for i, o in zip(widths, widths[1:], strict=False))
-        if not folded:
-            self.norms = nn.ModuleList(
-                nn.BatchNorm2d(width, eps=BATCH_NORM_EPS, track_running_stats=False) for width in shape.hidden
-            )
-        counts = torch.tensor(shape.images_per_class)
-        self.labels: Tensor
-        self.register_buffer("labels", torch.arange(classes).repeat_interleave(counts), persistent=False)
+    def _prepare(self) -> None:
+        if not self.stored:
+            norms = (nn.BatchNorm2d(n, eps=BATCH_NORM_EPS, track_running_stats=False) for n in self.shape.hidden)
+            self.norms = nn.ModuleList(norms)
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return self.shape.image_shape
-
-    def ledger(self) -> Ledger:
-        return self.shape.ledger()
+    def _rows_of(self, name: str, images: Tensor) -> Tensor | None:
+        if name == "instance_memory":
+            return images
+        return self.labels.cpu()[images].unique() if name in _BY_CLASS else None
 
     def images(self, index: Tensor) -> Tensor:
         """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
@@ -109,9 +85,9 @@ class Hmn(Container):
             index = index.repeat(2)
         hidden = self._first_layer(index)
         for position in (0, 1):
-            if not self.folded:
+            if not self.stored:
                 hidden = self._normalised(hidden, position)
-            hidden = self._layer(position + 1)(F.leaky_relu(hidden, 0.1))
+            hidden = self._layer(position + 1, hidden)
         images = _resized(torch.sigmoid(hidden), self.image_shape[1:])
         return images[:1] if alone else images
 
@@ -120,21 +96,24 @@ class Hmn(Container):
         assert isinstance(norm, nn.BatchNorm2d)
         return batch_norm_together(hidden, norm) if self.is_part else norm(hidden)
 
-    def _layer(self, position: int) -> _Layer:
-        layer = self.decoder[position]
-        assert isinstance(layer, _Layer)
-        return layer
+    def _decoder(self, position: int) -> tuple[nn.Parameter, nn.Parameter]:
+        """Weight and bias of a layer."""
+        layer = f"decoder.{position}"
+        return self.get_parameter(f"{layer}.weight"), self.get_parameter(f"{layer}.bias")
+
+    def _layer(self, position: int, hidden: Tensor) -> Tensor:
+        """A layer but the first, with the activation before it."""
+        return _transposed(F.leaky_relu(hidden, 0.1), *self._decoder(position))
 
     def _first_layer(self, index: Tensor) -> Tensor:
         """Before the first BatchNorm, [b, hidden, 2m, 2m].
 
         The layer is linear: the share of the data set and of the class is computed once a class, not once an image.
         """
-        first = self._layer(0)
-        shared, own = first.weight.split([self.shape.dataset_features + self.shape.class_channels,
-                                          self.shape.instance_channels])  # fmt: skip
+        weight, bias = self._decoder(0)
+        shared, own = weight.tensor_split([self.shape.dataset_features + self.shape.class_channels])
         features = torch.cat([self._dataset_features(), self.class_memory], dim=1)
-        per_class = _transposed(features, shared, first.bias)
+        per_class = _transposed(features, shared, bias)
         return _transposed(self.instance_memory[index], own, None) + per_class[self.labels[index]]
 
     def _dataset_features(self) -> Tensor:
@@ -144,54 +123,20 @@ class Hmn(Container):
         features = torch.einsum("cod,dyx->coyx", self.extractor_weight, self.dataset_memory)
         return features + self.extractor_bias[:, :, None, None]
 
-    def keep(self, index: Tensor) -> Self:
-        """A smaller copy that holds the images at `index` [k]; a finalised container's pixels do not change."""
-        index = check_keep(index, len(self))
-        counts = torch.bincount(self.labels[index], minlength=self.shape.num_classes)
-        if (counts == 0).any():
-            empty = self.class_names[int(counts.argmin())]
-            raise ValueError(f"keeping these images leaves class {empty!r} without any: keep at least one of each.")
-        kept = copy.deepcopy(self)
-        kept.shape = replace(self.shape, images_per_class=tuple(counts.tolist()))
-        kept.instance_memory = nn.Parameter(self.instance_memory.detach()[index].clone())
-        kept.labels = self.labels[index]
-        return kept
-
-    def rows(self, name: str, classes: range) -> slice | None:
-        """Rows of parameter `name` that only the images of these classes need; None for one that all images share."""
-        if name == "instance_memory":
-            before, own = (sum(self.shape.images_per_class[:end]) for end in (classes.start, classes.stop))
-            return slice(before, own)
-        return slice(classes.start, classes.stop) if name in _BY_CLASS else None
-
-    def part(self, classes: range) -> Self:
-        """A copy with the memories of these classes alone, for one process of several; BatchNorm spans them all."""
-        part = copy.deepcopy(self)
-        part.is_part = True
-        counts = self.shape.images_per_class[classes.start : classes.stop]
-        part.shape = replace(self.shape, images_per_class=counts)
-        part.class_names = self.class_names[classes.start : classes.stop]
-        for name, values in self.named_parameters():
-            if (rows := self.rows(name, classes)) is not None:
-                setattr(part, name, nn.Parameter(values.detach()[rows].clone()))
-        images = self.rows("instance_memory", classes)
-        part.labels = self.labels[images] - classes.start
-        return part
-
     def finalised(self) -> Self:
         """The container with BatchNorm's statistics taken over all images and folded into the weights, by layers."""
-        if self.folded:
+        if self.stored:
             return self
-        final = type(self)(self.shape, class_names=self.class_names, normalisation=self.normalisation, folded=True)
+        final = type(self)(self.shape, class_names=self.class_names, normalisation=self.normalisation, stored=True)
         # On the CPU, whatever the container is on: the statistics are taken in float64, which not every device has.
         final.load_state_dict({k: v for k, v in self.state_dict().items() if not k.startswith("norms.")})
         for position, norm in enumerate(self.norms):
             mean, variance = final._statistics(position)
             assert isinstance(norm, nn.BatchNorm2d)
             scale = norm.weight.detach().cpu() / (variance + BATCH_NORM_EPS).sqrt()
-            layer = final._layer(position)
-            layer.weight.data.mul_(scale.view(1, -1, 1, 1))
-            layer.bias.data.sub_(mean).mul_(scale).add_(norm.bias.detach().cpu())
+            weight, bias = final._decoder(position)
+            weight.data.mul_(scale.view(1, -1, 1, 1))
+            bias.data.sub_(mean).mul_(scale).add_(norm.bias.detach().cpu())
         return final.to(self.dataset_memory.device)
 
     @torch.no_grad()
@@ -209,24 +154,11 @@ class Hmn(Container):
         return mean.float(), (torch.as_tensor(squares) / count - mean.square()).clamp_min(0).float()
 
     def _hidden_chunks(self, position: int) -> Iterator[Tensor]:
-        for index in torch.arange(len(self), device=self.labels.device).split(512):
+        for index in torch.arange(len(self), device=self.labels.device).split(_CHUNK):
             hidden = self._first_layer(index)
             for earlier in range(1, position + 1):
-                hidden = self._layer(earlier)(F.leaky_relu(hidden, 0.1))
+                hidden = self._layer(earlier, hidden)
             yield hidden
-
-
-class _Layer(nn.Module):
-    """ConvTranspose2d(kernel 4, stride 2, padding 1), run as a dense convolution and a pixel shuffle."""
-
-    def __init__(self, n_in: int, n_out: int, generator: torch.Generator) -> None:
-        super().__init__()
-        # Each output sees 4 taps of every input channel: this keeps the variance of the activations near one.
-        self.weight = nn.Parameter(torch.randn(n_in, n_out, 4, 4, generator=generator) * (2 / (4 * n_in)) ** 0.5)
-        self.bias = nn.Parameter(torch.zeros(n_out))
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return _transposed(hidden, self.weight, self.bias)
 
 
 def _transposed(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -1,56 +1,72 @@
-"""What a container of memories holds and costs: shapes, ledgers, the presets and the planner, without torch.
-
-Counting is arithmetic, so `hmn ledger` and `hmn plan` answer before anything heavy is imported.
-"""
+"""The sizes of a hierarchical memory network: what it stores and counts, the published ones, and the planner."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from itertools import pairwise
+from typing import Any, ClassVar, NamedTuple, final
 
-from hmn.containers.ledger import Ledger, LedgerPart
-from hmn.containers.shape import ImageCounts
-from hmn.errors import UserError
+from hmn.containers.shape import Budget, Shape
 
 EXTRACTOR_CHANNELS = 40
 """Output channels of a class's feature extractor (supplement C.1 of arXiv:2310.07506)."""
+SHARED_SHARE = 0.4
+"""Part of the budget that memories and weights shared by several images may take before a leaner tier is chosen."""
+MAX_MEMORY_SIZE = 12
+"""Decoders grow to 96 pixels; larger images are enlarged bilinearly, as the paper does for ImageNet-10."""
+# Shared tiers from rich to lean, as in Table 1: (dataset channels, class channels, extractor, decoder widths).
+_TIERS: tuple[tuple[int, int, bool, tuple[int, int]], ...] = (
+    (50, 30, True, (10, 6)),
+    (30, 20, False, (10, 6)),
+    (5, 3, False, (10, 6)),
+    (2, 2, False, (6, 4)),
+    (1, 1, False, (4, 3)),
+    (1, 1, False, (2, 2)),
+)
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
-class HmnShape(ImageCounts):
+class HmnShape(Shape):
     """The sizes of a hierarchical memory network. Source: supplement C.1 and Table 1 of arXiv:2310.07506."""
 
-    kind: ClassVar[str] = "hmn"
-    """Name of the container."""
-    exact_start: ClassVar[bool] = False
-    """Whether real images are taken over at the start; else they are fitted."""
-    not_prunable: ClassVar[str | None] = None
-    """Why single images cannot be taken out; None where they can."""
+    kind = "hmn"
+    words = "a hierarchical memory network"
+    source = (
+        "Method: Zheng et al., *Leveraging Hierarchical Feature Sharing for Efficient Dataset Condensation*, "
+        "[arXiv:2310.07506](https://arxiv.org/abs/2310.07506)"
+    )
+    parts: ClassVar[Mapping[str, str]] = {
+        "dataset_memory": "dataset memory",
+        "class_memory": "class memories",
+        "instance_memory": "instance memories",
+        "extractor_weight": "class extractors",
+        "extractor_bias": "class extractors",
+        "decoder": "decoder",
+    }
+    not_learned_as_stored = (
+        "an hmn container is stored with its BatchNorm folded away, so what it learns is not what it stores"
+    )
+    storing = (
+        "BatchNorm is folded into the layer before it when a container is stored, which is why it counts and is not "
+        "stored."
+    )
+    format_version = 1
 
-    image_shape: tuple[int, int, int]
-    """Channels, height, width of a generated image."""
     memory_size: int
     """Side m of every memory; the decoder doubles it three times."""
     dataset_channels: int
     class_channels: int
     instance_channels: int
-    images_per_class: tuple[int, ...]
-    """Instance memories of each class; its length is the number of classes."""
     extractor: bool
     """A 1x1 convolution per class between the dataset memory and the decoder (from 10 IPC on)."""
-    budget: int
-    """Floats that may be used."""
     hidden: tuple[int, int] = (10, 6)
     """Channels after the first and the second transposed convolution."""
 
-    def __post_init__(self) -> None:
-        smallest = min(
-            self.memory_size, self.dataset_channels, self.class_channels, self.instance_channels,
-            *self.images_per_class, *self.hidden, *self.image_shape,
-        )  # fmt: skip
-        if smallest < 1 or self.image_shape[0] not in (1, 3):
-            raise UserError(f"every size of a container must be at least 1, with 1 or 3 image channels; got {self}.")
+    def _more_sizes(self) -> tuple[int, ...]:
+        return self.memory_size, self.dataset_channels, self.class_channels, self.instance_channels, *self.hidden
 
     @property
     def decoder_channels(self) -> int:
@@ -61,29 +77,128 @@ class HmnShape(ImageCounts):
     def dataset_features(self) -> int:
         return EXTRACTOR_CHANNELS if self.extractor else self.dataset_channels
 
-    def ledger(self) -> Ledger:
-        """Floats by part: weights, biases and BatchNorm of the decoder counted; folding frees the BatchNorm."""
-        cells = self.memory_size**2
+    @property
+    def shared_floats(self) -> int:
+        """Floats that count and do not belong to one image alone."""
+        return self.ledger().num_floats - self.num_images * self.instance_channels * self.memory_size**2
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        side, classes = self.memory_size, self.num_classes
+        found: dict[str, tuple[int, ...]] = {
+            "dataset_memory": (self.dataset_channels, side, side),
+            "class_memory": (classes, self.class_channels, side, side),
+            "instance_memory": (self.num_images, self.instance_channels, side, side),
+        }
+        if self.extractor:
+            found["extractor_weight"] = (classes, EXTRACTOR_CHANNELS, self.dataset_channels)
+            found["extractor_bias"] = (classes, EXTRACTOR_CHANNELS)
         widths = (self.decoder_channels, *self.hidden, self.image_shape[0])
-        decoder = sum(16 * n_in * n_out + n_out for n_in, n_out in zip(widths, widths[1:], strict=False))
-        batch_norm = 2 * sum(self.hidden)
-        extractors = self.num_classes * EXTRACTOR_CHANNELS * (self.dataset_channels + 1) if self.extractor else 0
-        parts = [
-            LedgerPart("dataset memory", self.dataset_channels * cells, self.dataset_channels * cells),
-            *_same("class memories", self.num_classes * self.class_channels * cells),
-            *_same("instance memories", self.num_images * self.instance_channels * cells),
-            *_same("class extractors", extractors),
-            LedgerPart("decoder", decoder + batch_norm, decoder),
+        for position, (n_in, n_out) in enumerate(pairwise(widths)):
+            found[f"decoder.{position}.weight"] = (n_in, n_out, 4, 4)
+            found[f"decoder.{position}.bias"] = (n_out,)
+        return found
+
+    def folded(self) -> dict[str, int]:
+        """BatchNorm of the decoder, which the field counts."""
+        return {"decoder": 2 * sum(self.hidden)}
+
+    def products_per_image(self) -> int:
+        """The decoder's layers, which run as 3x3 convolutions to four times the channels."""
+        (h1, h2), places = self.hidden, 36 * self.memory_size**2
+        return places * (self.instance_channels * h1 + 4 * h1 * h2 + 16 * h2 * self.image_shape[0])
+
+    def shared_products(self) -> int:
+        """The share of the data set and of the class in the first layer, computed once for every class."""
+        each = 36 * (self.dataset_features + self.class_channels) * self.hidden[0]
+        each += self.dataset_features * self.dataset_channels if self.extractor else 0
+        return self.num_classes * each * self.memory_size**2
+
+    def over_budget(self, data: str, ipc: int) -> int | None:
+        """Images a class to condense before pruning, where Table 1 gives them."""
+        return _TABLE_1[data, ipc].over_budget_images if self == preset(data, ipc) else None
+
+    def origin(self, data: str, ipc: int) -> str:
+        """Where these sizes come from."""
+        if self == preset(data, ipc):
+            return "published: Table 1 of the supplement of arXiv:2310.07506"
+        return "planned: no published sizes for this data set, shape and ipc"
+
+    def facts(self) -> dict[str, Any]:
+        """The sizes that only this container has."""
+        channels = {"dataset": self.dataset_channels, "class": self.class_channels, "instance": self.instance_channels}
+        channels_and_widths = {**channels, "hidden": list(self.hidden)}
+        return {"memory_size": self.memory_size, "channels": channels_and_widths, "extractor": self.extractor}
+
+    def in_words(self) -> str:
+        """What the images are made of."""
+        return (
+            f"memories of {self.memory_size} x {self.memory_size} with {self.dataset_channels} / "
+            f"{self.class_channels} / {self.instance_channels} channels (data set / class / image)"
+        )
+
+    def why(self) -> str:
+        """The planner's rule in words, with these numbers."""
+        side, grown = max(self.image_shape[1:]), self.memory_size * 8
+        growth = f"doubled three times to {grown}" + ("" if grown == side else f" and resized to {side}")
+        return (
+            f"memories of side {self.memory_size} ({growth}); {self.shared_floats / self.budget:.0%} of the budget "
+            f"is for what images share, the rest for {self.images_each()} images per class of "
+            f"{self.instance_channels * self.memory_size**2} floats each"
+        )
+
+    @classmethod
+    def plan(cls, budget: Budget) -> HmnShape:
+        """The published sizes; for any other data as many images as the budget holds, never one more.
+
+        The rule. The memory side is the image side over 8, rounded up, at most 12. The shared tiers are the richest
+        row of Table 1 (then leaner ones for tiny budgets) that takes at most two fifths of the budget. The instance
+        channels are as many as leave about 85 * ipc^0.6 images a class (Table 1 read as a line: 85, 278 and 1,168 at
+        1, 10 and 50 IPC), and no more than a quarter of the real images a class where that is known: on small data
+        fewer, better images train better (docs/log.md).
+
+        Raises:
+            UserError: nothing fits.
+        """
+        side = min(math.ceil(max(budget.image_shape[1:]) / 8), MAX_MEMORY_SIZE)
+        tiers = [
+            cls._for(
+                budget,
+                memory_size=side,
+                dataset_channels=dataset,
+                class_channels=per_class,
+                instance_channels=1,
+                extractor=extractor,
+                hidden=hidden,
+            )
+            for dataset, per_class, extractor, hidden in _TIERS
         ]
-        return Ledger(tuple(part for part in parts if part.num_floats), self.budget)
+        published = preset(budget.data, round(budget.ipc))
+        if published is not None and _data(published) == _data(tiers[0]):
+            return published
+        fitting = [lean for lean in tiers if lean.ledger().num_floats <= budget.floats]
+        if not fitting:
+            raise budget.too_small(cls.kind, tiers[-1].ledger().num_floats)
+        wanted = 85 * budget.ipc**0.6
+        if budget.real_per_class is not None:
+            wanted = min(wanted, max(1.0, budget.real_per_class / 4))
+        filled = [lean._filled(wanted) for lean in fitting]
+        return next((shape for shape in filled if shape.shared_floats <= SHARED_SHARE * budget.floats), filled[-1])
 
-    def with_images(self, images_per_class: int) -> HmnShape:
-        """The same sizes with another number of instance memories in every class."""
-        return replace(self, images_per_class=(images_per_class,) * self.num_classes)
+    def _filled(self, wanted: float) -> HmnShape:
+        """Instance channels and images for the room that the shared parts of a shape of one image a class leave."""
+        candidates = []
+        for channels in range(1, 17):
+            shape = replace(self, instance_channels=channels)
+            each = self.num_classes * channels * self.memory_size**2
+            images = (shape.budget - shape.ledger().num_floats) // each + 1
+            if images >= 1:
+                candidates.append(shape.with_images(images))
+        return min(candidates, key=lambda shape: abs(math.log(shape.images_per_class[0] / wanted)))
 
 
-def _same(name: str, floats: int) -> list[LedgerPart]:
-    return [LedgerPart(name, floats, floats)]
+def _data(shape: Shape) -> tuple[int, tuple[int, int, int], int]:
+    """What a shape says of the data and the budget."""
+    return shape.num_classes, shape.image_shape, shape.budget
 
 
 class _Preset(NamedTuple):
@@ -127,94 +242,3 @@ def preset(name: str, ipc: int) -> HmnShape | None:
         extractor=ipc >= 10,
         budget=row.classes * ipc * 3 * row.size**2,
     )
-
-
-def over_budget_images(name: str, ipc: int) -> int | None:
-    """Instance memories a class to condense before pruning, where Table 1 gives them."""
-    row = _TABLE_1.get((name, ipc))
-    return None if row is None else row.over_budget_images
-
-
-# Shared tiers from rich to lean, as in Table 1: (dataset channels, class channels, extractor, decoder widths).
-_SHARED: tuple[tuple[int, int, bool, tuple[int, int]], ...] = (
-    (50, 30, True, (10, 6)),
-    (30, 20, False, (10, 6)),
-    (5, 3, False, (10, 6)),
-    (2, 2, False, (6, 4)),
-    (1, 1, False, (4, 3)),
-    (1, 1, False, (2, 2)),
-)
-SHARED_SHARE = 0.4
-"""Part of the budget that memories and weights shared by several images may take before a leaner tier is chosen."""
-MAX_MEMORY_SIZE = 12
-"""Decoders grow to 96 pixels; larger images are enlarged bilinearly, as the paper does for ImageNet-10."""
-
-
-def plan(
-    *,
-    num_classes: int,
-    image_shape: tuple[int, int, int],
-    ipc: int | None = None,
-    budget: int | None = None,
-    real_per_class: int | None = None,
-) -> HmnShape:
-    """A shape for any data set: as many images as the budget holds, never one more.
-
-    The rule. The memory side is the image side over 8, rounded up, at most 12. The shared tiers are the
-    richest row of Table 1 (then leaner ones for tiny budgets) that takes at most two fifths of the budget. The
-    instance channels are as many as leave about 85 * ipc^0.6 images a class (Table 1 read as a line: 85, 278
-    and 1,168 at 1, 10 and 50 IPC), and no more than a quarter of the real images a class where that is known:
-    on small data fewer, better images train better (docs/log.md).
-
-    Args:
-        num_classes: classes, at least 2.
-        image_shape: channels (1 or 3), height, width.
-        ipc: real images a class whose floats are the budget; or give `budget`.
-        budget: floats.
-        real_per_class: real training images a class, if known.
-
-    Raises:
-        UserError: nothing fits, or neither/both of `ipc` and `budget` are given.
-    """
-    pixels = math.prod(image_shape)
-    if (ipc is None) == (budget is None):
-        raise UserError("plan: give either ipc, images per class, or budget, floats: one of them, not both.")
-    if num_classes < 2 or image_shape[0] not in (1, 3) or (ipc is not None and ipc < 1):
-        raise UserError(f"cannot plan for {num_classes} classes of {image_shape} images at ipc={ipc}: "
-                        "expected at least 2 classes, 1 or 3 channels and ipc >= 1.")  # fmt: skip
-    floats = num_classes * ipc * pixels if ipc is not None else int(budget or 0)
-    wanted = 85 * (floats / (num_classes * pixels)) ** 0.6
-    if real_per_class is not None:
-        wanted = min(wanted, max(1.0, real_per_class / 4))
-    side = min(math.ceil(max(image_shape[1:]) / 8), MAX_MEMORY_SIZE)
-    fitting = None
-    for dataset, per_class, extractor, hidden in _SHARED:
-        lean = HmnShape(
-            image_shape=image_shape, memory_size=side, dataset_channels=dataset, class_channels=per_class,
-            instance_channels=1, images_per_class=(1,) * num_classes, extractor=extractor, budget=floats, hidden=hidden,
-        )  # fmt: skip
-        if lean.ledger().num_floats > floats:
-            continue
-        fitting = _fill(lean, wanted)
-        shared = fitting.ledger().num_floats - fitting.num_images * fitting.instance_channels * side**2
-        if shared <= SHARED_SHARE * floats:
-            break
-    if fitting is None:
-        smallest = lean.ledger().num_floats
-        raise UserError(
-            f"a budget of {floats:,} floats cannot hold a container for {num_classes} classes of "
-            f"{image_shape} images, which needs at least {smallest:,}: raise --ipc."
-        )
-    return fitting
-
-
-def _fill(lean: HmnShape, wanted: float) -> HmnShape:
-    """Instance channels and images for the room that the shared parts leave."""
-    candidates = []
-    for channels in range(1, 17):
-        shape = replace(lean, instance_channels=channels)
-        each = lean.num_classes * channels * lean.memory_size**2
-        images = (shape.budget - shape.ledger().num_floats) // each + 1
-        if images >= 1:
-            candidates.append(shape.with_images(images))
-    return min(candidates, key=lambda shape: abs(math.log(shape.images_per_class[0] / wanted)))

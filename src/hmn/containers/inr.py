@@ -5,69 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Self, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hmn.containers.container import Rival
+from hmn.containers.container import Container
 from hmn.containers.pixel_range import shown
-from hmn.containers.shape import RivalShape, _too_small
+from hmn.containers.shape import Budget, Shape
 from hmn.errors import UserError
 
 SMALL_SIDE = 64
 """Largest side for which DDiF's networks have two sinusoidal layers; three above."""
+MAX_LAYERS = 64
+"""Sinusoidal layers of a network, at most: a damaged file may ask for any number."""
 _INR_WIDTHS = {
-    (10, 32, 1): 6, (10, 32, 10): 6, (10, 32, 50): 20,
-    (100, 32, 1): 10, (100, 32, 10): 15, (100, 32, 50): 30,
-    (10, 128, 1): 20, (10, 128, 10): 20, (10, 128, 50): 40,
-}  # fmt: skip
-"""Widths of DDiF's networks by classes, side of an image with 3 channels, and IPC (its code: TM/hyper_params.py)."""
-
-
-def plan_inr(*, num_classes: int, image_shape: tuple[int, int, int], budget: int, width: int | None = None) -> InrShape:
-    """DDiF's published widths; elsewhere the width that leaves about 37 * ipc^0.6 images a class.
-
-    37 images a class is what its networks of width 6 (81 floats each) give at 1 IPC of CIFAR-10. Two sinusoidal
-    layers up to 64 pixels, with omega_0 = 30 and 10; three above, with 30 and 40.
-
-    Raises:
-        UserError: not one network of width 2 for each class fits, or of the width asked for.
-    """
-    small = max(image_shape[1:]) <= SMALL_SIDE
-    ipc = budget / (num_classes * math.prod(image_shape))
-
-    def of_width(width: int) -> InrShape:
-        lean = InrShape(
-            image_shape=image_shape, images_per_class=(1,) * num_classes, budget=budget, width=width,
-            hidden_layers=2 if small else 3, frequency=10.0 if small else 40.0,
-        )  # fmt: skip
-        images = budget // lean.ledger().num_floats
-        if images < 1:
-            raise _too_small("inr", num_classes, image_shape, budget, lean.ledger().num_floats)
-        return lean.with_images(images)
-
-    square = image_shape[0] == 3 and image_shape[1] == image_shape[2] and ipc == int(ipc)
-    chosen = width or (_INR_WIDTHS.get((num_classes, image_shape[1], int(ipc))) if square else None)
-    if chosen is not None:
-        return of_width(chosen)
-    wanted, best = 37 * max(1.0, ipc) ** 0.6, of_width(2)
-    for candidate in range(3, 65):
-        try:
-            shape = of_width(candidate)
-        except UserError:
-            break
-        if abs(math.log(shape.images_per_class[0] / wanted)) < abs(math.log(best.images_per_class[0] / wanted)):
-            best = shape
-    return best
+    (10, 32): {1: 6, 10: 6, 50: 20},
+    (100, 32): {1: 10, 10: 15, 50: 30},
+    (10, 128): {1: 20, 10: 20, 50: 40},
+}
+"""Widths of DDiF's networks by classes and side of an image with 3 channels, by IPC (its code: TM/hyper_params.py)."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class InrShape(RivalShape):
+class InrShape(Shape):
     """DDiF: a small sinusoidal network (SIREN) for each image, from a pixel's place to its colour."""
 
-    kind = "inr"
+    words = "a small sinusoidal network for each,"
+    source = "Container: of DDiF, [arXiv:2503.04835](https://arxiv.org/abs/2503.04835)"
     parts: ClassVar[Mapping[str, str]] = {"weights": "networks", "biases": "networks"}
 
     width: int
@@ -77,8 +43,46 @@ class InrShape(RivalShape):
     frequency: float = 10.0
     """omega_0 of the first and of the other layers (not stored: settings, not values)."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden_layers > MAX_LAYERS:
+            raise UserError(f"{self.hidden_layers:,} layers, more than the limit of {MAX_LAYERS}.")
+
     def _more_sizes(self) -> tuple[int, ...]:
         return self.width, self.hidden_layers
+
+    @classmethod
+    def plan(cls, budget: Budget, *, width: int | None = None) -> Self:
+        """DDiF's published widths; elsewhere the width that leaves about 37 * ipc^0.6 images a class.
+
+        37 images a class is what its networks of width 6 (81 floats each) give at 1 IPC of CIFAR-10. Two sinusoidal
+        layers up to 64 pixels, with omega_0 = 30 and 10; three above, with 30 and 40.
+
+        Args:
+            width: values between the layers of each image's network.
+
+        Raises:
+            UserError: not one network of width 2 for each class fits, or of the width asked for.
+        """
+        small = max(budget.image_shape[1:]) <= SMALL_SIDE
+
+        def of_width(width: int) -> Self | None:
+            lean = cls._for(budget, width=width, hidden_layers=2 if small else 3, frequency=10.0 if small else 40.0)
+            images = budget.floats // lean.ledger().num_floats
+            return lean.with_images(images) if images else None
+
+        # The width that is given or published, else of those that fit the one with the nearest number of images.
+        channels, height, across = budget.image_shape
+        if width is None and channels == 3 and height == across:
+            published = _INR_WIDTHS.get((budget.num_classes, height), {})
+            width = next((found for ipc, found in published.items() if ipc == budget.ipc), None)
+        widths = range(2, 65) if width is None else (width,)
+        fitting = [shape for shape in map(of_width, widths) if shape is not None]
+        if not fitting:
+            least = cls._for(budget, width=widths[0], hidden_layers=2 if small else 3).ledger().num_floats
+            raise budget.too_small(cls.kind, least)
+        wanted = 37 * max(1.0, budget.ipc) ** 0.6
+        return min(fitting, key=lambda shape: abs(math.log(shape.images_per_class[0] / wanted)))
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -106,7 +110,7 @@ def coordinates(height: int, width: int) -> Tensor:
 
 
 @final
-class Inr(Rival[InrShape]):
+class Inr(Container):
     """Image i is network i at the places of all pixels, in normalised units, shown as pixels in [0, 1].
 
     Every layer but the last is sin(omega_0 * (W x + b)).
@@ -117,8 +121,8 @@ class Inr(Rival[InrShape]):
     `reconstruction_step` does here for all of them together.
     """
 
-    weights: nn.ParameterList
-    biases: nn.ParameterList
+    shape_class = InrShape
+    shape: InrShape
 
     def _first_values(self, name: str, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
         layer = int(name.split(".")[1])
@@ -134,10 +138,10 @@ class Inr(Rival[InrShape]):
         channels, height, width = self.image_shape
         # CPU kernels round a batch of one differently: two keep every image's bits the same.
         rows = index.repeat(2) if len(index) == 1 else index
-        hidden = coordinates(height, width).to(self.weights[0]).expand(len(rows), -1, -1)
-        last = len(self.weights) - 1
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+        hidden = coordinates(height, width).to(self.get_parameter("weights.0")).expand(len(rows), -1, -1)
+        for layer in range(self.shape.hidden_layers + 1):
+            weight, bias = self.get_parameter(f"weights.{layer}"), self.get_parameter(f"biases.{layer}")
             hidden = torch.baddbmm(bias[rows][:, :, None], weight[rows], hidden)
-            if layer < last:
+            if layer < self.shape.hidden_layers:
                 hidden = torch.sin((self.shape.first_frequency if layer == 0 else self.shape.frequency) * hidden)
         return shown(hidden[: len(index)].reshape(len(index), channels, height, width), self.normalisation)

@@ -5,55 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, final
+from typing import ClassVar, Self, final
 
 import torch
 from torch import Tensor, nn
 
-from hmn.containers.container import Rival
+from hmn.containers.container import Container
 from hmn.containers.pixel_range import enlarged, shown
-from hmn.containers.shape import RivalShape, _too_small
+from hmn.containers.shape import Budget, Shape
 from hmn.errors import UserError
 
 MIN_BASES = 8
-"""Of LinBa's container, where they fit: with fewer, all images are alike."""
-
-
-def plan_linear(
-    *, num_classes: int, image_shape: tuple[int, int, int], budget: int, num_bases: int | None = None
-) -> LinearShape:
-    """LinBa's 16 half-size bases and 115 images a class at 1 IPC of CIFAR-10; elsewhere bases by a rule.
-
-    The rule leaves about 115 * ipc^0.6 images a class, as HMN's sizes grow, with 8 bases at least and no more than
-    a base has values. LinBa's sizes at other budgets are not in its code.
-
-    Raises:
-        UserError: not one image of each class fits beside one base.
-    """
-    downsample = 2 if min(image_shape[1:]) >= 4 else 1
-    lean = LinearShape(
-        image_shape=image_shape, images_per_class=(1,) * num_classes, budget=budget, num_bases=1, downsample=downsample
-    )
-    if lean.ledger().num_floats > budget:
-        raise _too_small("linear", num_classes, image_shape, budget, lean.ledger().num_floats)
-    base = math.prod((image_shape[0], *lean.base_size))
-    ipc = budget / (num_classes * math.prod(image_shape))
-    fitting = round(budget / (base + num_classes * 115 * max(1.0, ipc) ** 0.6))
-    wanted = num_bases or min(max(fitting, MIN_BASES), base)
-    most = budget // (base + num_classes)
-    if num_bases is not None and num_bases > most:
-        raise UserError(f"linear: {num_bases} bases do not fit {budget:,} floats: choose at most {most}.")
-    bases = min(wanted, most)
-    images = (budget - bases * base) // (num_classes * bases)
-    return replace(lean, num_bases=bases).with_images(images)
+"""Bases of a planned container, where they fit: with fewer, all images are alike."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class LinearShape(RivalShape):
+class LinearShape(Shape):
     """LinBa: bases at reduced size, shared by all classes, and coefficients for every image."""
 
-    kind = "linear"
+    words = "bases and coefficients"
+    source = "Container: of Remember the Past, [arXiv:2206.02916](https://arxiv.org/abs/2206.02916)"
     parts: ClassVar[Mapping[str, str]] = {"bases": "bases", "coefficients": "coefficients"}
 
     num_bases: int
@@ -67,6 +39,32 @@ class LinearShape(RivalShape):
     def base_size(self) -> tuple[int, int]:
         return self.image_shape[1] // self.downsample, self.image_shape[2] // self.downsample
 
+    @classmethod
+    def plan(cls, budget: Budget, *, bases: int | None = None) -> Self:
+        """LinBa's 16 half-size bases and 115 images a class at 1 IPC of CIFAR-10; elsewhere bases by a rule.
+
+        The rule leaves about 115 * ipc^0.6 images a class, as HMN's sizes grow, with 8 bases at least and no more than
+        a base has values. LinBa's sizes at other budgets are not in its code.
+
+        Args:
+            bases: that all images share.
+
+        Raises:
+            UserError: not one image of each class fits beside one base, or beside so many.
+        """
+        lean = cls._for(budget, num_bases=1, downsample=2 if min(budget.image_shape[1:]) >= 4 else 1)
+        if (least := lean.ledger().num_floats) > budget.floats:
+            raise budget.too_small(cls.kind, least)
+        base = math.prod((budget.image_shape[0], *lean.base_size))
+        most = budget.floats // (base + budget.num_classes)
+        if bases is not None and bases > most:
+            raise UserError(f"linear: {bases} bases do not fit {budget.floats:,} floats: choose at most {most}.")
+        if bases is None:
+            fitting = round(budget.floats / (base + budget.num_classes * 115 * max(1.0, budget.ipc) ** 0.6))
+            bases = min(max(fitting, MIN_BASES), base, most)
+        images = (budget.floats - bases * base) // (budget.num_classes * bases)
+        return replace(lean, num_bases=bases).with_images(images)
+
     def tensors(self) -> dict[str, tuple[int, ...]]:
         return {
             "bases": (self.num_bases, self.image_shape[0], *self.base_size),
@@ -78,13 +76,15 @@ class LinearShape(RivalShape):
 
 
 @final
-class Linear(Rival[LinearShape]):
+class Linear(Container):
     """Image i is coefficients[i] @ bases in normalised units, enlarged bilinearly, and shown as pixels in [0, 1].
 
     Source: Remember the Past (arXiv:2206.02916) and its code (compressors/imgs_embedding_basis_minibatch.py), whose
     Xavier initialisation this has. Deviation: what is shown is clamped to [0, 1]; there it has no bounds.
     """
 
+    shape_class = LinearShape
+    shape: LinearShape
     bases: nn.Parameter
     coefficients: nn.Parameter
 

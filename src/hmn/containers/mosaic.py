@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self, final
@@ -12,73 +11,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmn.containers.container import Rival
+from hmn.containers.container import Container
 from hmn.containers.pixel_range import clamped, enlarged
-from hmn.containers.shape import RivalShape, _too_small
+from hmn.containers.shape import Budget, Shape
 from hmn.errors import UserError
 
 BOUND = 128
-"""Images a class in the bounded form of a mosaic (IDC's batch_syn_max)."""
-
-
-def plan_mosaic(
-    *,
-    num_classes: int,
-    image_shape: tuple[int, int, int],
-    budget: int,
-    factor: int = 2,
-    bound: int | None = None,
-) -> MosaicShape:
-    """As many tiles of 1/factor of the side as the budget holds; or IDC's bounded form.
-
-    The bounded form (`bound`; IDC's is BOUND) cuts as many mosaics at the full factor as keep a class within so many
-    images, the next ones at a smaller factor, the rest not at all. Where no factor divides the side, tiles are rounded
-    up and fewer fit.
-
-    Raises:
-        UserError: not one tile of each class fits, or the factor is below 1.
-    """
-    if factor < 1:
-        raise UserError(f"mosaic factor {factor}: expected 1 or more; IDC has 2, and 3 on ImageNet.")
-    one = (1,) * num_classes
-    least = MosaicShape(image_shape=image_shape, images_per_class=one, budget=budget, factors=(factor,), tiles=(one,))
-    tile = least.ledger().num_floats
-    if tile > budget:
-        raise _too_small("mosaic", num_classes, image_shape, budget, tile)
-    mosaics = budget // (num_classes * math.prod(image_shape))
-    if bound is None or not mosaics:
-        return least.with_images(budget // tile)
-    return _bounded(least, mosaics, factor, bound)
-
-
-def _bounded(least: MosaicShape, mosaics: int, factor: int, bound: int) -> MosaicShape:
-    """The division of IDC's decode_zoom_bound: never more than the mosaics, nor than the bound where it can be kept."""
-    left, shown, tiles = mosaics, 0, {}
-    for cut in range(factor, 0, -1):
-        room = bound - shown - left  # each mosaic that is not cut yet is an image at least
-        count = left if cut == 1 else max(0, min(room // cut**2, left))
-        if count:
-            tiles[cut] = count * cut**2
-        left, shown = left - count, shown + count * cut**2
-
-    def shape() -> MosaicShape:
-        return replace(
-            least, factors=tuple(tiles), images_per_class=(sum(tiles.values()),) * least.num_classes,
-            tiles=tuple((count,) * least.num_classes for count in tiles.values()),
-        )  # fmt: skip
-
-    while shape().ledger().num_floats > least.budget:  # tiles rounded up take more than the mosaic that they are from
-        largest = max(tiles, key=lambda cut: tiles[cut] > 1 and cut)
-        tiles[largest] -= 1
-    return shape()
+"""Images a class in IDC's bounded form of a mosaic (its batch_syn_max)."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class MosaicShape(RivalShape):
+class MosaicShape(Shape):
     """IDC's multi-formation: a tile of 1/factor of the side is an image, enlarged when it is used."""
 
-    kind = "mosaic"
+    words = "mosaics of tiles"
+    source = "Container: of IDC, [arXiv:2205.14959](https://arxiv.org/abs/2205.14959)"
     exact_start = True
     parts: ClassVar[Mapping[str, str]] = {"tiles": "tiles"}
 
@@ -94,6 +42,52 @@ class MosaicShape(RivalShape):
             raise UserError(f"tiles of a mosaic must add up to its images: got {sums} for {self.images_per_class}.")
         if list(self.factors) != sorted(set(self.factors), reverse=True) or min(map(min, self.tiles)) < 0:
             raise UserError(f"factors of a mosaic must be different and fall, got {self.factors}, {self.tiles}.")
+
+    @classmethod
+    def plan(cls, budget: Budget, *, factor: int = 2, bound: int | None = None) -> Self:
+        """As many tiles of 1/factor of the side as the budget holds; or IDC's bounded form.
+
+        The bounded form (`bound`; IDC's is BOUND) cuts as many mosaics at the full factor as keep a class within so
+        many images, the next ones at a smaller factor, the rest not at all. Where no factor divides the side, tiles
+        are rounded up and fewer fit.
+
+        Args:
+            factor: tiles are of 1/factor of the side (IDC: 2, and 3 on ImageNet).
+            bound: at most so many images a class, the rest of the budget in larger tiles (IDC's bounded form: 128).
+
+        Raises:
+            UserError: not one tile of each class fits, or the factor is below 1.
+        """
+        if factor < 1:
+            raise UserError(f"mosaic factor {factor}: expected 1 or more; IDC has 2, and 3 on ImageNet.")
+        least = cls._for(budget, factors=(factor,), tiles=((1,) * budget.num_classes,))
+        tile = least.ledger().num_floats
+        if tile > budget.floats:
+            raise budget.too_small(cls.kind, tile)
+        mosaics = int(budget.ipc)
+        if bound is None or not mosaics:
+            return least.with_images(budget.floats // tile)
+        return least._bounded(mosaics, factor, bound)
+
+    def _bounded(self, mosaics: int, factor: int, bound: int) -> Self:
+        """IDC's decode_zoom_bound: never more than the mosaics, nor than the bound where it can be kept."""
+        left, shown, tiles = mosaics, 0, {}
+        for cut in range(factor, 0, -1):
+            room = bound - shown - left  # each mosaic that is not cut yet is an image at least
+            count = left if cut == 1 else max(0, min(room // cut**2, left))
+            if count:
+                tiles[cut] = count * cut**2
+            left, shown = left - count, shown + count * cut**2
+
+        def shape() -> Self:
+            each = tuple((count,) * self.num_classes for count in tiles.values())
+            total = (sum(tiles.values()),) * self.num_classes
+            return replace(self, factors=tuple(tiles), images_per_class=total, tiles=each)
+
+        while shape().ledger().num_floats > self.budget:  # tiles rounded up take more than the mosaic they are from
+            largest = max(tiles, key=lambda cut: tiles[cut] > 1 and cut)
+            tiles[largest] -= 1
+        return shape()
 
     def _more_sizes(self) -> tuple[int, ...]:
         return self.factors
@@ -113,16 +107,14 @@ class MosaicShape(RivalShape):
 
     def with_images(self, images_per_class: int) -> MosaicShape:
         """The same with more or fewer tiles of the largest factor."""
-        tiles = [list(counts) for counts in self.tiles]
-        for label, before in enumerate(self.images_per_class):
-            tiles[0][label] += images_per_class - before
-        return replace(
-            self, images_per_class=(images_per_class,) * self.num_classes, tiles=tuple(tuple(row) for row in tiles)
-        )
+        more = (images_per_class - before for before in self.images_per_class)
+        first = tuple(count + added for count, added in zip(self.tiles[0], more, strict=True))
+        counts = (images_per_class,) * self.num_classes
+        return replace(self, images_per_class=counts, tiles=(first, *self.tiles[1:]))
 
 
 @final
-class Mosaic(Rival[MosaicShape]):
+class Mosaic(Container):
     """Image i is tile i, enlarged bilinearly to the image's size.
 
     The tiles of a class come factor by factor, the largest first. In the bounded form several factors are in use;
@@ -135,18 +127,20 @@ class Mosaic(Rival[MosaicShape]):
     iteration, here what is shown is always clamped.
     """
 
-    tiles: nn.ParameterList
+    shape_class = MosaicShape
+    shape: MosaicShape
 
     def _first_values(self, name: str, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return (torch.randn(size, generator=generator) / 4 + 0.5).clamp(0, 1)
 
     def _groups(self) -> Tensor:
         """Position of every image's factor, int64 [n]."""
-        return torch.cat([
-            torch.full((count,), position)
-            for counts in zip(*self.shape.tiles, strict=True)
-            for position, count in enumerate(counts)
-        ])  # fmt: skip
+        counts = torch.tensor(self.shape.tiles).T.flatten()  # class by class, factor by factor
+        return torch.arange(len(self.shape.factors)).repeat(self.shape.num_classes).repeat_interleave(counts)
+
+    def _tiles(self) -> list[nn.Parameter]:
+        """The tiles of each factor."""
+        return [self.get_parameter(f"tiles.{position}") for position in range(len(self.shape.factors))]
 
     def _rows_of(self, name: str, images: Tensor) -> Tensor | None:
         of_factor = self._groups() == int(name.split(".")[1])
@@ -156,12 +150,12 @@ class Mosaic(Rival[MosaicShape]):
     def images(self, index: Tensor) -> Tensor:
         """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
         height, width = self.image_shape[1:]
-        if len(self.tiles) == 1:
-            return enlarged(clamped(self.tiles[0][index]), (height, width))
+        if len(self.shape.factors) == 1:
+            return enlarged(clamped(self._tiles()[0][index]), (height, width))
         where = index.cpu()
         groups = self._groups()[where]
         order, parts = [], []
-        for position, tiles in enumerate(self.tiles):
+        for position, tiles in enumerate(self._tiles()):
             of_factor = (groups == position).nonzero()[:, 0]
             rows = self._rows_of(f"tiles.{position}", where[of_factor])
             assert rows is not None
@@ -184,7 +178,7 @@ class Mosaic(Rival[MosaicShape]):
         Shrunken by averaging: IDC's code leaves out pixels (F.interpolate's default), which aliases.
         """
         groups = self._groups()
-        for position, tiles in enumerate(self.tiles):
+        for position, tiles in enumerate(self._tiles()):
             chosen = targets[(groups == position).to(targets.device)]
             small = F.interpolate(chosen, tiles.shape[2:], mode="bilinear", antialias=True, align_corners=False)
             tiles.data.copy_(small)
@@ -193,6 +187,6 @@ class Mosaic(Rival[MosaicShape]):
     def finalised(self) -> Self:
         """The container with tiles in [0, 1]."""
         final = copy.deepcopy(self)
-        for tiles in final.tiles:
+        for tiles in final._tiles():
             tiles.data.clamp_(0, 1)
         return final

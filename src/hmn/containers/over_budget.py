@@ -7,14 +7,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from hmn.containers.hmn_sizes import over_budget_images, preset
+from hmn.containers.shape import Shape
 from hmn.errors import UserError
-
-if TYPE_CHECKING:
-    from hmn.containers import ContainerShape
-
 
 PRESET = "preset"
 _ROUNDING = 1e-9
@@ -38,8 +33,8 @@ class OverBudget:
         return f"{over}: {self.images:,} images per class, {self.in_budget:,} fit; `hmn prune` brings it within"
 
 
-def enlarged(shape: ContainerShape, asked: str, *, data: str, ipc: int) -> tuple[ContainerShape, OverBudget]:
-    """The same memories with more images a class than fit.
+def enlarged(shape: Shape, asked: str, *, data: str, ipc: int) -> tuple[Shape, OverBudget]:
+    """The same sizes with more images a class than fit.
 
     Args:
         shape: sizes within the budget, with the same number of images in every class.
@@ -66,10 +61,10 @@ def enlarged(shape: ContainerShape, asked: str, *, data: str, ipc: int) -> tuple
     return larger, OverBudget(asked=asked, in_budget=fits, images=images, excess_floats=excess)
 
 
-def _images(asked: str, fits: int, shape: ContainerShape, data: str, ipc: int) -> int:
+def _images(asked: str, fits: int, shape: Shape, data: str, ipc: int) -> int:
     if asked == PRESET:
-        published = over_budget_images(data, ipc)
-        if published is None or shape != preset(data, ipc):
+        published = shape.over_budget(data, ipc)
+        if published is None:
             raise UserError(f"--over-budget preset: no published number for {data} at {ipc} ipc; give a count or 10%.")
         return published
     number = asked.removesuffix("%")

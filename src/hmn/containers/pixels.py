@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self, final
@@ -11,33 +10,34 @@ from typing import ClassVar, Self, final
 import torch
 from torch import Tensor, nn
 
-from hmn.containers.container import Rival
+from hmn.containers.container import Container
 from hmn.containers.pixel_range import clamped
-from hmn.containers.shape import RivalShape, _too_small
+from hmn.containers.shape import Budget, Shape
 from hmn.data.real import RealData
 from hmn.errors import UserError
 
 
-def plan_pixels(*, num_classes: int, image_shape: tuple[int, int, int], budget: int) -> PixelsShape:
-    """As many whole images a class as the budget holds.
-
-    Raises:
-        UserError: not one image of each class fits.
-    """
-    images = budget // (num_classes * math.prod(image_shape))
-    if images < 1:
-        raise _too_small("pixels", num_classes, image_shape, budget, num_classes * math.prod(image_shape))
-    return PixelsShape(image_shape=image_shape, images_per_class=(images,) * num_classes, budget=budget)
-
-
 @final
 @dataclass(frozen=True, kw_only=True)
-class PixelsShape(RivalShape):
+class PixelsShape(Shape):
     """Free pixels: DC, DSA, DM, IDC-I, and coresets of real images."""
 
-    kind = "pixels"
+    words = "free pixels"
+    source = "Container: as in DC, [arXiv:2006.05929](https://arxiv.org/abs/2006.05929)"
     exact_start = True
     parts: ClassVar[Mapping[str, str]] = {"pixels": "pixels"}
+
+    @classmethod
+    def plan(cls, budget: Budget) -> Self:
+        """As many whole images a class as the budget holds.
+
+        Raises:
+            UserError: not one image of each class fits.
+        """
+        least = cls._for(budget).ledger().num_floats
+        if budget.floats < least:
+            raise budget.too_small(cls.kind, least)
+        return cls._for(budget, budget.floats // least)
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         return {"pixels": (self.num_images, *self.image_shape)}
@@ -47,7 +47,7 @@ class PixelsShape(RivalShape):
 
 
 @final
-class Pixels(Rival[PixelsShape]):
+class Pixels(Container):
     """Image i is row i of the pixels, kept in [0, 1].
 
     Noise is N(0.5, 0.25) clamped, as in IDC's code (condense.py: Synthesizer). DC, DSA and DM hold normalised pixels
@@ -55,6 +55,7 @@ class Pixels(Rival[PixelsShape]):
     normalisation's standard deviation (docs/methods.md).
     """
 
+    shape_class = PixelsShape
     pixels: nn.Parameter
 
     @classmethod

@@ -1,30 +1,133 @@
-"""What the shapes of the containers besides HMN have in common: plain tensors, named and counted."""
+"""What the sizes of a container say: the tensors that it stores, what they count, and how they are chosen."""
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Self
 
 from hmn.containers.ledger import Ledger, LedgerPart
 from hmn.errors import UserError
 
-if TYPE_CHECKING:
-    from hmn.containers import ContainerShape
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a container is planned for: a data set as far as sizes go, and the floats that may be used."""
+
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    """Channels, height, width."""
+    floats: int
+    data: str = ""
+    """Name of the data set, for which sizes may be published."""
+    real_per_class: int | None = None
+    """Real training images of the smallest class, if known."""
+
+    def __post_init__(self) -> None:
+        if self.num_classes < 2 or self.image_shape[0] not in (1, 3):
+            raise UserError(
+                f"cannot plan for {self.num_classes} classes of {self.image_shape} images: "
+                "expected at least 2 classes and 1 or 3 channels."
+            )
+
+    @classmethod
+    def of_images(cls, ipc: int, num_classes: int, image_shape: tuple[int, int, int], **more: Any) -> Budget:
+        """The floats of `ipc` real images a class; `more` are further fields."""
+        floats = num_classes * ipc * math.prod(image_shape)
+        return cls(num_classes=num_classes, image_shape=image_shape, floats=floats, **more)
+
+    @property
+    def ipc(self) -> float:
+        """Real images a class that have as many floats."""
+        return self.floats / (self.num_classes * math.prod(self.image_shape))
+
+    def too_small(self, kind: str, needed: int) -> UserError:
+        """The error for a budget that holds no container of a kind."""
+        return UserError(
+            f"a budget of {self.floats:,} floats cannot hold a container of kind {kind} for {self.num_classes} "
+            f"classes of {self.image_shape} images, which needs at least {needed:,}: raise --ipc."
+        )
 
 
-def images_per_class(shape: ContainerShape) -> int | list[int]:
-    """Generated images of each class: one number where it is the same for all."""
-    counts = set(shape.images_per_class)
-    return counts.pop() if len(counts) == 1 else list(shape.images_per_class)
+@dataclass(frozen=True, kw_only=True)
+class Shape(ABC):
+    """The sizes of a container, whose every stored value is in a plain tensor with a name."""
 
+    kind: ClassVar[str]
+    """Name of the container, which is that of its file."""
+    words: ClassVar[str]
+    """What generates the images, for the card."""
+    source: ClassVar[str]
+    """Where the container is from, for the card, in Markdown."""
+    parts: ClassVar[Mapping[str, str]]
+    """The words of the ledger's line that a tensor is counted in, by its name up to the first dot."""
+    exact_start: ClassVar[bool] = False
+    """Whether real images are taken over at the start: as they are, as bases, or their low frequencies."""
+    not_prunable: ClassVar[str | None] = None
+    """Why single images cannot be taken out, as a whole sentence for people; None where they can."""
+    not_learned_as_stored: ClassVar[str | None] = None
+    """Why values cannot be learned as a file rounds them; None where they can."""
+    storing: ClassVar[str] = ""
+    """What storing does to the values besides rounding, as a sentence of the card."""
+    format_version: ClassVar[int] = 2
+    """The oldest version of the file's format that holds such a container."""
+    added: ClassVar[tuple[str, ...]] = ()
+    """Fields that older files lack: their defaults are what those hold."""
 
-class ImageCounts:
-    """What every container's sizes say of its images."""
-
+    image_shape: tuple[int, int, int]
+    """Channels, height, width of a generated image."""
     images_per_class: tuple[int, ...]
+    """Generated images of each class; its length is the number of classes."""
+    budget: int
+    """Floats that may be used."""
+
+    def __init_subclass__(cls) -> None:
+        cls.kind = cls.__dict__.get("kind", cls.__module__.rpartition(".")[2])
+
+    def __post_init__(self) -> None:
+        sizes = (*self.images_per_class, *self.image_shape, *self._more_sizes())
+        if not self.images_per_class or min(sizes) < 1 or self.image_shape[0] not in (1, 3):
+            raise UserError(f"every size of a container must be at least 1, with 1 or 3 image channels; got {self}.")
+
+    def _more_sizes(self) -> tuple[int, ...]:
+        """Further sizes that must be at least 1."""
+        return ()
+
+    @classmethod
+    @abstractmethod
+    def plan(cls, budget: Budget) -> Self:
+        """Published sizes, else planned ones; further keyword arguments are this container's --sizes, whole numbers.
+
+        Raises:
+            UserError: not one image of each class fits, or sizes that cannot be.
+        """
+
+    @classmethod
+    def planned_sizes(cls) -> dict[str, int | None]:
+        """The --sizes of this container with the plan's own choice; None for one that depends on the budget."""
+        given = list(inspect.signature(cls.plan).parameters.values())[1:]
+        return {argument.name: argument.default for argument in given}
+
+    @classmethod
+    def _for(cls, budget: Budget, images: int = 1, **sizes: Any) -> Self:
+        """A shape for a budget, with so many images of every class."""
+        each = (images,) * budget.num_classes
+        return cls(image_shape=budget.image_shape, images_per_class=each, budget=budget.floats, **sizes)
+
+    @abstractmethod
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every tensor that generating the images needs, in the order of the parameters."""
+
+    @abstractmethod
+    def products_per_image(self) -> int:
+        """Multiply-adds of rendering one image, in convolutions and matrix products."""
+
+    def shared_products(self) -> int:
+        """Multiply-adds of what images that are rendered together share."""
+        return 0
 
     @property
     def num_classes(self) -> int:
@@ -39,59 +142,47 @@ class ImageCounts:
         """Images that share all that is stored of them: they lie one after the other and are pruned together."""
         return 1
 
-
-def _too_small(kind: str, num_classes: int, image_shape: tuple[int, int, int], budget: int, needed: int) -> UserError:
-    return UserError(
-        f"a budget of {budget:,} floats cannot hold a container of kind {kind} for {num_classes} classes of "
-        f"{image_shape} images, which needs at least {needed:,}: raise --ipc."
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RivalShape(ImageCounts, ABC):
-    """The sizes of a container whose every stored value is a plain tensor."""
-
-    kind: ClassVar[str]
-    """Name of the container."""
-    parts: ClassVar[Mapping[str, str]]
-    """For a tensor's name (up to its first dot) the words of the ledger's line that it is counted in."""
-    exact_start: ClassVar[bool] = False
-    """Whether real images are taken over at the start: as they are, as bases, or their low frequencies."""
-    not_prunable: ClassVar[str | None] = None
-    """Why single images cannot be taken out, as a whole sentence for people; None where they can."""
-
-    image_shape: tuple[int, int, int]
-    """Channels, height, width of a generated image."""
-    images_per_class: tuple[int, ...]
-    """Generated images of each class; its length is the number of classes."""
-    budget: int
-    """Floats that may be used."""
-
-    def __post_init__(self) -> None:
-        sizes = (*self.images_per_class, *self.image_shape, *self._more_sizes())
-        if not self.images_per_class or min(sizes) < 1 or self.image_shape[0] not in (1, 3):
-            raise UserError(f"every size of a container must be at least 1, with 1 or 3 image channels; got {self}.")
-
-    def _more_sizes(self) -> tuple[int, ...]:
-        """Further sizes that must be at least 1."""
-        return ()
-
-    @abstractmethod
-    def tensors(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every tensor that generating the images needs, in the order of the parameters."""
+    def images_each(self) -> int | list[int]:
+        """Generated images of each class: one number where it is the same for all."""
+        counts = set(self.images_per_class)
+        return counts.pop() if len(counts) == 1 else list(self.images_per_class)
 
     def with_images(self, images_per_class: int) -> Self:
         """The same sizes with another number of images in every class."""
         return replace(self, images_per_class=(images_per_class,) * self.num_classes)
 
-    @abstractmethod
-    def products_per_image(self) -> int:
-        """Multiply-adds of rendering one image, in convolutions and matrix products."""
+    def folded(self) -> dict[str, int]:
+        """Floats by part that the field counts, and that are folded into others when the container is stored."""
+        return {}
 
     def ledger(self) -> Ledger:
-        """Floats by part; all of them are stored."""
-        floats: dict[str, int] = {}
+        """Floats by part."""
+        stored: dict[str, int] = {}
         for name, size in self.tensors().items():
             part = self.parts[name.split(".")[0]]
-            floats[part] = floats.get(part, 0) + math.prod(size)
-        return Ledger(tuple(LedgerPart(part, count, count) for part, count in floats.items()), self.budget)
+            stored[part] = stored.get(part, 0) + math.prod(size)
+        folded = self.folded()
+        parts = (LedgerPart(part, count + folded.get(part, 0), count) for part, count in stored.items())
+        return Ledger(tuple(parts), self.budget)
+
+    def over_budget(self, data: str, ipc: int) -> int | None:
+        """Images a class to condense before pruning, where they are published for these sizes."""
+        return None
+
+    def origin(self, data: str, ipc: int) -> str:
+        """Where these sizes, which `plan` chose, come from."""
+        return "published or planned for the budget: docs/methods.md"
+
+    def facts(self) -> dict[str, Any]:
+        """The sizes that only a container of this kind has, as JSON shows them."""
+        common = {field.name for field in fields(Shape)}
+        return {name: value for name, value in asdict(self).items() if name not in common}
+
+    def in_words(self) -> str:
+        """What the images are made of."""
+        each = ", ".join(f"{name} {' x '.join(map(str, size))}" for name, size in self.tensors().items())
+        return f"{self.kind}: {each}"
+
+    def why(self) -> str:
+        """The rule of `plan` in words, with these numbers."""
+        return f"as many images as the budget holds: {self.in_words()}"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from hmn.containers.artifact.load import info, load
-from hmn.containers.artifact.place import check_finished, held_out, is_artifact, need_artifact, read_run
+from hmn.containers.artifact.place import RECIPE, check_finished, held_out, is_artifact, need_artifact, read_run
 from hmn.containers.ledger import Ledger
 from hmn.data.formats import DataOptions
 from hmn.data.load import load_data, load_images
@@ -127,9 +127,9 @@ def default_settings(splits: Splits) -> EvaluateConfig:
 def stored_settings(path: Path, splits: Splits) -> EvaluateConfig:
     """How the recipe of a condensed folder says that networks are trained on it."""
     settings = default_settings(splits)
-    if not (path / "recipe.toml").exists():
+    if not (path / RECIPE).exists():
         return settings
-    stored = given_file(path / "recipe.toml")
+    stored = given_file(path / RECIPE)
     chosen = {name.partition(".")[2]: value for name, value in stored.items() if name.startswith("evaluate.")}
     return replace(settings, **{"width": None, **chosen})
 

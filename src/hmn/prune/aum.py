@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hmn.containers.artifact.place import AUM
 from hmn.data.source import Source, images_checksum
 from hmn.errors import UserError
 from hmn.nets import build_net
@@ -150,15 +151,13 @@ def suspects(profile: Profile, count: int) -> Tensor:
     return profile.aum.argsort(stable=True)[:count]
 
 
-AUM_FILE = "aum.npz"
-"""In a folder; one of the files that go when a run begins anew (hmn.condense.folder)."""
 FORMAT = "hmn-aum-1"
 MAX_FILE_BYTES = 2**30
 
 
 def save_profile(profile: Profile, place: Path) -> Path:
     """Write a profile, whole or not at all, into an existing folder as aum.npz, or to a file; returns its path."""
-    path = place / AUM_FILE if place.is_dir() else place
+    path = place / AUM if place.is_dir() else place
     about = {"source": profile.source, "sha256": profile.sha256, "class_names": list(profile.class_names)}
     facts = np.array(json.dumps({"format": FORMAT, **profile.facts(), **about}))
     buffer = io.BytesIO()
@@ -179,7 +178,7 @@ def load_profile(place: Path, *, sha256: str | None) -> Profile:
     Raises:
         UserError: nothing there, damaged, or the profile of something else.
     """
-    path = place / AUM_FILE if place.is_dir() else place
+    path = place / AUM if place.is_dir() else place
     if not path.is_file():
         raise UserError(f"{path}: no such file; write it with: hmn profile {place if place.is_dir() else 'TARGET'}")
     try:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hmn.containers import Container
+from hmn.containers.container import Container
 from hmn.errors import UserError
 
 Method = Literal["double-end", "random", "hard", "easy"]
@@ -203,8 +203,8 @@ def check_prunable(container: Container) -> None:
     Raises:
         UserError: with the container's own reason.
     """
-    if container.not_prunable is not None:
-        raise UserError(f"this container cannot be pruned image by image: {container.not_prunable}")
+    if container.shape.not_prunable is not None:
+        raise UserError(f"this container cannot be pruned image by image: {container.shape.not_prunable}")
 
 
 def _stored(labels: Tensor, num_classes: int) -> list[int]:

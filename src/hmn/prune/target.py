@@ -9,15 +9,14 @@ from torch import Tensor
 
 from hmn.containers.artifact.format import ArtifactInfo
 from hmn.containers.artifact.load import info, load_container
-from hmn.containers.artifact.place import held_out, need_artifact, read_run
+from hmn.containers.artifact.place import AUM, RECIPE, held_out, need_artifact, read_run
 from hmn.errors import UserError
-from hmn.prune.aum import AUM_FILE, Profile, load_profile
+from hmn.prune.aum import Profile, load_profile
 from hmn.prune.survivors import counts_at_rate, counts_in_budget, counts_to
 from hmn.recipes.resolve import whole_recipe
 from hmn.recipes.settings import Recipe
 from hmn.recipes.values import given_file
 
-RECIPE_FILE = "recipe.toml"
 Counts = tuple[int, ...]
 
 
@@ -59,12 +58,12 @@ def read_target(run: Path, *, aum: Path | None, needs_aum: bool) -> Target:
         UserError: not an artifact, not prunable, or the AUM is absent, damaged or another container's.
     """
     container, stored = load_container(need_artifact(run)), info(run)
-    place = aum or run / AUM_FILE
-    if not (run / RECIPE_FILE).exists():
-        raise UserError(f"{run} holds no {RECIPE_FILE}: expected a folder with all that `hmn condense` wrote.")
+    place = aum or run / AUM
+    if not (run / RECIPE).exists():
+        raise UserError(f"{run} holds no {RECIPE}: expected a folder with all that `hmn condense` wrote.")
     there = needs_aum or aum is not None or place.exists()
     if there and aum is None and not place.exists():
-        raise UserError(f"{run} has no {AUM_FILE}: take it first with hmn profile {run}")
+        raise UserError(f"{run} has no {AUM}: take it first with hmn profile {run}")
     return Target(
         run=run,
         stored=stored,
@@ -72,7 +71,7 @@ def read_target(run: Path, *, aum: Path | None, needs_aum: bool) -> Target:
         in_budget=counts_in_budget(container),
         profile=load_profile(place, sha256=stored.checksum) if there else None,
         aum=place if there else None,
-        recipe=whole_recipe(given_file(run / RECIPE_FILE)),
+        recipe=whole_recipe(given_file(run / RECIPE)),
         held_out=held_out(read_run(run)),
     )
 

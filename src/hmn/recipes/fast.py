@@ -12,7 +12,7 @@ from typing import Any
 
 from hmn.recipes.parts import Fitted, evaluated, untrained
 from hmn.recipes.protocols import NO_FLIP
-from hmn.recipes.settings import CondenseConfig, Recipe, SizesConfig, StartConfig, TrajectoryConfig
+from hmn.recipes.settings import CondenseConfig, Recipe, StartConfig, TrajectoryConfig
 
 WIDTH = 32
 """Channels of students and experts."""
@@ -53,7 +53,7 @@ def fast(fitted: Fitted, minutes: float | None = None) -> Recipe:
     about = "a quarter of an hour of one thread for CIFAR-10 at 1 IPC; more with classes and pixels"
     return Recipe(
         name="fast", ipc=fitted.ipc, minutes=minutes, container="frequency", condense=condense, trajectory=trajectory,
-        sizes=SizesConfig(coefficients=coefficients, views=1 if fitted.dataset in NO_FLIP else 2),
+        sizes={"coefficients": coefficients, "views": 1 if fitted.dataset in NO_FLIP else 2},
         evaluate=evaluated(fitted, "short"),
         cost=about if minutes is None else f"{minutes:g} minutes of the machine that it was timed on, experts included",
     )  # fmt: skip

@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 
 from hmn.recipes.parts import DSA, EVERY_IMAGE, NO_AUGMENT, Fitted, evaluated, in_pixels, network_name, untrained
-from hmn.recipes.settings import AugmentConfig, CondenseConfig, NetworkConfig, Recipe, SizesConfig, StartConfig
+from hmn.recipes.settings import AugmentConfig, CondenseConfig, NetworkConfig, Recipe, StartConfig
 
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 """DC and DSA: matching steps of a network, and epochs that it trains after each, by IPC (utils.py: get_loops)."""
@@ -80,7 +80,7 @@ def idc(fitted: Fitted) -> Recipe:
     """IDC-I into mosaics of factor 2; of 3 on ImageNet, there bounded from 20 IPC on. Source: as IDC-I."""
     plain = idc_i(fitted)
     large = fitted.dataset.startswith("imagenet")
-    sizes = SizesConfig(factor=3 if large else 2, bound=128 if large and fitted.ipc >= 20 else None)
+    sizes = {"bound": 128, "factor": 3} if large and fitted.ipc >= 20 else {"factor": 3 if large else 2}
     condense = plain.condense
     if fitted.dataset == "mnist":
         network = replace(condense.network, cutmix_probability=0.0)

@@ -73,7 +73,7 @@ OTHER_NETS: Final[Mapping[str, Mapping[str, Row]]] = {
     "densenet121": {"hmn": (50.7, 56.9, 65.1)},
 }  # fmt: skip
 """CIFAR-10, trained with another network."""
-_SECONDARY_DATA = ("svhn", "tiny-imagenet", "imagenet-10")
+_SECONDARY_DATA = {"hmn": ("svhn", "tiny-imagenet", "imagenet-10")}
 """Where HMN's own numbers were read in another text."""
 
 
@@ -98,7 +98,7 @@ def published(method: str, *, data: str, ipc: int | None, net: str) -> Published
             percent=percent, net=net, source=f"{SOURCES['hmn']}, other networks", secondary=True
         )  # fmt: skip
     percent = _at(MAIN.get(data, {}).get(name), ipc)
-    secondary = name == "hmn" and data in _SECONDARY_DATA
+    secondary = data in _SECONDARY_DATA.get(name, ())
     return None if percent is None else Published(percent=percent, net=usual, source=SOURCES[name], secondary=secondary)
 
 

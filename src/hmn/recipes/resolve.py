@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from hmn.errors import UserError
 from hmn.recipes.named import DEFAULT_RECIPE
-from hmn.recipes.settings import OWN_LOOPS, ObjectiveName, Recipe, SizesConfig
+from hmn.recipes.settings import OWN_LOOPS, ObjectiveName, Recipe
 from hmn.recipes.values import changed, content, settings_of
 
 if TYPE_CHECKING:
     from hmn.data.real import Splits
-
-
-SIZES = [setting.path for setting in settings_of(SizesConfig, "sizes.")]
 
 
 def resolve(name: str | None, from_file: Mapping[str, Any], own: Mapping[str, Any], splits: Splits, ipc: int) -> Recipe:
@@ -47,7 +44,7 @@ def _resolved(
         given = {**{path: value for path, value in from_file.items() if path not in ("name", "ipc")}, **own}
         base = named(name or from_file.get("name", DEFAULT_RECIPE), given.get("minutes"))
         if given.get("container", base.container) != base.container:
-            given = {**dict.fromkeys(SIZES), **given}  # the recipe's sizes are of its own container
+            given = {"sizes": {}, **given}  # the recipe's sizes are of its own container
         return changed(base, given)
     whole = whole_recipe({**from_file, "ipc": ipc})
     title = whole.name
@@ -61,13 +58,6 @@ def _alike(named: Recipe, whole: Recipe) -> Recipe:
     if whole.minutes is None:
         return named
     return replace(named, condense=replace(named.condense, epochs=whole.condense.epochs))
-
-
-def learned_as_stored(recipe: Recipe, dtype: str, given: Mapping[str, Any]) -> Recipe:
-    """The recipe for values that are stored as `dtype`: int4 is also learned so, where `given` does not say how."""
-    if dtype != "int4" or recipe.container == "hmn" or "condense.learned_as" in given:
-        return recipe
-    return changed(recipe, {"condense.learned_as": dtype})
 
 
 def whole_recipe(values: Mapping[str, Any]) -> Recipe:

@@ -6,7 +6,8 @@ without importing torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from hmn.recipes.ranges import Count, Momentum, Positive, Range, Seed, Share
@@ -219,27 +220,6 @@ class EvaluateConfig:
     seeds: Count = 3
 
 
-ContainerName = Literal["hmn", "pixels", "mosaic", "factorized", "linear", "inr", "frequency"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SizesConfig:
-    """Sizes of a container that its planner leaves open; None is the published or the planned size."""
-
-    factor: int | None = None
-    """mosaic only: tiles of 1/factor of the side (IDC: 2, the default, and 3 on ImageNet)."""
-    bound: int | None = None
-    """mosaic only: at most so many images a class, the rest of the budget in larger tiles (IDC's bounded form: 128)."""
-    bases: int | None = None
-    """linear only: bases that all images share."""
-    width: int | None = None
-    """inr only: values between the layers of each image's network."""
-    coefficients: int | None = None
-    """frequency only: cosine coefficients of each image."""
-    views: int | None = None
-    """frequency only: 1, or 2, which also shows every image mirrored, at no further floats."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that a condensation is made from, besides the data: written beside its results as recipe.toml."""
@@ -251,10 +231,10 @@ class Recipe:
     seed: Seed = 0
     minutes: float | None = None
     """Where the recipe's dial stood (--minutes), where it was turned; the iterations are what that came to."""
-    container: ContainerName = "hmn"
-    """What the images are stored as: hmn (memories and a decoder), pixels, mosaic (IDC), factorized (HaBa), linear
-    (LinBa), inr (DDiF) or frequency (after FreD)."""
-    sizes: SizesConfig = SizesConfig()
+    container: str = "hmn"
+    """What the images are stored as: a name of `hmn.recipes.kinds.CONTAINERS`."""
+    sizes: Mapping[str, Count] = field(default_factory=dict)
+    """Sizes of that container, where they are not the ones that its plan chooses."""
     condense: CondenseConfig = CondenseConfig()
     trajectory: TrajectoryConfig = TrajectoryConfig()
     """For that objective alone."""

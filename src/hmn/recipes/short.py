@@ -7,11 +7,12 @@ containers under one objective. docs/methods.md has the settings in a table, and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from hmn.recipes.matching import dm, dsa, idc, idc_i
 from hmn.recipes.parts import Fitted, evaluated, network_name
-from hmn.recipes.settings import CondenseConfig, ContainerName, NetworkConfig, Recipe, SizesConfig, StartConfig
+from hmn.recipes.settings import CondenseConfig, NetworkConfig, Recipe, StartConfig
 
 WIDTH = 32
 """Channels of the networks, a quarter of the published."""
@@ -93,9 +94,7 @@ def _narrow(published: Recipe, *, epochs: int) -> Recipe:
     )  # fmt: skip
 
 
-def _matched(
-    fitted: Fitted, name: str, *, container: ContainerName, lr: float, sizes: SizesConfig | None = None
-) -> Recipe:
+def _matched(fitted: Fitted, name: str, *, container: str, lr: float, sizes: Mapping[str, int] | None = None) -> Recipe:
     """IDC's gradient matching cut short: Adam with a cosine, an optimizer step a sweep, narrow networks."""
     published = idc_i(fitted).condense
     network = replace(published.network, width=WIDTH, update_batches=4, warm_up_batches=0)
@@ -105,6 +104,6 @@ def _matched(
         start=StartConfig(kind="real", steps=1000), network=network,
     )  # fmt: skip
     return Recipe(
-        name=name, ipc=fitted.ipc, container=container, sizes=sizes or SizesConfig(), condense=condense,
+        name=name, ipc=fitted.ipc, container=container, sizes=sizes or {}, condense=condense,
         evaluate=evaluated(fitted, "short"), cost=COST,
     )  # fmt: skip

@@ -43,6 +43,15 @@ def settings_of(cls: type, prefix: str = "") -> Iterator[Setting]:
             yield Setting(path, hints[field.name], docs.get(field.name, ""))
 
 
+def find(known: Mapping[str, Setting], path: str) -> Setting | None:
+    """The setting of a path: a known one, or one of an open table, whose keys are another file's to check."""
+    table = known.get(path.partition(".")[0])
+    if table is not None and path != table.path and get_origin(table.kind) is Mapping:
+        return Setting(path, get_args(table.kind)[1] | None, "")
+    found = known.get(path)
+    return None if found is None or get_origin(found.kind) is Mapping else found
+
+
 def _field_docs(cls: type) -> dict[str, str]:
     """The string under each field of a class, which Python itself does not keep."""
     body = ast.parse(inspect.getsource(cls)).body[0]
@@ -61,12 +70,14 @@ def given_environment(environment: Mapping[str, str] = os.environ) -> dict[str, 
         UserError: a variable that begins like a setting and names none, or a value of the wrong kind.
     """
     settings = [setting for setting in settings_of(Recipe) if setting.path not in ("name", "cost", "minutes")]
-    names = {_variable(setting.path): setting for setting in settings}
+    known = {setting.path: setting for setting in settings}
+    names = {_variable(path): path for path in known}
     groups = tuple({name.split("_")[1] for name in names})
     found = {}
     for name, text in environment.items():
-        if name in names:
-            setting = names[name]
+        table, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
+        setting = find(known, names.get(name, f"{table}.{key}"))
+        if setting is not None:
             found[setting.path] = convert(setting, text, origin=f"environment variable {name}")
         elif name.startswith(tuple(f"{ENVIRONMENT_PREFIX}{group}_" for group in groups)):
             raise UserError(f"environment variable {name} names no setting{nearest(name, names)}")
@@ -109,9 +120,10 @@ def given_table(table: Mapping[str, Any], *, origin: Path) -> dict[str, Any]:
     known = {setting.path: setting for setting in settings_of(Recipe)}
     found = {}
     for key, value in flatten(table):
-        if key not in known:
+        setting = find(known, key)
+        if setting is None:
             raise UserError(f"{origin}: no setting is called {key}{nearest(key, known)}")
-        found[key] = convert(known[key], value, origin=f"{origin}, {key}")
+        found[key] = convert(setting, value, origin=f"{origin}, {key}")
     return found
 
 
@@ -185,5 +197,7 @@ def content(recipe: Recipe) -> tuple[Any, ...]:
 
 
 def _set(config: Any, path: list[str], value: Any) -> Any:
+    if isinstance(config, Mapping):  # an open table, which holds no None
+        return {key: item for key, item in sorted({**config, path[0]: value}.items()) if item is not None}
     inner = value if len(path) == 1 else _set(getattr(config, path[0]), path[1:], value)
     return replace(config, **{path[0]: inner})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hmn.condense.job import Job, condensed
-from hmn.containers.artifact.place import CHECKPOINT_FILE, CONTAINER_FILE, RUN_FILE
+from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, read_run
 from hmn.containers.choose import Chosen
 from hmn.data.formats import DataOptions
 from hmn.data.real import Splits
@@ -96,7 +96,7 @@ def condense_into(run: Condensation, folder: Path) -> None:
 
 def is_begun(out: Path) -> bool:
     """Whether a condensation left anything to go on with: one that was killed very early has not."""
-    return any((out / name).exists() for name in (CHECKPOINT_FILE, CONTAINER_FILE))
+    return any((out / name).exists() for name in (CHECKPOINT, CONTAINER))
 
 
 def evaluation_row(folder: Path, name: str) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def evaluation_row(folder: Path, name: str) -> dict[str, Any]:
 
 def run_seconds(folder: Path, name: str) -> dict[str, Any]:
     """Seconds of one run's parts, as far as it has them."""
-    condensing, training = _read(folder / CONDENSED / RUN_FILE), _read(folder / name)
+    condensing, training = read_run(folder / CONDENSED), _read(folder / name)
     return {"condense_seconds": condensing.get("condense_seconds"), "train_seconds": training.get("train_seconds")}
 
 

@@ -19,8 +19,9 @@ from hmn.condense.cost.operations import (
     sweep_operations,
 )
 from hmn.condense.objectives import feature_match, gradient_match
-from hmn.containers import Hmn
-from hmn.containers.hmn_sizes import plan, preset
+from hmn.containers.hmn import Hmn
+from hmn.containers.hmn_sizes import HmnShape, preset
+from hmn.containers.shape import Budget
 from hmn.data.source import Batch, Normalisation
 from hmn.errors import UserError
 from hmn.nets import Net, build_net
@@ -115,7 +116,7 @@ def config(**values: Any) -> CondenseConfig:
 
 
 def test_a_sweep_and_a_run_add_up() -> None:
-    shape = plan(num_classes=2, image_shape=SHAPE, ipc=10)
+    shape = HmnShape.plan(Budget.of_images(10, 2, SHAPE))
     net = net_operations("convnet3", width=16, num_classes=2, image_shape=SHAPE)
     sweep = sweep_operations(COUNTS, net, shape, "gradient")
     assert sweep.real + sweep.generated == matching_operations(COUNTS, net, "gradient")

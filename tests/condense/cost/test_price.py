@@ -14,7 +14,8 @@ from hmn.condense.cost.price import batch_seconds, estimate, matching_seconds, p
 from hmn.condense.cost.trial import Seen, Sizes, blank_splits, extended
 from hmn.condense.loop import condense
 from hmn.condense.run import new_state
-from hmn.containers.hmn_sizes import HmnShape, plan
+from hmn.containers.hmn_sizes import HmnShape
+from hmn.containers.shape import Budget
 from hmn.data.real import Splits
 from hmn.errors import UserError
 from hmn.recipes.named import recipe
@@ -101,7 +102,7 @@ def test_prediction_where_operations_are_time(objective: Any, step_per: Any) -> 
 
 def small_job(**values: Any) -> tuple[Splits, HmnShape, Recipe]:
     splits = blank_splits("blank", image_shape=(3, 8, 8), num_classes=6, images_per_class=30)
-    shape = plan(num_classes=6, image_shape=(3, 8, 8), ipc=10, real_per_class=30)
+    shape = HmnShape.plan(Budget.of_images(10, 6, (3, 8, 8), real_per_class=30))
     base = recipe("quick", dataset="blank", ipc=10, image_shape=(3, 8, 8))
     network = NetworkConfig(width=8, update_batches=3, update_batch_size=16, warm_up_batches=2)
     condense = replace(

@@ -25,7 +25,6 @@ from hmn.recipes.settings import (
     CondenseConfig,
     NetworkConfig,
     Recipe,
-    SizesConfig,
     StartConfig,
     TrajectoryConfig,
 )
@@ -56,7 +55,7 @@ RECIPE = Recipe(
     cost="nothing",
     ipc=3,
     container="frequency",
-    sizes=SizesConfig(coefficients=16),
+    sizes={"coefficients": 16},
     condense=CondenseConfig(
         objective="trajectory",
         epochs=11,

@@ -15,13 +15,14 @@ from hmn.condense.objectives.experts import train_expert
 from hmn.condense.objectives.trajectory import TrajectoryState, condense_trajectory, trajectory_loss
 from hmn.condense.objectives.unrolled import condense_unrolled
 from hmn.condense.state import CondenseState
-from hmn.containers import RIVALS, Container, Hmn
-from hmn.containers.choose import plan_rival
-from hmn.containers.hmn_sizes import plan
+from hmn.containers.choose import container_class
+from hmn.containers.container import Container
+from hmn.containers.shape import Budget
 from hmn.data.real import RealData
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
 from hmn.nets import Net, build_net
+from hmn.recipes.kinds import CONTAINERS
 from hmn.recipes.settings import (
     AugmentConfig,
     CondenseConfig,
@@ -105,11 +106,8 @@ def test_derivatives_are_those_of_the_whole_graph(momentum: float) -> None:
 
 
 def container_of(kind: str) -> Container:
-    budget = 3 * 10 * 64
-    if kind == "hmn":
-        return Hmn(plan(num_classes=3, image_shape=SIZE, budget=budget), class_names=NAMES, normalisation=NORM)
-    shape = plan_rival(kind, num_classes=3, image_shape=SIZE, budget=budget)
-    return RIVALS[kind](shape, class_names=NAMES, normalisation=NORM)
+    shape = container_class(kind).shape_class.plan(Budget.of_images(10, 3, SIZE))
+    return container_class(kind)(shape, class_names=NAMES, normalisation=NORM)
 
 
 BASE = CondenseConfig(
@@ -140,7 +138,7 @@ def fresh(kind: str, config: CondenseConfig = BASE) -> CondenseState:
     return CondenseState(container_of(kind), data(), config, seed=3)
 
 
-@pytest.mark.parametrize("kind", ["hmn", *RIVALS])
+@pytest.mark.parametrize("kind", CONTAINERS.names())
 def test_unrolled_training_lowers_its_loss_for_every_container(kind: str) -> None:
     """From the same noise, the first three losses against the last three of twenty-four."""
     config = replace(BASE, inner_steps=24, augment=AugmentConfig(strategy="none"))

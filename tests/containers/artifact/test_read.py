@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import hmn
-from hmn.containers.artifact.read import CONTAINER_FILE
-from hmn.containers.artifact.save import CondensedImages
+from hmn.containers.artifact.load import CondensedImages
+from hmn.containers.artifact.place import CONTAINER
 from tests.containers.artifact.test_save import write
 
 
@@ -31,7 +31,7 @@ def copy(good: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(good, tmp_path / "copy"))
 
 
-def refused(path: Path, *, says: str, names: str = CONTAINER_FILE) -> None:
+def refused(path: Path, *, says: str, names: str = CONTAINER) -> None:
     """Every way of loading refuses with one line that names the file."""
     for loader in (hmn.load, hmn.load_container):
         with pytest.raises(hmn.UserError, match=says) as caught:
@@ -41,7 +41,7 @@ def refused(path: Path, *, says: str, names: str = CONTAINER_FILE) -> None:
 
 def rewrite(folder: Path, change: Callable[[dict[str, Tensor], dict[str, str]], None]) -> Path:
     """Change tensors and metadata of a copy; the checksum goes, so that the later checks are reached."""
-    file = folder / CONTAINER_FILE
+    file = folder / CONTAINER
     with safetensors.safe_open(file, "pt") as opened:
         tensors, metadata = {n: opened.get_tensor(n) for n in opened.keys()}, opened.metadata()  # noqa: SIM118
     change(tensors, metadata)
@@ -72,25 +72,25 @@ def test_nothing_there_and_not_an_artifact(tmp_path: Path) -> None:
     refused(tmp_path, says="not an artifact", names=tmp_path.name)
     refused(Path("a\0b"), says="cannot be read|nothing there", names="b")
     refused(Path("a" * 5000), says="cannot be read|nothing there", names="a")
-    (tmp_path / CONTAINER_FILE).mkdir()
+    (tmp_path / CONTAINER).mkdir()
     refused(tmp_path, says="not an artifact", names=tmp_path.name)
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"\x80\x04K\x01.", b"\xff" * 100, b"PK\x03\x04" * 30])
 def test_not_safetensors(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / CONTAINER_FILE).write_bytes(content)
+    (tmp_path / CONTAINER).write_bytes(content)
     refused(tmp_path, says="not a safetensors file, or cut short")
 
 
 @pytest.mark.parametrize("text", ["nonsense", "[1]", '{"a": 1}', "[" * 9000, '{"__metadata__": 5}', "1" * 9999])
 def test_header_that_is_no_header(text: str, tmp_path: Path) -> None:
-    (tmp_path / CONTAINER_FILE).write_bytes(len(text).to_bytes(8, "little") + text.encode())
+    (tmp_path / CONTAINER).write_bytes(len(text).to_bytes(8, "little") + text.encode())
     refused(tmp_path, says="header cannot be read")
 
 
 def test_foreign_safetensors(tmp_path: Path) -> None:
     for metadata in (None, {"format": "pt"}):
-        safetensors.torch.save_file({"w": torch.zeros(3)}, tmp_path / CONTAINER_FILE, metadata)
+        safetensors.torch.save_file({"w": torch.zeros(3)}, tmp_path / CONTAINER, metadata)
         refused(tmp_path, says="a safetensors file, but not a container")
 
 
@@ -167,14 +167,14 @@ def test_absurd_file_header_and_rendering(copy: Path, monkeypatch: pytest.Monkey
 
 
 def test_sparse_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
-    with (tmp_path / CONTAINER_FILE).open("wb") as file:
+    with (tmp_path / CONTAINER).open("wb") as file:
         file.truncate(3 * 2**30)
     refused(tmp_path, says="more than the limit")
 
 
 def test_missing_extra_and_misshapen_tensors(copy: Path, good: Path) -> None:
     def again(change: Callable[[dict[str, Tensor]], object]) -> Path:
-        shutil.copy(good / CONTAINER_FILE, copy)
+        shutil.copy(good / CONTAINER, copy)
         return rewrite(copy, lambda tensors, _: (change(tensors), None)[1])
 
     refused(again(lambda t: t.pop("class_memory")), says="misses tensor 'class_memory'")
@@ -213,34 +213,34 @@ def test_from_format_2_on_a_description_names_its_container(tmp_path: Path) -> N
 
 def test_halves_of_a_byte_that_are_not_as_many_as_the_values(tmp_path: Path) -> None:
     write(tmp_path, dtype="int4")
-    whole = (tmp_path / CONTAINER_FILE).read_bytes()
+    whole = (tmp_path / CONTAINER).read_bytes()
     for change, says in (
         (lambda packed: packed[:, 1:].clone(), r"'instance_memory' has shape \[8, 39\], expected \[8, 40\]"),
         (lambda packed: packed.flatten(), r"'instance_memory' has shape \[320\]"),
         (lambda packed: packed.char(), "'instance_memory' has dtype 'I8', expected U8"),
     ):
-        (tmp_path / CONTAINER_FILE).write_bytes(whole)
+        (tmp_path / CONTAINER).write_bytes(whole)
         rewrite(tmp_path, lambda t, _, change=change: t.update(instance_memory=change(t["instance_memory"])))
         refused(tmp_path, says=says)
-    (tmp_path / CONTAINER_FILE).write_bytes(whole)
+    (tmp_path / CONTAINER).write_bytes(whole)
     rewrite(tmp_path, lambda tensors, _: (tensors["instance_memory"].zero_(), None)[1])  # a level that is never written
     assert bool(hmn.load(tmp_path).pixels.isfinite().all())
 
 
 def test_cut_short_or_longer(copy: Path) -> None:
-    content = (copy / CONTAINER_FILE).read_bytes()
+    content = (copy / CONTAINER).read_bytes()
     for changed in (content[:-1], content + b"x"):
-        (copy / CONTAINER_FILE).write_bytes(changed)
+        (copy / CONTAINER).write_bytes(changed)
         refused(copy, says="damaged or cut short")
 
 
 def test_checksum(copy: Path, good: Path) -> None:
-    content = bytearray((copy / CONTAINER_FILE).read_bytes())
+    content = bytearray((copy / CONTAINER).read_bytes())
     content[-1] ^= 1
-    (copy / CONTAINER_FILE).write_bytes(content)
+    (copy / CONTAINER).write_bytes(content)
     refused(copy, says="SHA-256")
-    refused(copy / CONTAINER_FILE, says="SHA-256")
-    shutil.copy(good / CONTAINER_FILE, copy)
+    refused(copy / CONTAINER, says="SHA-256")
+    shutil.copy(good / CONTAINER, copy)
     for ledger in ("", "[]", '{"sha256": 5}', "\udcff"):
         (copy / "ledger.json").write_bytes(ledger.encode(errors="surrogateescape"))
         refused(copy, says="no sha256", names="ledger.json")
@@ -249,13 +249,13 @@ def test_checksum(copy: Path, good: Path) -> None:
 
 
 def test_offsets_that_lie(copy: Path) -> None:
-    content = (copy / CONTAINER_FILE).read_bytes()
+    content = (copy / CONTAINER).read_bytes()
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     a, b = header["class_memory"], header["decoder.0.bias"]
     a["data_offsets"], b["data_offsets"] = b["data_offsets"], a["data_offsets"]
     text = json.dumps(header).encode()
-    (copy / CONTAINER_FILE).write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+    (copy / CONTAINER).write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
     (copy / "ledger.json").unlink()
     refused(copy, says="the file is damaged")
 
@@ -264,7 +264,7 @@ def test_offsets_that_lie(copy: Path) -> None:
 @given(data=st.data())
 def test_damage_never_raises_anything_else(data: st.DataObject, good: Path, tmp_path: Path) -> None:
     """Bytes are flipped, cut out or cut off; without a checksum the worst outcome is other values."""
-    content = bytearray((good / CONTAINER_FILE).read_bytes())
+    content = bytearray((good / CONTAINER).read_bytes())
     header_end = 8 + int.from_bytes(content[:8], "little")
     for _ in range(data.draw(st.integers(1, 4))):
         # Half of the damage is to the header, which is where the structure is.
@@ -282,13 +282,13 @@ def test_damage_never_raises_anything_else(data: st.DataObject, good: Path, tmp_
                 del content[place : place + data.draw(st.integers(1, 8))]
             case "truncate":
                 del content[max(place, 1) :]
-    (tmp_path / CONTAINER_FILE).write_bytes(content)
+    (tmp_path / CONTAINER).write_bytes(content)
     try:
         loaded = hmn.load(tmp_path)
         assert isinstance(loaded, CondensedImages)
     except hmn.UserError as error:
-        assert "\n" not in str(error) and CONTAINER_FILE in str(error)
-    if content != (good / CONTAINER_FILE).read_bytes():
+        assert "\n" not in str(error) and CONTAINER in str(error)
+    if content != (good / CONTAINER).read_bytes():
         shutil.copy(good / "ledger.json", tmp_path)
         with pytest.raises(hmn.UserError):
             hmn.load(tmp_path)

@@ -19,9 +19,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import hmn
-from hmn.containers.artifact.format import expected_shapes
-from hmn.containers.artifact.read import CONTAINER_FILE
-from hmn.containers.artifact.save import info, save
+from hmn.containers.artifact.load import info
+from hmn.containers.artifact.place import CONTAINER
+from hmn.containers.artifact.save import save
 from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape
 from hmn.data.source import Normalisation, Source
@@ -99,7 +99,7 @@ def test_what_a_smaller_dtype_costs_is_measured_and_stated(dtype: Any, mean_step
 def test_ledger_counts_what_is_in_the_file(dtype: Any, tmp_path: Path) -> None:
     container = make(small())
     write(tmp_path, container, dtype=dtype)
-    content = (tmp_path / CONTAINER_FILE).read_bytes()
+    content = (tmp_path / CONTAINER).read_bytes()
     tensors = safetensors.torch.load(content)  # any safetensors reader opens it
     ledger, found = json.loads((tmp_path / "ledger.json").read_text()), info(tmp_path)
     value_bytes = sum(t.numel() * t.element_size() for t in tensors.values())
@@ -125,7 +125,7 @@ def test_card_preview_and_recipe_are_there(good: Path) -> None:
     with Image.open(good / "preview.png") as preview:
         assert preview.mode == "RGB" and preview.height >= 3 * 96
     assert 'name = "tiny"' in (good / "recipe.toml").read_text()
-    files = {"README.md", CONTAINER_FILE, "ledger.json", "preview.png", "recipe.toml"}
+    files = {"README.md", CONTAINER, "ledger.json", "preview.png", "recipe.toml"}
     assert {path.name for path in good.iterdir()} == files
 
 
@@ -141,7 +141,7 @@ def test_same_container_same_bytes(dtype: Any, tmp_path: Path) -> None:
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
     write(tmp_path / "c", make(small(), seed=1), dtype=dtype)
-    assert (tmp_path / "c" / CONTAINER_FILE).read_bytes() != (tmp_path / "a" / CONTAINER_FILE).read_bytes()
+    assert (tmp_path / "c" / CONTAINER).read_bytes() != (tmp_path / "a" / CONTAINER).read_bytes()
 
 
 def test_header_is_the_same_in_another_process(good: Path, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_header_is_the_same_in_another_process(good: Path, tmp_path: Path) -> No
 def test_expected_shapes_are_the_containers() -> None:
     for extractor in (False, True):
         state = make(small(extractor)).finalised().state_dict()
-        assert {name: tuple(v.shape) for name, v in state.items()} == expected_shapes(small(extractor))
+        assert {name: tuple(v.shape) for name, v in state.items()} == small(extractor).tensors()
 
 
 def test_save_refuses(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_dataset_trains_a_network_in_one_line(good: Path) -> None:
     assert type(label) is int and label == 2
     assert torch.equal(image, images.normalisation.apply(images.pixels[5:6])[0])
     assert torch.equal(images.images(torch.tensor([5]))[0], images.pixels[5])
-    raw = hmn.load(good / CONTAINER_FILE)
+    raw = hmn.load(good / CONTAINER)
     assert torch.equal(raw[5][0], images.pixels[5])
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(3))
     for batch, labels in DataLoader(raw, batch_size=4):

@@ -82,7 +82,7 @@ def measured_memory(
         return None
     values = trial.real.pixels[0].numel()
     steps = {size: max(0.0, (value or 0) - resting) for size, value in fitting.items()}
-    fits = config.start.steps_for(exact=trial.state.container.exact_start) > 0
+    fits = config.start.steps_for(exact=trial.state.container.shape.exact_start) > 0
     return Memory(
         whole=whole, sizes=sizes, loaded=loaded, resting=resting, absent=absent_bytes(trial.real),
         parameters=sum(values.numel() for values in trial.state.container.parameters()),

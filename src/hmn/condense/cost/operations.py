@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hmn.containers import ContainerShape
-from hmn.containers.hmn_sizes import HmnShape
+from hmn.containers.shape import Shape
 from hmn.errors import UserError
 from hmn.recipes.settings import CondenseConfig
 
@@ -107,28 +106,12 @@ def net_operations(
     return NetOperations(sum(each), each[0])
 
 
-def render_operations(shape: ContainerShape, images: int) -> int:
-    """Forward operations of rendering some of a container's images together.
-
-    The decoder's layers run as 3x3 convolutions to four times the channels; what a class's images share is computed
-    once for every class of the container.
-    """
-    if not isinstance(shape, HmnShape):
-        return 2 * images * shape.products_per_image()
-    cells, (h1, h2) = shape.memory_size**2, shape.hidden
-
-    def layer(n_in: int, n_out: int, cells: int) -> int:
-        return 2 * 9 * n_in * 4 * n_out * cells
-
-    shared = layer(shape.dataset_features + shape.class_channels, h1, cells)
-    if shape.extractor:
-        shared += 2 * shape.dataset_features * shape.dataset_channels * cells
-    own = layer(shape.instance_channels, h1, cells)
-    own += layer(h1, h2, 4 * cells) + layer(h2, shape.image_shape[0], 16 * cells)
-    return shape.num_classes * shared + images * own
+def render_operations(shape: Shape, images: int) -> int:
+    """Forward operations of rendering some of a container's images together."""
+    return 2 * (shape.shared_products() + images * shape.products_per_image())
 
 
-def counts_of(config: CondenseConfig, shape: ContainerShape, *, images_per_class: int) -> Counts:
+def counts_of(config: CondenseConfig, shape: Shape, *, images_per_class: int) -> Counts:
     """What a sweep of a run handles.
 
     Args:
@@ -164,7 +147,7 @@ def _passes(net: NetOperations, objective: str) -> tuple[int, int]:
     return net.forward, net.image_gradient
 
 
-def sweep_operations(counts: Counts, net: NetOperations, shape: ContainerShape, objective: str) -> SweepOperations:
+def sweep_operations(counts: Counts, net: NetOperations, shape: Shape, objective: str) -> SweepOperations:
     """Operations of one sweep, part by part."""
     real, generated = _passes(net, objective)
     return SweepOperations(
@@ -175,7 +158,7 @@ def sweep_operations(counts: Counts, net: NetOperations, shape: ContainerShape, 
     )
 
 
-def run_operations(config: CondenseConfig, counts: Counts, net: NetOperations, shape: ContainerShape) -> int:
+def run_operations(config: CondenseConfig, counts: Counts, net: NetOperations, shape: Shape) -> int:
     """Operations of a whole run: reconstruction, sweeps, and the first training of every network."""
     start = config.start
     steps = start.steps_for(exact=shape.exact_start)

@@ -28,7 +28,7 @@ from hmn.condense.cost.operations import (
 )
 from hmn.condense.cost.price_loops import loop_cost
 from hmn.condense.cost.trial import Seen, Sizes, Trial, choose_sizes, extended, timed_rounds, timed_starts
-from hmn.containers import ContainerShape
+from hmn.containers.shape import Shape
 from hmn.data.real import Splits
 from hmn.recipes.settings import OWN_LOOPS, CondenseConfig, Recipe
 from hmn.runtime.memory import peak_bytes
@@ -67,7 +67,7 @@ class Price(NamedTuple):
     memory: Memory | None
 
 
-def estimate(splits: Splits, shape: ContainerShape, recipe: Recipe) -> Estimate:
+def estimate(splits: Splits, shape: Shape, recipe: Recipe) -> Estimate:
     """Predict the time, peak memory and operations of a run on this machine, in about ten seconds.
 
     Raises:
@@ -78,7 +78,7 @@ def estimate(splits: Splits, shape: ContainerShape, recipe: Recipe) -> Estimate:
 
 def price(
     splits: Splits,
-    shape: ContainerShape,
+    shape: Shape,
     recipe: Recipe,
     *,
     budget_seconds: float = BUDGET_SECONDS,
@@ -139,7 +139,7 @@ def price(
 
 def own_estimate(
     trial: Trial,
-    shape: ContainerShape,
+    shape: Shape,
     recipe: Recipe,
     net: NetOperations,
     starts: dict[int, Seen],

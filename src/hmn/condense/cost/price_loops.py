@@ -19,7 +19,7 @@ from hmn.condense.objectives.experts import epochs_of, expert_training, new_expe
 from hmn.condense.objectives.strayed import images_seen
 from hmn.condense.objectives.trajectory import TrajectoryState, condense_trajectory
 from hmn.condense.objectives.unrolled import condense_unrolled
-from hmn.containers import ContainerShape
+from hmn.containers.shape import Shape
 from hmn.recipes.settings import Recipe, TrajectoryConfig, UnrolledConfig
 from hmn.train import train
 from hmn.train.loop import total_steps
@@ -39,9 +39,7 @@ class LoopCost(NamedTuple):
     """Of an iteration; None where the system does not tell."""
 
 
-def loop_cost(
-    trial: Trial, shape: ContainerShape, recipe: Recipe, net: NetOperations, budget_seconds: float
-) -> LoopCost:
+def loop_cost(trial: Trial, shape: Shape, recipe: Recipe, net: NetOperations, budget_seconds: float) -> LoopCost:
     """Time a few iterations with fewer steps than the run's, and some batches of an expert.
 
     Args:
@@ -74,7 +72,7 @@ def loop_cost(
     )
 
 
-def images_shown(shape: ContainerShape, recipe: Recipe, steps: int) -> int:
+def images_shown(shape: Shape, recipe: Recipe, steps: int) -> int:
     """Images in all batches of a student of so many steps."""
     if recipe.condense.objective == "unrolled":
         return steps * sum(min(recipe.unrolled.student_per_class, count) for count in shape.images_per_class)
@@ -83,7 +81,7 @@ def images_shown(shape: ContainerShape, recipe: Recipe, steps: int) -> int:
     return passes * stored + min(rest * batch, stored)
 
 
-def iteration_operations(trial: Trial, shape: ContainerShape, recipe: Recipe, net: NetOperations) -> int:
+def iteration_operations(trial: Trial, shape: Shape, recipe: Recipe, net: NetOperations) -> int:
     """Operations of an iteration: a student there and back, what its end is judged by, and rendering.
 
     An image in a step is a weight gradient on the way there; on the way back that gradient once more and its own
@@ -101,7 +99,7 @@ def iteration_operations(trial: Trial, shape: ContainerShape, recipe: Recipe, ne
     return student + judged + (1 + BACKWARD) * render_operations(shape, shape.num_images)
 
 
-def _strayed_images(shape: ContainerShape, recipe: Recipe, expert_images: int) -> float:
+def _strayed_images(shape: Shape, recipe: Recipe, expert_images: int) -> float:
     """Images in all batches of networks that stray, by iteration."""
     own, iterations = recipe.trajectory, recipe.condense.num_sweeps
     if recipe.condense.objective != "trajectory" or not own.strayed or not iterations:

@@ -14,7 +14,7 @@ from hmn.condense.cost.operations import Counts, NetOperations, matching_operati
 from hmn.condense.loop import condense
 from hmn.condense.run import new_state
 from hmn.condense.start import reconstruction_step
-from hmn.containers import ContainerShape
+from hmn.containers.shape import Shape
 from hmn.data.real import RealData, Splits
 from hmn.data.source import Normalisation
 from hmn.recipes.settings import Recipe, StartConfig
@@ -53,7 +53,7 @@ class Sizes(NamedTuple):
 class Trial:
     """A run's own state (the whole container, its optimizer, a network), of which parts of a sweep are run."""
 
-    def __init__(self, splits: Splits, shape: ContainerShape, recipe: Recipe, *, clock: Callable[[], float]) -> None:
+    def __init__(self, splits: Splits, shape: Shape, recipe: Recipe, *, clock: Callable[[], float]) -> None:
         self.real, self.clock = splits.train, clock
         self.state = new_state(splits, shape, recipe)
         self.members = self.state.members

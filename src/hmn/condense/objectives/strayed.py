@@ -16,7 +16,7 @@ import torch
 
 from hmn.condense.objectives.exact import Weights
 from hmn.condense.objectives.experts import expert_training, grown_on, mean_of, new_expert, next_epoch
-from hmn.containers import Container
+from hmn.containers.container import Container
 from hmn.data.real import RealData
 from hmn.recipes.settings import CondenseConfig, TrajectoryConfig
 from hmn.train.evaluation import render

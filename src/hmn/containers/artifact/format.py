@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
-from hmn.containers import RIVAL_SHAPES, ContainerShape
-from hmn.containers.hmn_sizes import EXTRACTOR_CHANNELS, HmnShape
-from hmn.containers.inr import InrShape
+from hmn.containers.choose import container_class
 from hmn.containers.ledger import Ledger
 from hmn.containers.quantise import STORED_AS
+from hmn.containers.shape import Shape
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
+from hmn.recipes.kinds import CONTAINERS
 
 FORMAT_NAME = "hmn"
 FORMAT_VERSION = 3
@@ -30,9 +29,7 @@ MAX_FLOATS = 2**31
 """Stored values, and values of all pixels that `hmn.load` renders."""
 MAX_IMAGES = 2**24
 MAX_IMAGE_SIDE = 8192
-MAX_LAYERS = 64
-ADDED = ("views",)
-"""Sizes that older files lack: their defaults are what those hold."""
+ONLY_CONTAINER_OF_1 = "hmn"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +40,7 @@ class ArtifactInfo:
     format_version: int
     dtype: str
     """How the values are stored: "float32", "float16", "int8" or "int4"."""
-    shape: ContainerShape
+    shape: Shape
     class_names: tuple[str, ...]
     normalisation: Normalisation
     data_name: str
@@ -59,7 +56,7 @@ class ArtifactInfo:
 
 def describe(
     *,
-    shape: ContainerShape,
+    shape: Shape,
     class_names: tuple[str, ...],
     normalisation: Normalisation,
     data_name: str,
@@ -81,31 +78,9 @@ def describe(
     return {FORMAT_NAME: json.dumps(description, sort_keys=True)}
 
 
-def version_of(shape: ContainerShape, dtype: str) -> int:
+def version_of(shape: Shape, dtype: str) -> int:
     """The oldest version of the format that holds such a container with values of `dtype`."""
-    if dtype == "int4":
-        return 3
-    return 1 if isinstance(shape, HmnShape) else 2
-
-
-def expected_shapes(shape: ContainerShape) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a finalised container's tensors, without allocating them."""
-    if not isinstance(shape, HmnShape):
-        return shape.tensors()
-    side, classes = shape.memory_size, shape.num_classes
-    shapes: dict[str, tuple[int, ...]] = {
-        "dataset_memory": (shape.dataset_channels, side, side),
-        "class_memory": (classes, shape.class_channels, side, side),
-        "instance_memory": (shape.num_images, shape.instance_channels, side, side),
-    }
-    if shape.extractor:
-        shapes["extractor_weight"] = (classes, EXTRACTOR_CHANNELS, shape.dataset_channels)
-        shapes["extractor_bias"] = (classes, EXTRACTOR_CHANNELS)
-    widths = (shape.decoder_channels, *shape.hidden, shape.image_shape[0])
-    for position, (n_in, n_out) in enumerate(pairwise(widths)):
-        shapes[f"decoder.{position}.weight"] = (n_in, n_out, 4, 4)
-        shapes[f"decoder.{position}.bias"] = (n_out,)
-    return shapes
+    return 3 if dtype == "int4" else shape.format_version
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -143,12 +118,7 @@ def parse_description(file: Path, header: dict[str, Any]) -> dict[str, Any]:
 
 def _checked(found: dict[str, Any]) -> dict[str, Any]:
     """The description with every field of the right type and a sane size; raises what Python does."""
-    sizes = found["shape"]
-    kind = _kind(found)
-    given = [field.name for field in fields(kind) if field.name in sizes or field.name not in ADDED]
-    shape = kind(**{name: _size(name, sizes[name]) for name in given})
-    if isinstance(shape, InrShape) and shape.hidden_layers > MAX_LAYERS:
-        raise ValueError(f"{shape.hidden_layers:,} layers, more than the limit of {MAX_LAYERS}")
+    shape = _shape(ONLY_CONTAINER_OF_1 if found["version"] == 1 else found["container"], found["shape"])
     if shape.num_images > MAX_IMAGES:
         raise ValueError(f"{shape.num_images:,} images, more than the limit of {MAX_IMAGES:,}")
     if max(shape.image_shape) > MAX_IMAGE_SIDE or not shape.num_classes:
@@ -165,43 +135,36 @@ def _checked(found: dict[str, Any]) -> dict[str, Any]:
     _demand(isinstance(found["data_name"], str), "data_name")
     _demand(isinstance(found["dtype"], str) and found["dtype"] in STORED_AS, "dtype")
     normalisation = Normalisation(tuple(map(float, mean)), tuple(map(float, std)))
+    checked = {key: found[key] for key in ("dtype", "data_name", "quantisation_error")}
     return {
+        **checked,
         "format_version": found["version"],
-        "dtype": found["dtype"],
         "shape": shape,
         "class_names": tuple(names),
         "normalisation": normalisation,
-        "data_name": found["data_name"],
-        "quantisation_error": error,
     }
 
 
-def _kind(found: dict[str, Any]) -> type[ContainerShape]:
-    """The class of the container's shape."""
-    if found["version"] == 1:
-        return HmnShape
-    kinds: dict[str, type[ContainerShape]] = {HmnShape.kind: HmnShape, **RIVAL_SHAPES}
-    kind = found["container"]
-    _demand(isinstance(kind, str) and kind in kinds, "container")
-    return kinds[kind]
+def _shape(container: Any, sizes: Mapping[str, Any]) -> Shape:
+    """The sizes of a container out of JSON; what older files lack has the default that those hold."""
+    _demand(isinstance(container, str) and container in CONTAINERS.names(), "container")
+    shape_class = container_class(container).shape_class
+    hints = get_type_hints(shape_class)
+    given = [field.name for field in fields(shape_class) if field.name in sizes or field.name not in shape_class.added]
+    return shape_class(**{name: _size(name, hints[name], sizes[name]) for name in given})
 
 
-def _size(name: str, value: Any) -> Any:
-    """A field of a shape out of JSON."""
-    if name == "tiles":
-        _demand(_list_of(value, lambda row: _list_of(row, _is_int)), name)
-        return tuple(map(tuple, value))
-    if name in ("first_frequency", "frequency"):
+def _size(name: str, kind: Any, value: Any) -> Any:
+    """A field of a shape out of JSON, by its annotation: a number, a switch, or tuples of them."""
+    inner = get_args(kind)
+    if inner:
+        _demand(isinstance(value, list) and bool(value), name)
+        _demand(inner[-1] is Ellipsis or len(inner) == len(value), name)
+        return tuple(_size(name, inner[0], item) for item in value)
+    if kind is float:
         _demand(_is_finite(value), name)
         return float(value)
-    if name == "extractor":
-        _demand(isinstance(value, bool), name)
-        return value
-    length = {"image_shape": 3, "hidden": 2, "images_per_class": None, "factors": None}
-    if name in length:
-        _demand(_list_of(value, _is_int) and length[name] in (None, len(value)), name)
-        return tuple(value)
-    _demand(_is_int(value), name)
+    _demand(isinstance(value, kind) and isinstance(value, bool) == (kind is bool), name)
     return value
 
 
@@ -212,10 +175,6 @@ def _demand(holds: bool, name: str) -> None:
 
 def _list_of(values: Any, is_right: Callable[[Any], bool]) -> bool:
     return isinstance(values, list) and bool(values) and all(is_right(value) for value in values)
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_finite(value: Any) -> bool:

@@ -1,7 +1,6 @@
 """Loading an artifact: `hmn.load` gives its images, `hmn.load_container` the container itself.
 
-Needs torch, numpy and safetensors. container.safetensors is enough; a
-ledger.json beside it adds the checksum.
+Needs torch, numpy and safetensors. container.safetensors is enough; a ledger.json beside it adds the checksum.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from hmn.containers import AnyContainer, build_container
-from hmn.containers.artifact.format import MAX_FLOATS, ArtifactInfo, expected_shapes
+from hmn.containers.artifact.format import MAX_FLOATS, ArtifactInfo
 from hmn.containers.artifact.read import read
+from hmn.containers.choose import container_class
+from hmn.containers.container import Container
 from hmn.containers.quantise import decode
 from hmn.errors import UserError
 
@@ -28,7 +28,7 @@ class CondensedImages(Dataset[tuple[Tensor, int]]):
     An image is float32 [c, h, w] in [0, 1], or normalised per channel with `normalise`; a label is an int.
     """
 
-    def __init__(self, container: AnyContainer, *, normalise: bool = False) -> None:
+    def __init__(self, container: Container, *, normalise: bool = False) -> None:
         # A clone, because tensors made in inference mode cannot be trained on.
         self.pixels = container.render_all().clone()
         """float32 [n, c, h, w] in [0, 1], whether or not items are normalised."""
@@ -71,15 +71,17 @@ def load(path: str | os.PathLike[str], *, normalise: bool = False) -> CondensedI
     found, content = read(path)
     values = found.shape.num_images * math.prod(found.shape.image_shape)
     if values > MAX_FLOATS:
-        raise UserError(f"{path}: rendering all images takes {values:,} values, more than the limit of "
-                        f"{MAX_FLOATS:,}: use hmn.load_container and render in parts.")  # fmt: skip
+        raise UserError(
+            f"{path}: rendering all images takes {values:,} values, more than the limit of "
+            f"{MAX_FLOATS:,}: use hmn.load_container and render in parts."
+        )
     images = CondensedImages(_container(found, content), normalise=normalise)
     if not bool(torch.isfinite(images.pixels).all()):
         raise UserError(f"{path}: its values render pixels that are not finite: the file is damaged, fetch it again.")
     return images
 
 
-def load_container(path: str | os.PathLike[str]) -> AnyContainer:
+def load_container(path: str | os.PathLike[str]) -> Container:
     """The finalised container of an artifact, in float32 on the CPU.
 
     Raises:
@@ -97,19 +99,18 @@ def info(path: str | os.PathLike[str]) -> ArtifactInfo:
     return read(path)[0]
 
 
-def _container(found: ArtifactInfo, content: bytes) -> AnyContainer:
+def _container(found: ArtifactInfo, content: bytes) -> Container:
     """The container from bytes whose header has been checked."""
     try:
         stored = safetensors.torch.load(content)
     except safetensors.SafetensorError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{found.path}: the file is damaged ({reason}): fetch it again.") from None
-    state = decode(stored, expected_shapes(found.shape))
+    state = decode(stored, found.shape.tensors())
     for name in sorted(state):
         if not bool(torch.isfinite(state[name]).all()):
             raise UserError(f"{found.path}: tensor {name!r} holds values that are not finite: fetch the file again.")
-    container = build_container(
-        found.shape, class_names=found.class_names, normalisation=found.normalisation, stored=True
-    )
+    make = container_class(found.shape.kind)
+    container = make(found.shape, class_names=found.class_names, normalisation=found.normalisation, stored=True)
     container.load_state_dict(state)
     return container

@@ -12,14 +12,24 @@ from safetensors import SafetensorError, safe_open
 from hmn.containers.artifact.format import FORMAT_NAME
 from hmn.errors import UserError
 
-CONTAINER_FILE, CHECKPOINT_FILE = "container.safetensors", "checkpoint.safetensors"
-RUN_FILE = "run.json"
+CONTAINER, LEDGER, RECIPE = "container.safetensors", "ledger.json", "recipe.toml"
+PREVIEW, CARD = "preview.png", "README.md"
+CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
+FACTS = "run.json"
 """What a run records about itself beside its results: data, time, machine."""
+AUM, PRUNING = "aum.npz", "pruning.json"
+RESULTS = (HISTORY, FACTS, RECIPE, LEDGER, PREVIEW, CARD, AUM, PRUNING)
+"""What stands beside a checkpoint or a container, and goes when a run begins anew."""
+OWN_FILES = (CHECKPOINT, CONTAINER, *RESULTS)
+CHECKPOINT_FORMAT = "hmn-checkpoint-"
+"""How the format of a checkpoint of any version begins."""
+WHAT_FROM = {"test": "the training split", "validation": "the training split less its validation tenth"}
+"""What a run records of the images that it condensed, by the split that it leaves unseen."""
 
 
 def is_artifact(path: Path) -> bool:
     """Whether a path is the folder of a finished condensation."""
-    return path.is_dir() and (path / CONTAINER_FILE).exists()
+    return path.is_dir() and (path / CONTAINER).exists()
 
 
 def check_finished(path: Path) -> None:
@@ -28,7 +38,7 @@ def check_finished(path: Path) -> None:
     Raises:
         UserError: there is a checkpoint, and no container.
     """
-    if (path / CHECKPOINT_FILE).is_file() and not is_artifact(path):
+    if (path / CHECKPOINT).is_file() and not is_artifact(path):
         raise UserError(f"{path} holds an unfinished run: finish it with --resume.")
 
 
@@ -43,11 +53,7 @@ def need_artifact(path: Path) -> Path:
     if not path.exists():
         raise UserError(f"{path}: no such folder; expected one that `hmn condense` wrote.")
     check_finished(path)
-    raise UserError(f"{path} holds no {CONTAINER_FILE}: expected a folder that `hmn condense` has finished writing.")
-
-
-WHAT_FROM = {"test": "the training split", "validation": "the training split less its validation tenth"}
-"""What a run records of the images that it condensed, by the split that it leaves unseen."""
+    raise UserError(f"{path} holds no {CONTAINER}: expected a folder that `hmn condense` has finished writing.")
 
 
 def held_out(run: Mapping[str, Any]) -> bool:
@@ -58,20 +64,10 @@ def held_out(run: Mapping[str, Any]) -> bool:
 def read_run(path: Path) -> dict[str, Any]:
     """What the run that wrote a folder recorded about itself; nothing where there is no record."""
     try:
-        found = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
+        found = json.loads((path / FACTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-CHECKPOINT, HISTORY, FACTS = "checkpoint.safetensors", "history.jsonl", "run.json"
-CONTAINER, RECIPE = "container.safetensors", "recipe.toml"
-CHECKPOINT_FORMAT = "hmn-checkpoint-"
-"""How the format of a checkpoint of any version begins."""
-AUM, PRUNING = "aum.npz", "pruning.json"
-RESULTS = (HISTORY, FACTS, RECIPE, "ledger.json", "preview.png", "README.md", AUM, PRUNING)
-"""What stands beside a checkpoint or a container, and goes when a run begins anew."""
-OWN_FILES = (CHECKPOINT, CONTAINER, *RESULTS)
 
 
 def is_own(out: Path) -> bool:

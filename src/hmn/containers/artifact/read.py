@@ -14,13 +14,12 @@ from typing import Any
 
 import torch
 
-from hmn.containers import ContainerShape
-from hmn.containers.artifact.format import ArtifactInfo, expected_shapes, parse_description, parse_json
+from hmn.containers.artifact.format import ArtifactInfo, parse_description, parse_json
+from hmn.containers.artifact.place import CONTAINER, LEDGER
 from hmn.containers.quantise import layout
+from hmn.containers.shape import Shape
 from hmn.errors import UserError
 
-CONTAINER_FILE = "container.safetensors"
-LEDGER_FILE = "ledger.json"
 MAX_FILE_BYTES = 2 * 2**30
 MAX_HEADER_BYTES = 16 * 2**20
 _TYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.int8: "I8", torch.uint8: "U8"}
@@ -35,19 +34,21 @@ def locate(path: str | os.PathLike[str]) -> Path:
     try:
         place = Path(path)
         if place.is_dir():
-            if not (place / CONTAINER_FILE).is_file():
-                raise UserError(f"{path}: not an artifact, it holds no {CONTAINER_FILE}: "
-                                "expected a folder that `hmn condense` has finished.")  # fmt: skip
-            return place / CONTAINER_FILE
+            if not (place / CONTAINER).is_file():
+                raise UserError(
+                    f"{path}: not an artifact, it holds no {CONTAINER}: "
+                    "expected a folder that `hmn condense` has finished."
+                )
+            return place / CONTAINER
         if place.is_file():
             return place
         if place.exists():
-            raise UserError(f"{path}: neither a folder nor a file: give an artifact's folder or {CONTAINER_FILE}.")
+            raise UserError(f"{path}: neither a folder nor a file: give an artifact's folder or {CONTAINER}.")
     except UserError:
         raise
     except (OSError, ValueError) as error:  # a name that the system refuses, a folder that may not be entered
         raise UserError(f"{str(path)!r}: cannot be read ({error}).") from None
-    raise UserError(f"{path}: nothing there: expected an artifact's folder or its {CONTAINER_FILE}.")
+    raise UserError(f"{path}: nothing there: expected an artifact's folder or its {CONTAINER}.")
 
 
 def read(path: str | os.PathLike[str]) -> tuple[ArtifactInfo, bytes]:
@@ -101,9 +102,9 @@ def _header(file: Path, text: bytes) -> dict[str, Any]:
     return header
 
 
-def _check_tensors(file: Path, header: dict[str, Any], shape: ContainerShape, dtype: str) -> int:
+def _check_tensors(file: Path, header: dict[str, Any], shape: Shape, dtype: str) -> int:
     """Bytes of all values, after names, types and shapes have been compared with the description."""
-    wanted = layout(expected_shapes(shape), dtype)
+    wanted = layout(shape.tensors(), dtype)
     present = header.keys() - {"__metadata__"}
     for problem, names in (("misses", wanted.keys() - present), ("holds unknown", present - wanted.keys())):
         if names:
@@ -121,8 +122,8 @@ def _check_tensors(file: Path, header: dict[str, Any], shape: ContainerShape, dt
 
 def _check_checksum(file: Path, checksum: str) -> None:
     """Compare with the ledger beside the container, where there is one."""
-    ledger = file.with_name(LEDGER_FILE)
-    if file.name != CONTAINER_FILE or not ledger.is_file():
+    ledger = file.with_name(LEDGER)
+    if file.name != CONTAINER or not ledger.is_file():
         return
     try:
         with ledger.open("rb") as handle:
@@ -131,9 +132,9 @@ def _check_checksum(file: Path, checksum: str) -> None:
         raise UserError(f"{ledger}: cannot be read ({error.strerror or error}).") from None
     wanted = found.get("sha256") if isinstance(found, dict) else None
     if not isinstance(wanted, str):
-        raise UserError(f"{ledger}: damaged, it holds no sha256 of {CONTAINER_FILE}: fetch the artifact again.")
+        raise UserError(f"{ledger}: damaged, it holds no sha256 of {CONTAINER}: fetch the artifact again.")
     if wanted != checksum:
         raise UserError(
-            f"{file}: its SHA-256 is {checksum[:12]}..., {LEDGER_FILE} says {wanted[:12]!r}...: "
+            f"{file}: its SHA-256 is {checksum[:12]}..., {LEDGER} says {wanted[:12]!r}...: "
             "one of the two files is damaged or from another artifact, fetch both again."
         )

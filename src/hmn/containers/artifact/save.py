@@ -22,35 +22,16 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from hmn.containers import AnyContainer
 from hmn.containers.artifact.card import card
-from hmn.containers.artifact.format import (
-    FORMAT_NAME,
-    FORMAT_VERSION,
-    ArtifactInfo,
-    describe,
-    expected_shapes,
-    version_of,
-)
-from hmn.containers.artifact.load import CondensedImages, info, load, load_container
+from hmn.containers.artifact.format import FORMAT_NAME, describe, version_of
 from hmn.containers.artifact.picture import grid, png_bytes
-from hmn.containers.artifact.read import CONTAINER_FILE, LEDGER_FILE
+from hmn.containers.artifact.place import CARD, CONTAINER, LEDGER, PREVIEW, RECIPE
+from hmn.containers.container import Container
 from hmn.containers.quantise import SCALE_SUFFIX, STORED_AS, decode, encode
 from hmn.errors import UserError
+from hmn.recipes.named import recipe_to_toml
 from hmn.recipes.settings import Dtype, Recipe
 from hmn.runtime.files import write_atomically
-
-__all__ = [
-    "FORMAT_VERSION",
-    "ArtifactInfo",
-    "CondensedImages",
-    "Rounded",
-    "as_stored",
-    "info",
-    "load",
-    "load_container",
-    "save",
-]
 
 
 class Rounded(NamedTuple):
@@ -63,7 +44,7 @@ class Rounded(NamedTuple):
 
 
 def save(
-    container: AnyContainer,
+    container: Container,
     out: Path,
     *,
     recipe: Recipe,
@@ -86,34 +67,38 @@ def save(
     Raises:
         UserError: no such folder, an unknown dtype, or values that are not finite or too large for the dtype.
     """
-    from hmn.recipes.named import recipe_to_toml
-
     if not out.is_dir():
         raise UserError(f"{out}: no such folder: create it before an artifact is saved there.")
     if dtype not in STORED_AS:
         raise UserError(f"dtype={dtype!r}: expected one of {', '.join(STORED_AS)}.")
     final = copy.deepcopy(container.finalised()).cpu()
     state = {name: value.detach() for name, value in final.state_dict().items()}
-    assert {name: tuple(value.shape) for name, value in state.items()} == expected_shapes(final.shape)
+    assert {name: tuple(value.shape) for name, value in state.items()} == final.shape.tensors()
     _check_finite(state, "condensing diverged: choose a smaller learning rate")
     stored = _encoded(state, dtype, None if rounded is None else rounded.scales)
     pixels, error = _what_is_kept(final, stored, dtype)
     error = error if rounded is None else rounded.error
-    metadata = describe(shape=final.shape, class_names=final.class_names, normalisation=final.normalisation,
-                        data_name=data_name, dtype=dtype, quantisation_error=error)  # fmt: skip
+    metadata = describe(
+        shape=final.shape,
+        class_names=final.class_names,
+        normalisation=final.normalisation,
+        data_name=data_name,
+        dtype=dtype,
+        quantisation_error=error,
+    )
     content = safetensors.torch.save(stored, metadata)
     ledger = _ledger(final, stored, content, dtype=dtype, data_name=data_name, error=error)
     preview = png_bytes(grid(pixels, final.labels, final.class_names))
     # The ledger goes first and comes last: a save that is cut short leaves no checksum that contradicts it.
-    (out / LEDGER_FILE).unlink(missing_ok=True)
-    write_atomically(out / CONTAINER_FILE, content)
-    write_atomically(out / "recipe.toml", recipe_to_toml(recipe).encode())
-    write_atomically(out / "preview.png", preview)
-    write_atomically(out / "README.md", card(ledger, final.normalisation, recipe, facts).encode())
-    write_atomically(out / LEDGER_FILE, (json.dumps(ledger, indent=2, sort_keys=True) + "\n").encode())
+    (out / LEDGER).unlink(missing_ok=True)
+    write_atomically(out / CONTAINER, content)
+    write_atomically(out / RECIPE, recipe_to_toml(recipe).encode())
+    write_atomically(out / PREVIEW, preview)
+    write_atomically(out / CARD, card(final.shape, ledger, final.normalisation, recipe, facts).encode())
+    write_atomically(out / LEDGER, (json.dumps(ledger, indent=2, sort_keys=True) + "\n").encode())
 
 
-def as_stored(container: AnyContainer, dtype: str) -> tuple[AnyContainer, int]:
+def as_stored(container: Container, dtype: str) -> tuple[Container, int]:
     """The container that a file of `dtype` gives back, finalised and on the CPU, and the bytes of the values in it.
 
     Raises:
@@ -121,7 +106,7 @@ def as_stored(container: AnyContainer, dtype: str) -> tuple[AnyContainer, int]:
     """
     final = copy.deepcopy(container.finalised()).cpu()
     stored = _encoded({name: value.detach() for name, value in final.state_dict().items()}, dtype, None)
-    final.load_state_dict(decode(stored, expected_shapes(final.shape)))
+    final.load_state_dict(decode(stored, final.shape.tensors()))
     return final, sum(value.nbytes for value in stored.values())
 
 
@@ -137,22 +122,20 @@ def _check_finite(tensors: Mapping[str, Tensor], remedy: str) -> None:
             raise UserError(f"the container's {name} holds values that are not finite: {remedy}.")
 
 
-def _what_is_kept(
-    final: AnyContainer, stored: Mapping[str, Tensor], dtype: str
-) -> tuple[Tensor, dict[str, float] | None]:
+def _what_is_kept(final: Container, stored: Mapping[str, Tensor], dtype: str) -> tuple[Tensor, dict[str, float] | None]:
     """Images [n, c, h, w] from the stored values, and what their dtype costs in pixels of [0, 1]."""
     exact = final.render_all()
     if dtype == "float32":
         return exact, None
     rounded = copy.deepcopy(final)
-    rounded.load_state_dict(decode(stored, expected_shapes(final.shape)))
+    rounded.load_state_dict(decode(stored, final.shape.tensors()))
     kept = rounded.render_all()
     difference = (kept - exact).abs()
     return kept, {"mean": float(difference.double().mean()), "max": float(difference.max())}
 
 
 def _ledger(
-    final: AnyContainer,
+    final: Container,
     stored: Mapping[str, Tensor],
     content: bytes,
     *,

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from hmn.containers.artifact.load import info
 from hmn.containers.ledger import bytes_of
-from hmn.containers.shape import images_per_class
 from hmn.data.real import Splits
 from hmn.errors import UserError
 from hmn.measure.candidates import check_classes
@@ -83,7 +82,7 @@ class Cells:
             return about
         shape, recipe = unit.chosen.shape, unit.recipe
         how = {"container": recipe.container, "objective": recipe.condense.objective, "recipe": recipe.name}
-        sizes = {"floats": shape.ledger().num_floats, "images_per_class": images_per_class(shape)}
+        sizes = {"floats": shape.ledger().num_floats, "images_per_class": shape.images_each()}
         return {**about, **how, **sizes, "sweeps": recipe.condense.num_sweeps}
 
     def settings(self) -> dict[str, Any]:

@@ -6,21 +6,21 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from hmn.containers.artifact.place import check_finished, is_artifact
 from hmn.errors import UserError
 from hmn.measure.codec import FORMATS
 from hmn.measure.coresets import CORESETS
+from hmn.recipes.kinds import CONTAINERS
 from hmn.recipes.named import ALIASES, RECIPES
-from hmn.recipes.settings import ContainerName, Recipe
-from hmn.recipes.values import convert, nearest, settings_of
+from hmn.recipes.settings import Recipe
+from hmn.recipes.values import convert, find, nearest, settings_of
 
 Kind = Literal["whole", "coreset", "codec", "recipe", "container", "file", "folder"]
 REAL: dict[str, Kind] = {"whole": "whole", **dict.fromkeys(CORESETS, "coreset"), **dict.fromkeys(FORMATS, "codec")}
 CONDENSED = ("recipe", "container", "file")
 """Kinds that are condensed here; a folder was condensed before."""
-CONTAINERS: tuple[str, ...] = get_args(ContainerName)
 NEEDED = ("whole", "random")
 """Always trained: the label-robust score is reckoned against them."""
 SETTABLE = {
@@ -77,13 +77,13 @@ def _method(word: str, recipe: str | None) -> Method:
         return _labelled(label, Path(place).expanduser(), word)
     if word in REAL:
         return Method(name=word, kind=REAL[word])
-    if recipe is not None and word in CONTAINERS:
+    if recipe is not None and word in CONTAINERS.names():
         return Method(name=word, kind="container")
     if word in RECIPES or word in ALIASES:
         return Method(name=word, kind="recipe")
-    if word in CONTAINERS:
+    if word in CONTAINERS.names():
         raise UserError(f"--methods {word}: a container alone says not how it is condensed; add --recipe NAME for all.")
-    known = (*REAL, *RECIPES, *(CONTAINERS if recipe is not None else ()))
+    known = (*REAL, *RECIPES, *(CONTAINERS.names() if recipe is not None else ()))
     raise UserError(f"--methods {word}: no method is called so{nearest(word, known)}")
 
 
@@ -129,11 +129,12 @@ def read_overrides(flags: Sequence[str], methods: Mapping[str, Method]) -> dict[
         if name not in condensed:
             expected = ", ".join(condensed) or "none here"
             raise UserError(f"--set {flag}: {name} is no method that is condensed here; those are: {expected}.")
-        if path not in SETTABLE:
+        setting = find(SETTABLE, path)
+        if setting is None:
             raise UserError(f"--set {flag}: no setting is called {path}{nearest(path, SETTABLE)}")
         if path in found.get(name, {}):
             raise UserError(f"--set {name}:{path} is given twice.")
-        found.setdefault(name, {})[path] = convert(SETTABLE[path], value, origin=f"--set {name}:{path}")
+        found.setdefault(name, {})[path] = convert(setting, value, origin=f"--set {name}:{path}")
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hmn.containers.artifact.load import info
-from hmn.containers.artifact.place import read_run
+from hmn.containers.artifact.place import RECIPE, read_run
 from hmn.data.real import Splits
 from hmn.measure.candidates import WHOLE, remarks
 from hmn.measure.label_robust import score_rounds
@@ -139,7 +139,7 @@ def method_row(cell: Cell, done: Trained, settings: ComparisonSettings, splits: 
 def _condensed(place: Path, settings: ComparisonSettings) -> dict[str, Any]:
     """What a condensed folder says of itself."""
     there, run = info(place), read_run(place)
-    recipe = given_file(place / "recipe.toml") if (place / "recipe.toml").exists() else {}
+    recipe = given_file(place / RECIPE) if (place / RECIPE).exists() else {}
     objective = recipe.get("condense.objective")
     notes = [f"stored as {there.dtype}"] if there.dtype != FULL else []
     return {

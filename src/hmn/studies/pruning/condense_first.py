@@ -8,10 +8,11 @@ from typing import Any
 
 from hmn.condense.job import Job, condensed
 from hmn.containers.artifact.load import info
+from hmn.containers.artifact.place import AUM
 from hmn.data.formats import DataOptions
 from hmn.errors import UserError
 from hmn.measure.candidates import target_of
-from hmn.prune.aum import AUM_FILE, EPOCHS, load_profile, save_profile
+from hmn.prune.aum import EPOCHS, load_profile, save_profile
 from hmn.prune.folder import check_out
 from hmn.prune.profile import ProfileSettings
 from hmn.runtime.console import note
@@ -72,4 +73,4 @@ def profile_once(run: Path) -> None:
     source, _ = target_of(str(run), data=None, subset=None, flags=DataOptions())
     net: dict[str, Any] = {"net": source.settings.net, "width": source.settings.width}
     settings = ProfileSettings(target=str(run), epochs=EPOCHS, seeds=1, margin="softmax", cutmix=0.0, **net)
-    save_profile(settings.take(source), run / AUM_FILE)
+    save_profile(settings.take(source), run / AUM)

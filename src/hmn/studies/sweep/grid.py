@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hmn.condense.check import check_recipe
-from hmn.containers.choose import checked_ipc, choose_shape
+from hmn.containers.choose import checked_ipc, choose_shape, learned_as_stored
 from hmn.data.real import Splits
 from hmn.errors import UserError
 from hmn.recipes.named import ALIASES, RECIPES
-from hmn.recipes.resolve import learned_as_stored, resolve
+from hmn.recipes.resolve import resolve
 from hmn.recipes.settings import Dtype, Recipe
-from hmn.recipes.values import Setting, convert, flatten, given_table, nearest, read_toml, settings_of
+from hmn.recipes.values import Setting, convert, find, flatten, given_table, nearest, read_toml, settings_of
 from hmn.studies.condensation import Condensation, StudyData
 from hmn.studies.pool.outcome import SweepRun
 from hmn.studies.sweep.table import folder_name, product, short_names
@@ -98,11 +98,12 @@ def read_flags(flags: Sequence[str]) -> dict[str, list[Any]]:
 
 def checked_values(name: str, values: Sequence[Any], *, origin: str) -> list[Any]:
     """Values of one setting, of its own kind."""
-    if name not in VARIED:
+    setting = find(VARIED, name)
+    if setting is None:
         raise UserError(f"{origin}: no setting is called {name}{nearest(name, VARIED)}")
     if not values or "" in values:
         raise UserError(f"{origin}: a value is missing; expected {name}=value,value,... without gaps.")
-    found = [convert(VARIED[name], value, origin=origin) for value in values]
+    found = [convert(setting, value, origin=origin) for value in values]
     for value in found:
         if found.count(value) > 1:
             raise UserError(f"{origin}: {value} is given twice; expected every value once.")
