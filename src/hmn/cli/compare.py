@@ -21,8 +21,9 @@ from hmn.recipes.kinds import CONTAINERS
 from hmn.recipes.named import ALIASES, RECIPES
 from hmn.recipes.protocols import protocol as find_protocol
 from hmn.recipes.values import given_environment, nearest
-from hmn.runtime.console import COMMAND, note, print_json, results
+from hmn.runtime.console import note, print_json, results
 from hmn.runtime.files import write_atomically
+from hmn.runtime.launched import COMMAND
 from hmn.studies.where import Where
 
 if TYPE_CHECKING:

@@ -6,28 +6,36 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 
 from cyclopts import App, CycloptsError
 
 from hmn.errors import Interruption, UserError
-from hmn.runtime.console import COMMAND
-from hmn.runtime.launched import ProcessLost, leave, local_rank
+from hmn.runtime.launched import COMMAND, ProcessLost, leave, local_rank
 from hmn.runtime.memory import share_cores
 
-USER_MISTAKES = {
-    errno.ENOENT,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EROFS,
-    errno.EEXIST,
+USER_MISTAKES = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.EEXIST}
+VERBS = {
+    "condense": "Condense a data set into a folder.",
+    "evaluate": "Train networks on condensed or real images and test them.",
+    "generate": "Write the images of a condensed folder as files.",
+    "show": "Draw the images of a condensed folder as one picture.",
+    "ledger": "Count what a container stores, part by part.",
+    "plan": "Choose a container for a data set and a budget.",
+    "sweep": "Condense and evaluate over a grid of settings, many runs at a time.",
+    "compare": "Compare methods at several budgets under one training protocol.",
+    "profile": "Measure how easily networks learn every image (AUM).",
+    "prune": "Write a condensed folder with fewer images, chosen by their AUM.",
+    "figure": "Draw a figure from the files of runs and results.",
+    "report": "Write runs as one self-contained page of HTML.",
+    "doctor": "Report versions, machine, extras and folders.",
 }
+"""Each verb, a function of its name in the file of its name, and what it does."""
 
 
 def version() -> str:
     """The installed version of hmn."""
+    from importlib import metadata  # slow, and asked for by --version alone
+
     try:
         return metadata.version("hmn")
     except metadata.PackageNotFoundError:
@@ -38,50 +46,15 @@ def build_app() -> App:
     """The app with its verbs, none of which is imported before it is called."""
     app = App(
         name="hmn",
-        help="Condense a labelled image data set into a small learned memory, train on it, "
-        "and measure what it is worth."
-        "\n\nStart with: hmn condense digits --ipc 10 --recipe quick --out demo/digits",
+        help="Condense a labelled image data set into a small learned memory, train on it, and measure what it is "
+        "worth.\n\nStart with: hmn condense digits --ipc 10 --recipe quick --out demo/digits",
         version=version,
+        help_format="plaintext",  # markdown, which the verbs' docstrings need, is slow to load
         suppress_keyboard_interrupt=False,
     )
-    verbs = {
-        "condense": ("hmn.cli.condense:condense", "Condense a data set into a folder."),
-        "evaluate": (
-            "hmn.cli.evaluate:evaluate",
-            "Train networks on condensed or real images and test them.",
-        ),
-        "generate": ("hmn.cli.generate:generate", "Write the images of a condensed folder as files."),
-        "show": ("hmn.cli.show:show", "Draw the images of a condensed folder as one picture."),
-        "ledger": ("hmn.cli.ledger:ledger", "Count what a container stores, part by part."),
-        "plan": ("hmn.cli.plan:plan", "Choose a container for a data set and a budget."),
-        "sweep": ("hmn.cli.sweep:sweep", "Condense and evaluate over a grid of settings, many runs at a time."),
-        "compare": ("hmn.cli.compare:compare", "Compare methods at several budgets under one training protocol."),
-        "profile": ("hmn.cli.profile:profile", "Measure how easily networks learn every image (AUM)."),
-        "prune": ("hmn.cli.prune:prune", "Write a condensed folder with fewer images, chosen by their AUM."),
-        "figure": ("hmn.cli.figure:figure", "Draw a figure from the files of runs and results."),
-        "report": ("hmn.cli.report:report", "Write runs as one self-contained page of HTML."),
-        "doctor": ("hmn.cli.doctor:doctor", "Report versions, machine, extras and folders."),
-    }
-    for order, (name, (path, summary)) in enumerate(verbs.items()):
-        app.command(path, name=name, help=summary, sort_key=order)
+    for order, (name, summary) in enumerate(VERBS.items()):
+        app.command(f"hmn.cli.{name}:{name}", name=name, help=summary, sort_key=order, help_format="markdown")
     return app
-
-
-VERBS = (
-    "condense",
-    "evaluate",
-    "generate",
-    "show",
-    "ledger",
-    "plan",
-    "sweep",
-    "compare",
-    "profile",
-    "prune",
-    "figure",
-    "report",
-    "doctor",
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,8 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _usage_message(error: CycloptsError, tokens: Sequence[str]) -> str:
     verb = next((token for token in tokens if not token.startswith("-")), "")
-    known = verb in VERBS
-    command = f"hmn {verb} --help" if known else "hmn --help"
+    command = f"hmn {verb} --help" if verb in VERBS else "hmn --help"
     message = str(error).strip()
     return f"{message}{'' if message.endswith(('.', '?')) else '.'} See: {command}"
 

@@ -25,7 +25,8 @@ from hmn.cli.outputs import check_at_least, check_study_flags
 from hmn.data.named import absolute
 from hmn.recipes.settings import Dtype
 from hmn.recipes.values import given_environment
-from hmn.runtime.console import COMMAND, note, print_json, print_table, results
+from hmn.runtime.console import note, print_json, print_table, results
+from hmn.runtime.launched import COMMAND
 from hmn.studies.where import Where
 
 if TYPE_CHECKING:

@@ -8,7 +8,16 @@ from hmn.errors import UserError
 from hmn.recipes.parts import DSA, NO_AUGMENT
 from hmn.recipes.settings import AugmentConfig, TrainConfig
 
-PROTOCOLS = ("paper", "short", "quick", "dc", "dsa", "idc", "linba")
+PROTOCOLS = {
+    "paper": "the paper's learning rate and epochs",
+    "short": "the same for 2,000 steps",
+    "quick": "the same for 600 steps",
+    "dc": "as DC's results were taken: no augmentation",
+    "dsa": "as those of DSA, DM, MTT, HaBa and DDiF: one augmentation at a time",
+    "idc": "as IDC's",
+    "linba": "as LinBa's: a constant rate, no augmentation",
+}
+"""Each way to train, in words."""
 _PAPER: dict[str, tuple[float, tuple[int, int, int]]] = {
     "cifar10": (0.01, (2000, 2000, 1000)),
     "svhn": (0.01, (1500, 1500, 700)),

@@ -6,8 +6,6 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Sequence
-from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self, final
 
@@ -16,9 +14,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from hmn.runtime.launched import COMMAND
+
 PLAIN_INTERVAL_SECONDS = 15.0
-COMMAND: ContextVar[Sequence[str]] = ContextVar("COMMAND", default=())
-"""Arguments of the command that runs, for the record."""
 
 
 def results() -> Console:

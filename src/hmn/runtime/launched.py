@@ -1,13 +1,20 @@
-"""What torchrun says of this process, before it joins the others. Imports no torch: every start of hmn reads it."""
+"""How this process was started: its command, and what torchrun says of it, before it joins the others.
+
+Imports no torch: every start of hmn reads it.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import NamedTuple, NoReturn
 
 from hmn.errors import UserError
 
+COMMAND: ContextVar[Sequence[str]] = ContextVar("COMMAND", default=())
+"""Arguments of the command that runs, for the record."""
 ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What torchrun tells every process that it starts."""
 

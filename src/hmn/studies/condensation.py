@@ -15,8 +15,8 @@ from hmn.data.real import Splits
 from hmn.measure.candidates import Split, read_splits, target_of
 from hmn.measure.training import choose_training, evaluation_report
 from hmn.recipes.settings import Dtype, EvaluateConfig, Recipe
-from hmn.runtime.console import COMMAND
 from hmn.runtime.files import write_atomically
+from hmn.runtime.launched import COMMAND
 from hmn.studies.pool.outcome import Stopped
 
 CONDENSED = "condensed"

@@ -11,8 +11,8 @@ from typing import Any
 
 from hmn.data.real import Splits, fingerprint
 from hmn.errors import UserError
-from hmn.runtime.console import COMMAND
 from hmn.runtime.files import leftovers, write_atomically
+from hmn.runtime.launched import COMMAND
 from hmn.studies.pool.loop import finished
 
 PLAN, FORMAT = "sweep.json", "hmn-sweep-2"
