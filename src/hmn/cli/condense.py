@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -123,9 +123,8 @@ def condense(
         **given_environment(), **given_flags(condense, "condense"), **given_flags(evaluate, "evaluate"),
         **given_flags(sizes, "sizes"), **named(method, seed=seed, minutes=minutes),
     }  # fmt: skip
-    ipc = checked_ipc(
-        data, next((value for value in (ipc, own.pop("ipc", None)) if value is not None), from_file.get("ipc"))
-    )
+    given_ipc = (ipc, own.pop("ipc", None), from_file.get("ipc"))
+    ipc = checked_ipc(data, next((value for value in given_ipc if value is not None), None))
     beta = checked_beta(prune, flag="--prune")
     flags = data_options(data_flags)
     splits = in_turn(lambda: read_splits(data, flags, "validation" if hold_out else "test"))
@@ -155,8 +154,7 @@ def condense(
         print_plan(job, as_json=json)
         return 0
     if beta is not None:
-        how: dict[str, Any] = {"resume": resume, "force": force, "checkpoint_seconds": checkpoint_seconds}
-        done = condense_and_prune(job, beta, **how)
+        done = condense_and_prune(job, beta, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)
         if done is not None:
             print_pruned(done, as_json=json)
         return 130 if done is None else 0
