@@ -155,9 +155,7 @@ def condense(
         return 0
     if beta is not None:
         done = condense_and_prune(job, beta, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)
-        if done is not None:
-            print_pruned(done, as_json=json)
-        return 130 if done is None else 0
+        return 130 if done is None else print_pruned(done, as_json=json)
     return run(job, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds, as_json=json)
 
 

@@ -64,14 +64,15 @@ def evaluate(
     steps
         Optimizer steps, in the place of the protocol's.
     schedule
-        Of the learning rate: cosine (the protocols'), or multistep: 0.1, divided by 10 at 30, 60 and 90 % of the steps.
+        Schedule of the learning rate: cosine (the protocols'), or multistep: 0.1, divided by 10 at 30, 60 and 90 % of
+        the steps.
     curve
         Also record the test accuracy at so many points of training, evenly spaced, each at the end of a pass over the
         images.
     curve_images
         Random test images, the same for all points, that a curve is taken on; the final accuracy is of all of them.
     subset
-        Of real data: train on this many random images per class.
+        Train on this many random images per class of real data.
     against
         Also train on: random, herding, k-center (as many real images as the container's budget of floats holds, chosen
         so), whole (all training images), codec (real images, compressed, in as many bytes). Joined by commas.

@@ -58,7 +58,7 @@ def profile(
         File or folder of the profile (default: aum.npz beside the container). With --suspects, a page (.html); the
         profile is then beside it as .npz.
     epochs
-        Of each training.
+        Epochs of each training.
     seeds
         Networks, each from another seed; their AUMs are averaged.
     margin
@@ -70,7 +70,7 @@ def profile(
     width
         Channels of its first layer.
     subset
-        Of real data: this many random images per class.
+        Take this many random images per class of real data.
     suspects
         Write a page of this many images of lowest AUM.
     data

@@ -105,7 +105,7 @@ def prune(
     aum
         Profile to use (default: aum.npz in the target).
     seed
-        Of random pruning's choice.
+        Seed of random pruning's choice.
     resume
         Go on: trainings that are done are kept.
     force
@@ -150,8 +150,7 @@ def prune(
     if not 0 <= seed < 2**63:
         raise UserError(f"--seed {seed}: expected 0 or more, below 2^63.")
     keep_freed_memory()
-    print_pruned(carry_out(order), as_json=json)
-    return 0
+    return print_pruned(carry_out(order), as_json=json)
 
 
 def checked_beta(text: str | None, *, flag: str = "--beta") -> Beta:
@@ -210,7 +209,7 @@ def study_of(
 
 def print_search(search: Mapping[str, Any]) -> None:
     """The table of a search on stdout, and what it says."""
-    from hmn.studies.pruning.beta import ON_TEST, SEEN
+    from hmn.studies.pruning.beta import ON_TEST, VALIDATION_SEEN
 
     table = Table(header_style="cyan")
     for column in ("beta", "accuracy %", "std", "n", ""):
@@ -226,7 +225,7 @@ def print_search(search: Mapping[str, Any]) -> None:
     if search["chosen_on"] == "test":
         results().print(f"{ON_TEST}.", markup=False, soft_wrap=True)
     elif search["validation_seen"]:
-        results().print(f"{SEEN}.", markup=False, soft_wrap=True)
+        results().print(f"{VALIDATION_SEEN}.", markup=False, soft_wrap=True)
 
 
 def print_study(report: Mapping[str, Any]) -> None:
@@ -249,24 +248,24 @@ def print_study(report: Mapping[str, Any]) -> None:
         results().print(f"{100 * row['rate']:.1f} % removed: {lead}", markup=False)
 
 
-def print_pruned(done: Carried, *, as_json: bool) -> None:
-    """What came of it, on stdout."""
+def print_pruned(done: Carried, *, as_json: bool) -> int:
+    """What came of it, on stdout; returns the exit code, 0."""
     order, record, report = done.order, done.record, done.report
     if as_json:
         folder = None if record is None else {"out": str(order.out), **record}
         print_json({"pruned": folder, "study": report})
-        return
+        return 0
     if record is not None:
         search = record["chosen_by"]
         if search is not None:
             print_search(search)
         print_facts(f"pruned {order.run} into {order.out}", facts_of(record, order))
     if report is not None:
-        shown_already = None if record is None else record["chosen_by"]
         for search in report["beta_search"]:
-            if search != shown_already:
+            if record is None or search != record["chosen_by"]:
                 print_search(search)
         print_study(report)
+    return 0
 
 
 def facts_of(record: Mapping[str, Any], order: PruneOrder) -> dict[str, str]:

@@ -54,7 +54,7 @@ class Profile:
     source: str
     """Its name, for people."""
     sha256: str
-    """Of what was profiled: a container's file, or labels and pixels (`images_checksum`)."""
+    """Checksum of what was profiled: a container's file, or labels and pixels (`images_checksum`)."""
     class_names: tuple[str, ...]
 
     def __len__(self) -> int:

@@ -12,13 +12,14 @@ from cyclopts import Group, Parameter
 from hmn.errors import UserError
 from hmn.runtime.device import choose_device
 from hmn.runtime.facts import num_cores
-from hmn.studies.folder import LOGS
 from hmn.studies.pool import LocalPool, RayPool, SlurmPool
-from hmn.studies.pool.backend import Backend
+from hmn.studies.pool.attempt import Backend
 from hmn.studies.pool.on_slurm import slurm_parameters
 
 PRELOAD = ("hmn.studies.training", "torch._dynamo")
 """What the local pool imports once for all its processes; torch's optimizers import the last, which takes seconds."""
+LOGS = "slurm"
+"""Folder of what Slurm jobs print, in a study's."""
 PACKAGES = {"ray": "ray", "slurm": "submitit"}
 
 

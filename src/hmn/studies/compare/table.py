@@ -39,7 +39,7 @@ class Trained:
     """What became of a cell."""
 
     accuracies: tuple[float, ...]
-    """In per cent, a seed each; none where it failed."""
+    """Per cent, a seed each; none where it failed."""
     value: Mapping[str, Any]
     """Outcome of its first training."""
     seconds: float | None = None

@@ -1,4 +1,4 @@
-"""One attempt at a run, in the process that works on it: the same on every backend."""
+"""One attempt at a run, the same on every backend, and what is asked of a backend: a process pool, Ray, Slurm."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Protocol, final
+
+from filelock import FileLock, Timeout
 
 from hmn.errors import UserError
 from hmn.runtime.memory import share_cores
@@ -33,15 +35,13 @@ class Attempt:
     run: SweepRun
     task: Task
     folder: Path
-    """Of the run; absolute, and the same on every machine that may work on it."""
+    """Folder of the run; absolute, and the same on every machine that may work on it."""
     threads: int
     environment: Mapping[str, str]
     """Variables that the process is to have, wherever it runs."""
 
     def __call__(self) -> Outcome:
         """Do it. Only an order to end the process (SystemExit) goes through."""
-        from filelock import FileLock, Timeout
-
         os.environ.update(self.environment)
         use_threads(self.threads)
         began = time.monotonic()
@@ -91,3 +91,33 @@ def use_threads(threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
+
+
+class Job(Protocol):
+    """An attempt that was handed over."""
+
+    def done(self) -> bool:
+        """Whether it has ended, in whatever way; does not wait."""
+
+    def outcome(self) -> Outcome:
+        """How it ended; asked once it is done."""
+
+    def stop(self) -> None:
+        """Ask it to save its progress and end. Asked again and again until it is done."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+class Backend(Protocol):
+    """Where attempts are made."""
+
+    @property
+    def slots(self) -> int:
+        """Attempts that it takes at a time."""
+
+    def start(self, attempts: Sequence[Attempt]) -> list[Job]:
+        """Hand attempts over, no more than there are free slots."""
+
+    def close(self) -> None:
+        """Let go of what it holds; every job is done."""

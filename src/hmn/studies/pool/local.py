@@ -18,8 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from hmn.studies.pool.attempt import Attempt
-from hmn.studies.pool.backend import Job
+from hmn.studies.pool.attempt import Attempt, Job
 from hmn.studies.pool.outcome import Outcome, failed, read_outcome
 
 if TYPE_CHECKING:

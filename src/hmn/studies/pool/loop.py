@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import FileLock, Timeout
+
 from hmn.errors import UserError
 from hmn.runtime.signals import counted_signals
-from hmn.studies.pool.attempt import Attempt, Task
-from hmn.studies.pool.backend import Backend, Job
+from hmn.studies.pool.attempt import Attempt, Backend, Job, Task
 from hmn.studies.pool.outcome import OUTCOME, Outcome, SweepRun, failed, read_outcome, write_outcome
 
 POLL_SECONDS = 0.1
@@ -86,8 +87,6 @@ def alone(out: Path) -> Iterator[None]:
     Raises:
         UserError: one does already.
     """
-    from filelock import FileLock, Timeout
-
     out.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / LOCK, timeout=0)
     try:

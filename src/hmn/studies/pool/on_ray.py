@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from typing import Any, final
 
 from hmn.errors import UserError
-from hmn.studies.pool.attempt import Attempt
-from hmn.studies.pool.backend import Job
+from hmn.studies.pool.attempt import Attempt, Job
 from hmn.studies.pool.outcome import Outcome, failed
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, final
 
 from hmn.errors import UserError
-from hmn.studies.pool.attempt import Attempt
-from hmn.studies.pool.backend import Job
+from hmn.studies.pool.attempt import Attempt, Job
 from hmn.studies.pool.outcome import Outcome, failed, read_outcome
 
 JOB = "job"
-"""In a run's folder: the number of its Slurm job."""
+"""File in a run's folder: the number of its Slurm job."""
 TIMEOUT_MINUTES = 1440
 SHARED_PARAMETERS = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name", "cluster")
 """Parameters of any of submitit's executors, and the choice of one; the others are Slurm's own."""

@@ -10,7 +10,7 @@ from typing import Any, Literal, final
 from hmn.runtime.files import write_atomically
 
 OUTCOME = "outcome.json"
-"""In a run's folder: how its last attempt ended."""
+"""File in a run's folder: how its last attempt ended."""
 Status = Literal["done", "failed", "interrupted"]
 
 
@@ -24,7 +24,7 @@ class SweepRun:
     """One of many independent runs."""
 
     name: str
-    """Of its folder below the sweep's."""
+    """Name of its folder below the sweep's."""
     payload: Any
     """What the task is called with; it travels by pickle to the process, or the machine, that works on it."""
 

@@ -15,6 +15,11 @@ from hmn.runtime.console import note
 from hmn.studies.pruning.trials import Trial, Trials
 from hmn.train.results import spread
 
+VALIDATION_SEEN = (
+    "the validation images were seen in its condensation: a choice on them is less honest than after "
+    "`hmn condense --hold-out`"
+)
+ON_TEST = "beta is chosen on the test split, which the accuracy is then no measure of"
 STANDARD_ERRORS = 2.0
 """A difference of fewer standard errors than this is called none."""
 
@@ -93,13 +98,6 @@ def _sentence(best: float, values: Sequence[float], noise: float | None, near: S
     return f"{head}; not distinguishable from {listed} (no more than {STANDARD_ERRORS:g} standard errors apart)"
 
 
-SEEN = (
-    "the validation images were seen in its condensation: a choice on them is less honest than after "
-    "`hmn condense --hold-out`"
-)
-ON_TEST = "beta is chosen on the test split, which the accuracy is then no measure of"
-
-
 def search_beta(
     target: Target, trials: Trials, counts: Sequence[Counts], *, repeats: int, on: Split
 ) -> list[dict[str, Any]]:
@@ -110,7 +108,7 @@ def search_beta(
     if on == "test":
         note(f"{ON_TEST}.")
     elif not target.held_out:
-        note(f"{SEEN}.")
+        note(f"{VALIDATION_SEEN}.")
     by_point = {
         (left, beta): Trial(pruning=Pruning(method="double-end", counts=left, beta=beta), on=on)
         for left in counts

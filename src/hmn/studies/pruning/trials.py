@@ -19,9 +19,8 @@ from hmn.measure.training import choose_training
 from hmn.prune.survivors import Pruning
 from hmn.prune.target import Target
 from hmn.studies.condensation import StudyData
-from hmn.studies.folder import PLAN, plan_of
+from hmn.studies.folder import PLAN, Study, plan_of
 from hmn.studies.pool import SweepRun
-from hmn.studies.study import Study
 from hmn.studies.training import TrainOn, TrainSource, train_on
 from hmn.studies.where import Where
 

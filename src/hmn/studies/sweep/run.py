@@ -10,9 +10,8 @@ from typing import Any
 from hmn.data.real import Splits
 from hmn.recipes.named import recipe_to_toml
 from hmn.studies.condensation import MEASURED, Condensation, condense_and_evaluate, evaluation_row, run_seconds
-from hmn.studies.folder import fingerprints, plan_of
+from hmn.studies.folder import Study, fingerprints, plan_of
 from hmn.studies.pool import Outcome, SweepRun
-from hmn.studies.study import Study
 from hmn.studies.sweep.grid import Point
 from hmn.studies.sweep.table import groups_of
 from hmn.studies.where import Where
