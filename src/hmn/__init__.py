@@ -1,28 +1,48 @@
-"""hmn: a data set condensed into memories and a small decoder.
+"""hmn: a data set condensed into a container of a few kilobytes that generates a training set.
 
-`hmn.load(path)` is a torch Dataset of the images that a stored container generates. Attributes are resolved
-when they are first used, so that importing hmn (and `hmn --help`) does not import torch.
+    >>> import hmn
+    >>> run = hmn.condense("digits", ipc=10, recipe="quick", out="runs/digits")
+    >>> hmn.evaluate(run, against="random,whole").mean
+
+Attributes are resolved when they are first used, so that importing hmn (and `hmn --help`) does not import torch.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hmn.errors import UserError
 
 if TYPE_CHECKING:
-    from hmn.containers.artifact.load import load, load_container
-
+    from hmn.containers.artifact.load import load as load
+    from hmn.containers.artifact.load import load_container as load_container
+    from hmn.data.formats import DataOptions as DataOptions
+    from hmn.data.load import load_data as load_data
+    from hmn.data.real import RealData as RealData
+    from hmn.data.real import Splits as Splits
+    from hmn.measure.evaluate import Evaluation as Evaluation
+    from hmn.measure.evaluate import evaluate as evaluate
+    from hmn.runtime.console import Progress as Progress
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "__version__", "load", "load_container"]
+_HOMES = {
+    "DataOptions": "data.formats",
+    "Evaluation": "measure.evaluate",
+    "Progress": "runtime.console",
+    "RealData": "data.real",
+    "Splits": "data.real",
+    "evaluate": "measure.evaluate",
+    "load": "containers.artifact.load",
+    "load_container": "containers.artifact.load",
+    "load_data": "data.load",
+}
+__all__ = ["UserError", "__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("load", "load_container"):
-        from hmn.containers.artifact import load as artifact_load
-
-        return getattr(artifact_load, name)
+    if name in _HOMES:
+        return getattr(import_module(f"hmn.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'hmn' has no attribute {name!r}")
 
 

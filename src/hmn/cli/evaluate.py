@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from hmn.cli.flags import DataParameters, Switch, data_options
-from hmn.cli.outputs import check_at_least, check_output
+from hmn.cli.outputs import check_output
 from hmn.runtime.console import duration, note, print_json, print_table, results
 from hmn.runtime.files import write_atomically
-from hmn.runtime.memory import keep_freed_memory
 
 
 def evaluate(
@@ -99,22 +99,14 @@ def evaluate(
         Test on the test split, or on a tenth of the training images, kept from training on real ones; a container
         condensed from the whole training split has seen that tenth.
     """
-    from hmn.measure.against import check_against, chosen_against, comparisons
-    from hmn.measure.candidates import target_of
-    from hmn.measure.training import choose_training, evaluation_report
+    import hmn
 
-    codecs = {"codec": codec, "quality": codec_quality, "side": codec_side, "images": codec_images}
-    others = chosen_against(against, stored=stored, **codecs)
-    check_at_least(1, seeds=seeds, steps=steps, subset=subset, width=width)
-    check_at_least(0, curve=curve)
-    check_at_least(1, curve_images=curve_images)
     check_output(out)
-    keep_freed_memory()
-    first, splits = target_of(target, data=data, subset=subset, flags=data_options(data_flags), on=on)
-    check_against(target, first, splits, others)
-    given = {"net": net, "width": width, "protocol": protocol, "seeds": seeds}
-    training = choose_training(first, given, steps, schedule=schedule, curve=curve, curve_images=curve_images)
-    report = evaluation_report([first, *comparisons(target, first, splits, others, training, on)], training, on)
+    how: dict[str, Any] = {"net": net, "width": width, "protocol": protocol, "seeds": seeds, "steps": steps, "on": on}
+    how |= {"schedule": schedule, "curve": curve, "curve_images": curve_images, "subset": subset}
+    how |= {"against": against, "stored": stored, "codec": codec, "codec_images": codec_images}
+    how |= {"codec_quality": codec_quality, "codec_side": codec_side, "options": data_options(data_flags)}
+    report = hmn.evaluate(target, data=data, **how).record
     # First the screen: a disk that is full must not cost the result.
     if json:
         print_json(report)
@@ -127,7 +119,7 @@ def evaluate(
     return 0
 
 
-def print_report(report: dict[str, Any]) -> None:
+def print_report(report: Mapping[str, Any]) -> None:
     """The accuracies as a table on stdout."""
     width = "" if report["width"] is None else f", width {report['width']}"
     steps = f", {report['train_steps']:,} steps" if " steps" not in report["protocol"] else ""

@@ -55,7 +55,7 @@ def chosen_against(
     return Against(names=tuple(names), codecs=tuple(codecs), stored=stored_dtypes(stored))
 
 
-def check_against(target: str, first: Candidate, splits: Splits, against: Against) -> None:
+def check_against(target: Any, first: Candidate, splits: Splits, against: Against) -> None:
     """Refuse comparisons that make no sense for the target, before any training.
 
     Raises:
@@ -72,7 +72,7 @@ def check_against(target: str, first: Candidate, splits: Splits, against: Agains
 
 
 def comparisons(
-    target: str, first: Candidate, splits: Splits, against: Against, training: Training, on: Split = "test"
+    target: Any, first: Candidate, splits: Splits, against: Against, training: Training, on: Split = "test"
 ) -> list[Candidate]:
     """All that the target is compared with, in the order of `AGAINST`, then of its stored forms, each with its codecs.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,7 +58,7 @@ class Candidate:
 
 
 def target_of(
-    target: str, *, data: str | None, subset: int | None, flags: DataOptions, on: Split = "test"
+    target: Any, *, data: Any, subset: int | None, flags: DataOptions, on: Split = "test"
 ) -> tuple[Candidate, Splits]:
     """The target, and the data that it is tested on.
 
@@ -66,15 +68,17 @@ def target_of(
     Raises:
         UserError: the target or its data cannot be read.
     """
-    if is_artifact(Path(target)):
-        if subset is not None:
-            raise UserError(f"--subset {subset}: {target} is a condensed folder; --subset is for real data.")
-        return condensed(Path(target), data, flags, on)
-    check_finished(Path(target))
+    if isinstance(target, str | PathLike):
+        target = os.fspath(target)
+        if is_artifact(Path(target)):
+            if subset is not None:
+                raise UserError(f"--subset {subset}: {target} is a condensed folder; --subset is for real data.")
+            return condensed(Path(target), data, flags, on)
+        check_finished(Path(target))
     return real(target, data, subset, flags, on)
 
 
-def read_splits(data: str, flags: DataOptions, on: Split) -> Splits:
+def read_splits(data: Any, flags: DataOptions, on: Split) -> Splits:
     """A data set, with a part of its training images in the place of the test split where `on` says so."""
     splits = read_data(data, flags)
     if on == "test":
@@ -83,7 +87,7 @@ def read_splits(data: str, flags: DataOptions, on: Split) -> Splits:
     return replace(splits, train=rest, test=validation)
 
 
-def condensed(path: Path, data: str | None, flags: DataOptions, on: Split) -> tuple[Candidate, Splits]:
+def condensed(path: Path, data: Any, flags: DataOptions, on: Split) -> tuple[Candidate, Splits]:
     """A condensed folder, and the data to test it on.
 
     Raises:
@@ -91,14 +95,15 @@ def condensed(path: Path, data: str | None, flags: DataOptions, on: Split) -> tu
     """
     stored = info(need_artifact(path))
     run = read_run(path)
-    name = data or run.get("data") or stored.data_name
+    name = run.get("data") or stored.data_name if data is None else data
     try:
         splits = read_splits(name, flags.completed(run.get("data_flags"), same_place=data is None), on)
     except UserError as error:
         if data is not None:
             raise
         raise UserError(f"{str(error).rstrip('.')}; name the container's data with --data") from None
-    check_classes(path, stored.class_names, name, splits.train.class_names)
+    shown = name if isinstance(name, str) else splits.name
+    check_classes(path, stored.class_names, shown, splits.train.class_names)
     per_image = math.prod(stored.shape.image_shape)
     candidate = Candidate(
         name=stored.shape.kind,
@@ -153,11 +158,13 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def real(target: str, data: str | None, subset: int | None, flags: DataOptions, on: Split) -> tuple[Candidate, Splits]:
+def real(target: Any, data: Any, subset: int | None, flags: DataOptions, on: Split) -> tuple[Candidate, Splits]:
     """Real data as the training set, or a folder of images to be tested on other data."""
-    splits = read_splits(data or target, flags, on)
+    splits = read_splits(target if data is None else data, flags, on)
     train, name, detail = splits.train, WHOLE[on], ""
     if data is not None:
+        if not isinstance(target, str):
+            raise UserError("images in memory are tested on their own data: leave data out, or give them as a path.")
         name = Path(target).name or target
         train = load_images(target, flags, like=splits.train)
     if subset is not None:
@@ -186,15 +193,16 @@ def real_candidate(
     )
 
 
-def read_data(data: str, flags: DataOptions) -> Splits:
+def read_data(data: Any, flags: DataOptions) -> Splits:
     """The data set that a name or a path stands for.
 
     Raises:
         UserError: it cannot be found or read as it is.
     """
-    if is_artifact(Path(data)):
-        raise UserError(f"{data} is a condensed folder, not data: give the name or the path of a data set.")
-    check_finished(Path(data))
+    if isinstance(data, str | PathLike):
+        if is_artifact(Path(data)):
+            raise UserError(f"{data} is a condensed folder, not data: give the name or the path of a data set.")
+        check_finished(Path(data))
     return load_data(data, flags)
 
 

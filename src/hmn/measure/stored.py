@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
@@ -32,7 +33,7 @@ def stored_dtypes(text: str | None) -> tuple[str, ...]:
     return tuple(name for name in DTYPES if name in names)
 
 
-def check_stored(target: str, dtypes: tuple[str, ...]) -> None:
+def check_stored(target: Any, dtypes: tuple[str, ...]) -> None:
     """Refuse what cannot be measured, before any training.
 
     Raises:
@@ -40,7 +41,7 @@ def check_stored(target: str, dtypes: tuple[str, ...]) -> None:
     """
     if not dtypes:
         return
-    if not is_artifact(Path(target)):
+    if not (isinstance(target, str | PathLike) and is_artifact(Path(target))):
         raise UserError(f"--stored {','.join(dtypes)}: {target} is real data; expected a folder of `hmn condense`.")
     present = info(target).dtype
     if present != "float32" and set(dtypes) != {present}:

@@ -9,22 +9,17 @@ from typing import Any, Literal
 import torch
 
 from hmn.data.source import Source
-from hmn.measure.candidates import Candidate, Split
-from hmn.nets.build import width_of
+from hmn.measure.candidates import Candidate
 from hmn.recipes.protocols import protocol
 from hmn.recipes.settings import TrainConfig
 from hmn.recipes.values import given_environment
-from hmn.runtime.console import ProgressView, note
 from hmn.runtime.device import choose_device
 from hmn.train import Curve, EpochRecord, Evaluation, total_steps, train_and_test
-from hmn.train.results import provenance, spread
 
 MULTISTEP_LR = 0.1
 """Where the multi-step schedule starts. Source: supplement D.3 of arXiv:2310.07506."""
 CURVE_SEED = 0
 """Seed of the choice of test images that curves are taken on."""
-REPORTED = ("data", "recipe", "ipc", "condense_seconds", "processor_seconds", "condensed")
-"""What a report repeats of its target."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,57 +103,3 @@ def choose_training(
         curve_points=curve,
         curve_images=curve_images,
     )
-
-
-def evaluation_report(candidates: Sequence[Candidate], training: Training, on: Split) -> dict[str, Any]:
-    """Train on every candidate and report, as `--json` prints it and `results/` keeps it.
-
-    Args:
-        candidates: the target, then all that it is compared with.
-        training: of all networks.
-        on: the split that they are tested on, for the record.
-    """
-    target = candidates[0]
-    with ProgressView() as view:
-        first, *others = [_row(candidate, training, view) for candidate in candidates]
-    return {
-        **provenance(),
-        **{name: getattr(target, name) for name in REPORTED},
-        "tested_on": on,
-        "test_images": len(target.test),
-        "net": training.net,
-        "width": width_of(training.net, training.width),
-        "protocol": training.protocol,
-        "schedule": training.config.schedule,
-        "lr": training.config.lr,
-        "seeds": list(range(training.seeds)),
-        **first,
-        **({"curve_images": min(training.curve_images, len(target.test))} if "curve" in first else {}),
-        "against": others,
-    }
-
-
-def _row(candidate: Candidate, training: Training, view: ProgressView) -> dict[str, Any]:
-    """Train on one candidate, with progress; what is reported of it."""
-    detail = f" ({candidate.detail})" if candidate.detail else ""
-    note(f"{candidate.name}: {len(candidate.source):,} images{detail}")
-
-    def show(seed: int, record: EpochRecord) -> None:
-        words = f"seed {seed}, {record.train_accuracy:.0f} % in training"
-        view.show(candidate.name, seed * training.steps + record.step, training.seeds * training.steps, words)
-
-    seeds, curve = range(training.seeds), training.curve_on(candidate.test)
-    result = training.evaluate(candidate.source, candidate.test, seeds, on_epoch=show, curve=curve)
-    points = [{"step": point.step, **spread(point.values)} for point in result.curve]
-    return {
-        "method": candidate.name,
-        "detail": candidate.detail,
-        "floats": candidate.num_floats,
-        "bytes": candidate.num_bytes,
-        "images": result.images,
-        "train_steps": result.train_steps,
-        "train_seconds": round(result.seconds, 2),
-        "accuracy_percent": spread(result.values),
-        **candidate.record,
-        **({"curve": points} if points else {}),
-    }

@@ -6,17 +6,47 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, NamedTuple, Self, final
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 
 from hmn.runtime.launched import COMMAND
 
 PLAIN_INTERVAL_SECONDS = 15.0
+
+
+class Progress(NamedTuple):
+    """How far long work is."""
+
+    phase: str
+    """What is being done, such as matching, or the name of what a network is trained on."""
+    done: int
+    """Units of work behind, of `total`."""
+    total: int
+    detail: str = ""
+    """More in words, such as the loss."""
+
+
+OnProgress = Callable[[Progress], None]
+_LISTENER: ContextVar[OnProgress | None] = ContextVar("_LISTENER", default=None)
+
+
+@contextmanager
+def reported_to(listener: OnProgress | None) -> Iterator[None]:
+    """Inside, progress goes to `listener` in the place of the screen, and notes go nowhere; None changes nothing."""
+    token = _LISTENER.set(listener or _LISTENER.get())
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
 
 
 def results() -> Console:
@@ -26,6 +56,8 @@ def results() -> Console:
 
 def note(text: str) -> None:
     """One line on stderr that is no result."""
+    if _LISTENER.get() is not None:
+        return
     Console(stderr=True, highlight=False, soft_wrap=True).print(text, style="dim", markup=False)
 
 
@@ -34,7 +66,7 @@ def command_line() -> str:
     return shlex.join(["hmn", *COMMAND.get()])
 
 
-def print_json(content: dict[str, Any]) -> None:
+def print_json(content: Mapping[str, Any]) -> None:
     """The one thing that a verb with --json writes to stdout."""
     print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
 
@@ -84,14 +116,14 @@ class ProgressView:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
-        self._bar: Progress | None = None
+        self._bar: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._began: dict[str, tuple[float, int]] = {}
         self._last_line = 0.0
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal and not self._console.quiet:
-            self._bar = Progress(
+        if self._console.is_terminal and not self._console.quiet and _LISTENER.get() is None:
+            self._bar = Bars(
                 TextColumn("{task.description:<12}"),
                 BarColumn(),
                 MofNCompleteColumn(),
@@ -117,6 +149,10 @@ class ProgressView:
             total: units of work in all.
             detail: more to say, such as the loss.
         """
+        if (listener := _LISTENER.get()) is not None:
+            if not self._console.quiet:
+                listener(Progress(phase, done, total, detail))
+            return
         now = time.monotonic()
         first, first_done = self._began.setdefault(phase, (now, done))
         left = (now - first) / (done - first_done) * (total - done) if done > first_done else None

@@ -13,7 +13,8 @@ from hmn.containers.choose import Chosen
 from hmn.data.formats import DataOptions
 from hmn.data.real import Splits
 from hmn.measure.candidates import Split, read_splits, target_of
-from hmn.measure.training import choose_training, evaluation_report
+from hmn.measure.evaluate import evaluation_report
+from hmn.measure.training import choose_training
 from hmn.recipes.settings import Dtype, EvaluateConfig, Recipe
 from hmn.runtime.files import write_atomically
 from hmn.runtime.launched import COMMAND
