@@ -2,13 +2,16 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "hmn"
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "hmn"
 
 # A module imports only from rows above its own; a package is one group with itself.
 LEVELS = (
@@ -32,6 +35,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 IDS = [path.relative_to(SOURCE).as_posix() for path in MODULES]
 MAX_LINES = 300
 MAX_FUNCTION_LINES = 120
+MAX_FILES_OF_A_CONDENSATION = 26
+DOCUMENTS = [ROOT / "README.md", *(path for path in (ROOT / "docs").glob("*.md") if path.name != "log.md")]
 
 
 def group_of(path: Path) -> str:
@@ -112,3 +117,40 @@ def test_import_check_can_fail() -> None:
         "cli",
         "data",
     }
+
+
+def test_a_condensation_leads_through_few_files_which_the_document_names(tmp_path: Path) -> None:
+    """`runtime/` is not counted: it serves a run and does not lead anywhere."""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent)}
+    command = [sys.executable, str(Path(__file__).with_name("follow_condense.py")), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    way = [line for line in done.stdout.splitlines() if line.endswith(".py") and not line.startswith("runtime/")]
+    assert "condense/loop.py" in way and len(way) <= MAX_FILES_OF_A_CONDENSATION
+    assert [file for file in way if f"`{file}`" not in (ROOT / "docs" / "architecture.md").read_text()] == []
+
+
+@pytest.mark.parametrize("path", [*MODULES, *DOCUMENTS], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_names_in_documents_exist(path: Path) -> None:
+    """Every `hmn.X.Y` between backticks can be imported; docs/log.md tells of what was."""
+    for name in re.findall(r"`(hmn(?:\.[A-Za-z_]+)+)", path.read_text()):
+        assert is_importable(name), f"{path.name} names {name}, which does not exist"
+
+
+def is_importable(name: str) -> bool:
+    """Whether a dotted name is a module, or lies in one."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+def test_name_check_can_fail() -> None:
+    assert is_importable("hmn.containers.hmn.Hmn.images") and not is_importable("hmn.containers.hmn.absent")

@@ -1,6 +1,6 @@
 """Nested settings of a recipe from flags, environment variables and TOML, in that order of precedence.
 
-All three are made from the dataclasses in `hmn.settings`, so that a new setting needs no line here.
+All three are made from the dataclasses in `hmn.recipes.settings`, so that a new setting needs no line here.
 """
 
 from __future__ import annotations

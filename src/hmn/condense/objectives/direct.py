@@ -2,7 +2,7 @@
 
 The loss after a student's steps depends on an image through the gradient of every step that shows it, and through what
 that step does to the gradients of later ones. Here the second part is left out. What remains is, step by step, gradient
-matching's own derivative, for which a ConvNet on the CPU has passes of its own (`hmn.convnet_cpu`).
+matching's own derivative, for which a ConvNet on the CPU has passes of its own (`hmn.nets.convnet_cpu`).
 Source: TESLA (arXiv:2211.10586) section 3, whose student's weights are constants in the derivative too.
 """
 
