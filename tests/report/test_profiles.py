@@ -30,7 +30,7 @@ def test_profiled_and_reported(kind: str, tmp_path: Path, capsys: pytest.Capture
     assert main(["report", str(run), "--out", str(out), "--json"]) == 0
     page = out.read_text()
     assert json.loads(capsys.readouterr().out)["images"] == len(images)
-    stored = hmn.containers.artifact.save.info(run)
+    stored = hmn.containers.artifact.load.info(run)
     for part in stored.ledger.parts:
         assert part.name in page, part.name
     assert f"{stored.ledger.num_floats:,}" in page and f"{kind} as int8" in page and "random real" in page

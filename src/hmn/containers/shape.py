@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 from hmn.containers.ledger import Ledger, LedgerPart
 from hmn.errors import UserError
+from hmn.recipes.kinds import CONTAINERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,10 @@ class Shape(ABC):
 
     def __init_subclass__(cls) -> None:
         cls.kind = cls.__dict__.get("kind", cls.__module__.rpartition(".")[2])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By name: another process may not have imported the file of a container from elsewhere yet.
+        return _restored, (self.kind, {field.name: getattr(self, field.name) for field in fields(self)})
 
     def __post_init__(self) -> None:
         sizes = (*self.images_per_class, *self.image_shape, *self._more_sizes())
@@ -186,3 +191,9 @@ class Shape(ABC):
     def why(self) -> str:
         """The rule of `plan` in words, with these numbers."""
         return f"as many images as the budget holds: {self.in_words()}"
+
+
+def _restored(kind: str, sizes: Mapping[str, Any]) -> Shape:
+    """The shape of a container's name."""
+    found: Shape = CONTAINERS.load(kind).shape_class(**sizes)
+    return found
