@@ -27,8 +27,8 @@ from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
 from hmn.recipes.kinds import CONTAINERS
 from hmn.recipes.settings import CondenseConfig, Recipe, StartConfig
-from hmn.studies.condensation import StudyData
-from hmn.studies.sweep.grid import RunSettings, condensation
+from hmn.studies.condensation import RunSettings, StudyData
+from hmn.studies.sweep.grid import condensation
 from tests.cli.test_containers import DIGITS, TINY
 from tests.cli.test_main import refused
 from tests.condense.objectives.test_unrolled import BASE, DIRECT, UNROLLED, container_of, data, experts

@@ -133,8 +133,7 @@ def compare(
     from hmn.studies.compare.cells import FULL, ComparisonSettings, settle_cells
     from hmn.studies.compare.methods import REAL, read_budgets, read_methods
     from hmn.studies.compare.run import Comparison
-    from hmn.studies.condensation import StudyData
-    from hmn.studies.sweep.grid import RunSettings
+    from hmn.studies.condensation import RunSettings, StudyData
 
     training, where = training or TrainingFlags(), where or Where()
     check_study_flags("a comparison", where, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)

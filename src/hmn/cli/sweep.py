@@ -104,8 +104,8 @@ def sweep(
     json
         Print JSON.
     """
-    from hmn.studies.condensation import StudyData
-    from hmn.studies.sweep.grid import RunSettings, check_conflicts, read_config, read_flags, settle_runs
+    from hmn.studies.condensation import RunSettings, StudyData
+    from hmn.studies.sweep.grid import check_conflicts, read_config, read_flags, settle_runs
     from hmn.studies.sweep.run import Sweep
     from hmn.studies.sweep.table import failures, write_sweep
 

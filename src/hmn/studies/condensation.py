@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +41,32 @@ class StudyData:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What the command says of every run."""
+
+    data: StudyData
+    settings: Mapping[str, Any]
+    """Settings from flags and the environment, by path; `ipc` among them where it is given."""
+    checkpoint_seconds: float
+    command: tuple[str, ...]
+    """Arguments of the study, for the record."""
+    recipe: str | None = None
+    from_file: Mapping[str, Any] = field(default_factory=dict)
+    images: int | None = None
+    dtype: Dtype = "float32"
+    steps: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Condensation:
     """Everything that one run needs; paths are absolute."""
 
-    data: StudyData
+    given: RunSettings
     chosen: Chosen
     recipe: Recipe
     dtype: Dtype
-    checkpoint_seconds: float
     evaluations: dict[str, EvaluateConfig]
     """By the name of the file that each writes into the run's folder."""
-    steps: int | None
-    command: tuple[str, ...]
-    """Arguments of the study, for the record."""
 
 
 def condense_and_evaluate(run: Condensation, folder: Path) -> dict[str, Any]:
@@ -69,8 +83,12 @@ def condense_and_evaluate(run: Condensation, folder: Path) -> dict[str, Any]:
     found = []
     for name, settings in run.evaluations.items():
         if not (folder / name).exists():
-            target, _ = target_of(str(folder / CONDENSED), data=None, subset=None, flags=DataOptions(), on=run.data.on)
-            report = evaluation_report([target], choose_training(target, vars(settings), run.steps), run.data.on)
+            target, _ = target_of(
+                str(folder / CONDENSED), data=None, subset=None, flags=DataOptions(), on=run.given.data.on
+            )
+            report = evaluation_report(
+                [target], choose_training(target, vars(settings), run.given.steps), run.given.data.on
+            )
             text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
             write_atomically(folder / name, (text + "\n").encode())
         found.append(float(_read(folder / name)["accuracy_percent"]["mean"]))
@@ -79,19 +97,19 @@ def condense_and_evaluate(run: Condensation, folder: Path) -> dict[str, Any]:
 
 def condense_into(run: Condensation, folder: Path) -> None:
     """One condensation into the run's folder, begun or gone on with; raises as `condense_and_evaluate`."""
-    COMMAND.set(run.command)
+    COMMAND.set(run.given.command)
     out = folder / CONDENSED
     job = Job(
-        data=run.data.name,
-        data_flags=run.data.options,
-        splits=run.data.splits(),
+        data=run.given.data.name,
+        data_flags=run.given.data.options,
+        splits=run.given.data.splits(),
         chosen=run.chosen,
         recipe=run.recipe,
         out=out,
         dtype=run.dtype,
-        hold_out=run.data.on == "validation",
+        hold_out=run.given.data.on == "validation",
     )
-    if not condensed(job, resume=is_begun(out), force=False, checkpoint_seconds=run.checkpoint_seconds):
+    if not condensed(job, resume=is_begun(out), force=False, checkpoint_seconds=run.given.checkpoint_seconds):
         raise Stopped
 
 

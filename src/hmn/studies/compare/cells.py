@@ -20,8 +20,8 @@ from hmn.recipes.values import given_file
 from hmn.studies.choice import ImageChoice
 from hmn.studies.compare.methods import CONDENSED, Method
 from hmn.studies.condensation import CONDENSED as CONDENSED_FOLDER
-from hmn.studies.condensation import Condensation
-from hmn.studies.sweep.grid import RunSettings, condensation
+from hmn.studies.condensation import Condensation, RunSettings
+from hmn.studies.sweep.grid import condensation
 from hmn.studies.training import TrainOn, TrainSource
 
 FULL = "float32"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from hmn.recipes.named import ALIASES, RECIPES
 from hmn.recipes.resolve import resolve
 from hmn.recipes.settings import Dtype, Recipe
 from hmn.recipes.values import Setting, convert, find, flatten, given_table, nearest, read_toml, settings_of
-from hmn.studies.condensation import Condensation, StudyData
+from hmn.studies.condensation import Condensation, RunSettings
 from hmn.studies.pool.outcome import SweepRun
 from hmn.studies.sweep.table import folder_name, product, short_names
 
@@ -30,22 +30,6 @@ EVALUATE = "evaluate."
 TABLE = "vary"
 """Table of a --config file that holds the grid."""
 MAX_RUNS = 10_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """What the command says of every run."""
-
-    data: StudyData
-    settings: Mapping[str, Any]
-    """Settings from flags and the environment, by path; `ipc` among them where it is given."""
-    checkpoint_seconds: float
-    command: tuple[str, ...]
-    recipe: str | None = None
-    from_file: Mapping[str, Any] = field(default_factory=dict)
-    images: int | None = None
-    dtype: Dtype = "float32"
-    steps: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,5 +161,4 @@ def condensation(values: Mapping[str, Any], given: RunSettings, splits: Splits) 
         "sizes": recipe.sizes,
     }
     chosen = choose_shape(splits.name, ipc, **kind, **sizes)
-    same = {name: getattr(given, name) for name in ("data", "checkpoint_seconds", "steps", "command")}
-    return Condensation(chosen=chosen, recipe=recipe, dtype=dtype, evaluations={}, **same)
+    return Condensation(given=given, chosen=chosen, recipe=recipe, dtype=dtype, evaluations={})

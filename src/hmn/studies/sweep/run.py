@@ -32,7 +32,7 @@ class Sweep:
     @property
     def tested_on(self) -> str:
         """The split that networks are tested on."""
-        return str(self.runs[0].payload.data.on)
+        return str(self.runs[0].payload.given.data.on)
 
     def plan(self) -> dict[str, Any]:
         """What sweep.json holds; its identity is everything that decides the table."""
@@ -77,5 +77,5 @@ class Sweep:
 def _settings(run: Condensation) -> dict[str, Any]:
     """Everything that decides a run's result, in plain values."""
     evaluations = {name: vars(config) for name, config in run.evaluations.items()}
-    how = {"dtype": run.dtype, "steps": run.steps, "evaluations": evaluations}
+    how = {"dtype": run.dtype, "steps": run.given.steps, "evaluations": evaluations}
     return {"recipe": recipe_to_toml(run.recipe), "shape": repr(run.chosen.shape), **how}

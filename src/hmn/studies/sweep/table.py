@@ -54,14 +54,18 @@ def _group(members: Sequence[Row], over: str) -> Row:
 def run_cells(row: Row, paths: Sequence[str]) -> list[str]:
     """A run's row in the columns of its values and `RUN_COLUMNS`."""
     count = len(row["accuracy_percent"]["values"]) if row["accuracy_percent"] else 0
-    accuracy, sizes = _accuracy(row["accuracy_percent"], count), (_number(row["images"]), _number(row["floats"]))
+    accuracy, sizes = _accuracy(row["accuracy_percent"], count), _sizes(row)
     return [*_values(row, paths), *accuracy, str(count), *sizes, row["run"], row["status"]]
 
 
 def group_cells(row: Row, paths: Sequence[str]) -> list[str]:
     """A group's row in the columns of its values and `GROUP_COLUMNS`."""
-    accuracy, sizes = _accuracy(row["accuracy_percent"], row["n"]), (_number(row["images"]), _number(row["floats"]))
+    accuracy, sizes = _accuracy(row["accuracy_percent"], row["n"]), _sizes(row)
     return [*_values(row, paths), *accuracy, str(row["n"]), str(row["networks"]), *sizes, str(row["failed"])]
+
+
+def _sizes(row: Row) -> list[str]:
+    return ["" if row[name] is None else str(row[name]) for name in ("images", "floats")]
 
 
 def _values(row: Row, paths: Sequence[str]) -> list[str]:
@@ -72,10 +76,6 @@ def _accuracy(accuracy: Mapping[str, Any] | None, count: int) -> tuple[str, str]
     if accuracy is None:
         return "", ""
     return f"{accuracy['mean']:.2f}", f"{accuracy['std']:.2f}" if count > 1 else "-"
-
-
-def _number(value: int | None) -> str:
-    return "" if value is None else str(value)
 
 
 def parts_of(table: Mapping[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
