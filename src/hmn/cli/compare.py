@@ -243,6 +243,7 @@ def print_comparison(table: Mapping[str, Any]) -> None:
     columns = heads(table)
     for column in columns:
         shown.add_column(escape(column), justify="left" if column in TEXT_COLUMNS else "right")
+    # A line between budgets.
     budget = None
     for row in table["rows"]:
         if budget is not None and row["ipc"] != budget:
@@ -265,6 +266,7 @@ def print_cells(comparison: Comparison, *, as_json: bool) -> None:
         protocol = {"net": training.net, "width": training.width, "name": training.protocol, "steps": training.steps}
         print_json({"out": str(comparison.out), "cells": rows, "protocol": protocol, "seeds": training.seeds})
         return
+    # What is not condensed has no container and no sweeps.
     shown = Table(header_style="cyan")
     names = ("cell", "container", "objective", "recipe", "floats", "images_per_class", "sweeps")
     for name in names:

@@ -136,6 +136,7 @@ def print_report(report: Mapping[str, Any]) -> None:
         std = f"{accuracy['std']:.1f}" if count > 1 else "-"
         times = duration(row["train_seconds"])
         table.add_row(escape(row["method"]), *sizes, f"{accuracy['mean']:.1f}", std, str(count), times)
+    # Below the table what its names stand for, and what a codec was chosen from.
     print_table(title, table)
     for row in (report, *report["against"]):
         if row["detail"]:

@@ -94,6 +94,7 @@ def profile(
     network["width"] = width if net or width else source.settings.width
     how: dict[str, Any] = {"epochs": epochs, "seeds": seeds, "margin": margin, "cutmix": cutmix}
     settings = ProfileSettings(target=target, **how, **network)
+    # Train, write the files, then tell.
     began = time.monotonic()
     found = settings.take(source)
     seconds = time.monotonic() - began
@@ -143,6 +144,7 @@ def places_of(target: str, out: Path | None, *, page: bool, force: bool) -> Plac
             raise UserError(f"--out {out}: a file is there; expected a folder, or the name of an .npz file.")
         check_output(out / AUM, kind=".npz")
         places = Places(profile=out / AUM, page=None)
+    # Places are settled; what is there stays unless --force is given.
     for path in (places.profile, places.page):
         if path is not None and path.exists() and not force:
             raise UserError(f"{path} is already there: add --force to write over it.")
@@ -187,6 +189,7 @@ def profile_report(
     from hmn.prune.profile import aum_summary, class_summaries
     from hmn.train.results import provenance
 
+    # The images of lowest AUM, where they were asked for.
     listed = [] if count is None else suspects(found, count).tolist()
     labels, names, aum = found.labels.tolist(), found.class_names, found.aum.tolist()
     return {

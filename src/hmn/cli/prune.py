@@ -125,6 +125,7 @@ def prune(
         raise UserError(f"--beta {beta}: is for --method double-end, and this is {method}.")
     if out is not None and method == "double-end" and chosen is None:
         raise UserError("double-end pruning needs --beta: a share from 0 to 1, or auto to search for it.")
+    # Flags make sense together; everything that the pruning goes by:
     order = PruneOrder(
         run=target,
         out=out,
@@ -219,6 +220,7 @@ def print_search(search: Mapping[str, Any]) -> None:
         mark = "best" if row["beta"] == search["best"] else "not told from it" if close else ""
         spread = f"{row['std']:.2f}" if row["n"] > 1 else "-"
         table.add_row(f"{row['beta']:g}", f"{row['mean']:.2f}", spread, str(row["n"]), mark)
+    # What the choice is of and how far it can be trusted.
     place = f"beta at {search['images_per_class']} images per class ({100 * search['rate']:.1f} % removed)"
     print_table(f"{place}, {search['chosen_on']} accuracy", table)
     results().print(f"{search['sentence']}.", markup=False, soft_wrap=True)
@@ -241,6 +243,7 @@ def print_study(report: Mapping[str, Any]) -> None:
         table.add_row(row["method"], *numbers)
     width = "" if report["width"] is None else f", width {report['width']}"
     print_table(f"{report['data']}: test accuracy of {report['net']}{width}, {report['steps']:,} steps", table)
+    # How far double-end leads random, below the table.
     for row in report["comparisons"]:
         errors = row["in_standard_errors"]
         apart = "of unknown error" if errors is None else f"{errors:+.1f} standard errors"
@@ -255,6 +258,7 @@ def print_pruned(done: Carried, *, as_json: bool) -> int:
         folder = None if record is None else {"out": str(order.out), **record}
         print_json({"pruned": folder, "study": report})
         return 0
+    # The folder first, then the study, whose search may be the same.
     if record is not None:
         search = record["chosen_by"]
         if search is not None:

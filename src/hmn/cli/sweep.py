@@ -154,6 +154,7 @@ def print_runs(whole: Sweep, *, as_json: bool) -> None:
     if as_json:
         print_json({"out": str(whole.out), "workers": workers, "threads_per_run": threads, **whole.plan()})
         return
+    # A row a point of the grid.
     payloads = {run.name: run.payload for run in whole.runs}
     names = short_names(whole.grid)
     table = Table(header_style="cyan")

@@ -102,6 +102,7 @@ def condensed(path: Path, data: Any, flags: DataOptions, on: Split) -> tuple[Can
         if data is not None:
             raise
         raise UserError(f"{str(error).rstrip('.')}; name the container's data with --data") from None
+    # The data are there: are they those of the container?
     shown = name if isinstance(name, str) else splits.name
     check_classes(path, stored.class_names, shown, splits.train.class_names)
     per_image = math.prod(stored.shape.image_shape)

@@ -88,6 +88,7 @@ def images_in_bytes(
     whole = min(data.image_shape[1:])
     if side is not None and not 1 <= side <= whole:
         raise UserError(f"codec side {side}: expected 1 to {whole}, the shorter side of the images in pixels.")
+    # A quality after the other, until the bytes are used up or all images are in.
     if order is None:
         order = class_turns(data.labels, seed)
     for attempt in (quality,) if quality is not None else QUALITIES:
@@ -194,6 +195,7 @@ def _av1_units(content: bytes) -> Iterator[tuple[int, int]]:
     while place < end:
         header = content[place]
         place += 2 if header & 0b100 else 1
+        # The size in seven bits a byte, the lowest first (leb128); without one, up to the end.
         size, shift = 0, 0
         if not header & 0b10:
             size = end - place

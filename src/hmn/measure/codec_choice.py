@@ -188,6 +188,7 @@ def codec_candidate(
     (quality, side), table = points[0], None
     if len(points) > 1:
         (quality, side), table = choose_point(chooser, num_bytes, codec, training)
+    # Quality and side are settled: the images themselves.
     train, stored = compressed(chooser, num_bytes, codec, quality, side)
     name = f"real as {codec.format}" + (f", {bytes_of} bytes" if bytes_of else "")
     return Candidate(

@@ -59,6 +59,7 @@ def select(
     if features is None or len(features) != len(data):
         got = "none" if features is None else f"{len(features)} rows"
         raise UserError(f"selection by {method} needs features of all {len(data)} images, and got {got}.")
+    # Class by class, so that every class has as many.
     labels, chosen = data.labels.cpu(), []
     for label, name in enumerate(data.class_names):
         members = (labels == label).nonzero()[:, 0]

@@ -114,6 +114,7 @@ def profile(
         raise UserError(f"{name or 'the data'}: a margin needs at least 2 classes, got {len(source.class_names)}.")
     if margin not in MARGINS:
         raise UserError(f"margin={margin!r}: expected one of {', '.join(MARGINS)}.")
+    # A fresh network a seed, every image's margin added up over its epochs.
     if isinstance(source, nn.Module):
         source = cast(Source, render(source))
     config = replace(config, epochs=epochs, steps=None)
@@ -222,6 +223,7 @@ def _profile(aum: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], facts: Any
         and facts["margin"] in MARGINS
         and all(isinstance(facts[name], str) for name in ("net", "source", "sha256"))
     )
+    # Everything is there and of its kind, or the file is damaged.
     if not sound:
         raise ValueError("a value is not as expected")
     values: dict[str, Any] = {"aum": torch.from_numpy(aum.copy()), "labels": torch.from_numpy(labels.copy())}

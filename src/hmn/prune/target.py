@@ -61,6 +61,7 @@ def read_target(run: Path, *, aum: Path | None, needs_aum: bool) -> Target:
     place = aum or run / AUM
     if not (run / RECIPE).exists():
         raise UserError(f"{run} holds no {RECIPE}: expected a folder with all that `hmn condense` wrote.")
+    # The AUM is read where it is needed or lies there.
     there = needs_aum or aum is not None or place.exists()
     if there and aum is None and not place.exists():
         raise UserError(f"{run} has no {AUM}: take it first with hmn profile {run}")

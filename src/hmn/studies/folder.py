@@ -59,6 +59,7 @@ def examine_study(out: Path, plan: Mapping[str, Any], *, resume: bool, force: bo
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: a file is there; name a folder.")
+    # What is there decides what may be done: go on, begin anew, or nothing.
     there = read_plan(out)
     if resume:
         if there is None:

@@ -50,6 +50,7 @@ class Where:
         for flag, count in (("workers", self.workers), ("threads-per-run", self.threads_per_run)):
             if count is not None and count < 1:
                 raise UserError(f"--{flag} {count}: expected at least 1.")
+        # Flags of one backend say nothing to another.
         for flag, value, needs in (
             ("--address", self.address, "ray"),
             ("--gpus-per-run", self.gpus_per_run, "ray"),

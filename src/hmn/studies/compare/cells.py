@@ -196,6 +196,7 @@ def _folders(
                 f"{folder} holds images of {stored.shape.image_shape}, {splits.name} has {train.image_shape}: "
                 "compare on the data that it was made from."
             )
+        # The budget says which row of the table a folder is.
         ipc = max(1, stored.ledger.budget // values)
         if ipc not in budgets:
             raise UserError(f"{folder} has a budget of {ipc} IPC: add {ipc} to --ipc, or leave the folder out.")

@@ -126,6 +126,7 @@ def read_overrides(flags: Sequence[str], methods: Mapping[str, Method]) -> dict[
         path, sign, value = rest.partition("=")
         if not (colon and sign):
             raise UserError(f"--set {flag}: expected METHOD:setting=value, such as mosaic:condense.lr=0.005.")
+        # The form is right; now what it names.
         if name not in condensed:
             expected = ", ".join(condensed) or "none here"
             raise UserError(f"--set {flag}: {name} is no method that is condensed here; those are: {expected}.")

@@ -88,6 +88,7 @@ def table_of(
     main = [cell for cell in cells.cells if cell.dtype == FULL]
     whole = next(found[cell.name] for cell in main if cell.source == "whole")
     random = {cell.ipc: found[cell.name] for cell in main if cell.method.name == "random"}
+    # The whole training set and random images are what the score of every row is reckoned against.
     rows = []
     for cell in main:
         others = [other for other in cells.cells if (other.method, other.ipc) == (cell.method, cell.ipc)]
@@ -120,6 +121,7 @@ def method_row(cell: Cell, done: Trained, settings: ComparisonSettings, splits: 
     elif done.accuracies:
         place = images_of(cell, out)
         about |= _condensed(place, settings) if cell.source == "condensed" else _chosen(place)
+    # What is measured and what is published stand side by side.
     beside = _published(cell, about, splits.name, settings.training.net)
     return {
         "method": cell.method.name,
@@ -141,6 +143,7 @@ def _condensed(place: Path, settings: ComparisonSettings) -> dict[str, Any]:
     there, run = info(place), read_run(place)
     recipe = given_file(place / RECIPE) if (place / RECIPE).exists() else {}
     objective = recipe.get("condense.objective")
+    # Numbers of another format than float32, and seen images, are told beside the row.
     notes = [f"stored as {there.dtype}"] if there.dtype != FULL else []
     return {
         "container": there.shape.kind,

@@ -44,6 +44,7 @@ def cells(row: Row, table: Mapping[str, Any]) -> list[str]:
     for dtype in table["stored"]:
         other = row["stored"].get(dtype)
         others += ["", ""] if other is None else [_number(other["bytes"]), accuracy_words(other["accuracy_percent"])]
+    # In the order of `heads`.
     return [
         row["method"],
         "all" if row["ipc"] is None else str(row["ipc"]),
@@ -135,6 +136,7 @@ def notes(table: Mapping[str, Any]) -> list[str]:
             f"{' and '.join(table['stored'])}: the container after the round trip through that format; for a codec, as "
             "many images as the budget's floats have bytes in it."
         )
+    # Every source of published numbers once, then what is to be said of single rows.
     beside = {remark(Published(**row["published"])): row["method"] for row in rows if row["published"]}
     if beside:
         sources = "; ".join(f"{method}: {words}" for words, method in beside.items())

@@ -57,6 +57,7 @@ def choose_beta(values: Mapping[float, Sequence[float]]) -> BetaChoice:
         error = noise * math.sqrt(1 / len(values[best]) + 1 / len(values[beta]))
         return means[best] - means[beta] > STANDARD_ERRORS * error
 
+    # Neighbours decide whether the best is told apart; the others are named.
     near = tuple(beta for beta in grid if beta != best and not led(beta))
     place = grid.index(best)
     leads = not {*grid[max(0, place - 1) : place], *grid[place + 1 : place + 2]} & {*near}

@@ -123,6 +123,7 @@ def settle_runs(
     folders: dict[str, str] = {}
     found = []
     for values in points:
+        # Points that differ in their evaluation alone share a folder and its condensation.
         made_from = {path: value for path, value in values.items() if not path.startswith(EVALUATE)}
         key = repr(made_from)
         if key not in folders:
@@ -144,6 +145,7 @@ def condensation(values: Mapping[str, Any], given: RunSettings, splits: Splits) 
     name = values.get("recipe", given.recipe)
     if name is not None and "cost" in given.from_file:
         raise UserError(f"recipe {name}, and --config with a whole recipe: give one of them.")
+    # From here on as `hmn condense` settles one run.
     ipc = checked_ipc(given.data.name, settings.pop("ipc", given.from_file.get("ipc")))
     dtype, train = values.get("dtype", given.dtype), splits.train
     recipe = resolve(name, given.from_file, settings, splits, ipc)
