@@ -21,6 +21,7 @@ VERBS = {
     "show": "Draw the images of a condensed folder as one picture.",
     "ledger": "Count what a container stores, part by part.",
     "plan": "Choose a container for a data set and a budget.",
+    "list": "Name recipes, containers, objectives, networks and protocols, or the settings of one.",
     "sweep": "Condense and evaluate over a grid of settings, many runs at a time.",
     "compare": "Compare methods at several budgets under one training protocol.",
     "profile": "Measure how easily networks learn every image (AUM).",

@@ -165,10 +165,12 @@ def convert(setting: Setting, value: Any, *, origin: str) -> Any:
             return value
         elif kind is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
-    raise UserError(f"{origin}: got {value!r}, expected {_expected(kinds)}.")
+    raise UserError(f"{origin}: got {value!r}, expected {expected(setting.kind)}.")
 
 
-def _expected(kinds: tuple[Any, ...]) -> str:
+def expected(kind: Any) -> str:
+    """The values of a setting's type, in words."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     words = {int: "a whole number", float: "a number", str: "text", NoneType: '"none"'}
     return " or ".join(
         "one of " + ", ".join(map(str, get_args(kind))) if get_origin(kind) is Literal else words.get(kind, str(kind))

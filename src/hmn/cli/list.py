@@ -1,0 +1,110 @@
+"""`hmn list`: what a recipe may name, and the settings of each."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+from hmn.cli.flags import Switch
+from hmn.errors import UserError
+from hmn.recipes.kinds import CONTAINERS, OBJECTIVES
+from hmn.recipes.named import MAKERS, recipe, recipe_to_toml
+from hmn.recipes.protocols import PROTOCOLS, protocol
+from hmn.recipes.settings import CondenseConfig, EvaluateConfig
+from hmn.recipes.values import expected, nearest, settings_of
+from hmn.runtime.console import print_facts, print_json, results
+
+COMMON = {"condense": CondenseConfig, "evaluate": EvaluateConfig}
+"""Tables of settings that every recipe has."""
+
+
+def list(name: str | None = None, /, *, json: Switch = False) -> int:
+    """Name recipes, containers, objectives, networks and protocols; of one of them, say what it is and its settings.
+
+    Parameters
+    ----------
+    name
+        One of them, or condense or evaluate: settings that every recipe has.
+    json
+        Print JSON.
+    """
+    kinds = described()
+    if name is None:
+        if json:
+            print_json(kinds)
+            return 0
+        for kind, lines in kinds.items():
+            print_facts(kind, lines)
+        return 0
+    known = [*COMMON, *(each for lines in kinds.values() for each in lines)]
+    if name not in known:
+        raise UserError(f"hmn list {name}: nothing is called so{nearest(name, known)}")
+    found = {kind: {"what": lines[name], **details(kind, name)} for kind, lines in kinds.items() if name in lines}
+    if name in COMMON:
+        found["settings"] = {"what": f"--{name}.KEY VALUE, of every recipe", "settings": rows(COMMON[name], f"{name}.")}
+    if json:
+        print_json(found)
+        return 0
+    console = results()
+    for kind, about in found.items():
+        console.print(f"{name}, of the {kind}: {about['what']}", markup=False, soft_wrap=True)
+        for row in about.get("settings", ()):
+            flag = "--" + row["setting"].replace("_", "-")
+            line = f"  {flag}  {row['kind']} (default: {row['default']}). {row['help']}"
+            console.print(line, markup=False, soft_wrap=True)
+        console.print(about.get("recipe", ""), markup=False, soft_wrap=True)
+    return 0
+
+
+def described() -> dict[str, dict[str, str]]:
+    """A line for each name, by what it is a name of."""
+    from hmn.nets.build import NET_NAMES, width_of
+
+    shapes = {name: CONTAINERS.load(name).shape_class for name in CONTAINERS.names()}
+    return {
+        "recipes": {name: first_line(maker) for name, maker in MAKERS.items()},
+        "containers": {name: f"{shape.words.rstrip(',')}. {shape.source}" for name, shape in shapes.items()},
+        "objectives": {name: first_line(OBJECTIVES.load(name)) for name in OBJECTIVES.names()},
+        "networks": {name: f"width {width_of(name, None)}, where none is given" for name in NET_NAMES},
+        "protocols": dict(PROTOCOLS),
+    }
+
+
+def first_line(defined: Any) -> str:
+    """The first line of what a class or function says of itself."""
+    return (inspect.getdoc(defined) or "").partition("\n")[0]
+
+
+def details(kind: str, name: str) -> dict[str, Any]:
+    """Settings of one, or the recipe that it is."""
+    if kind == "recipes":
+        made = recipe(name, dataset="cifar10", ipc=1, image_shape=(3, 32, 32))
+        return {"recipe": f"For CIFAR-10 at 1 image per class:\n\n{recipe_to_toml(made)}"}
+    if kind == "containers":
+        shape = CONTAINERS.load(name).shape_class
+        text = inspect.getdoc(shape.plan) or ""
+        helps = {key: re.search(rf"^    {key}: (.*)$", text, re.MULTILINE) for key in shape.planned_sizes()}
+        return {"settings": [
+            {"setting": f"sizes.{key}", "kind": "a whole number", "default": "planned" if value is None else value,
+             "help": "" if (found := helps[key]) is None else found[1]}
+            for key, value in shape.planned_sizes().items()
+        ]}  # fmt: skip
+    if kind == "objectives":
+        return {"settings": rows(OBJECTIVES.load(name).Settings, f"{name}.")}
+    if kind == "protocols":
+        config = protocol(name, "cifar10", 1)
+        shown = ", ".join(f"{key} {value}" for key, value in vars(config).items() if key != "augment")
+        return {"recipe": f"For CIFAR-10 at 1 image per class: {shown}, augmentation {config.augment.strategy}"}
+    return {}
+
+
+def rows(cls: type, prefix: str) -> Any:
+    """Settings of a table, with their kinds, defaults and lines."""
+    from hmn.condense.check import leaves
+
+    defaults = {path: value for path, _, value in leaves(cls(), prefix)}
+    return [
+        {"setting": each.path, "kind": expected(each.kind), "default": defaults[each.path], "help": each.help}
+        for each in settings_of(cls, prefix)
+    ]
