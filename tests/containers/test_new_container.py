@@ -12,6 +12,7 @@ import torch
 
 import hmn
 from hmn.cli.main import main
+from hmn.containers.choose import container_class
 from tests.cli.test_main import refused
 
 STRIPES = Path(__file__).parents[1] / "plugins" / "stripes.py"
@@ -65,6 +66,13 @@ def test_it_is_swept_and_compared(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-m", "hmn", *command, *place], check=True)
     assert len(hmn.load(next((tmp_path / "sweep").glob("*each-2*/condensed")))) == 160
     assert "stripes" in (tmp_path / "compare" / "table.md").read_text()
+
+
+def test_its_sizes_say_what_they_are() -> None:
+    planned = container_class("stripes").shape_class.planned_sizes()
+    assert {name: tuple(size) for name, size in planned.items()} == {"each": (1, "rows of an image.")}
+    bound = container_class("mosaic").shape_class.planned_sizes()["bound"]
+    assert bound.default is None and bound.help.endswith("(IDC's bounded form: 128).")
 
 
 def test_its_sizes_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

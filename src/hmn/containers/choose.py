@@ -63,6 +63,7 @@ def choose_shape(
     shape_class = container_class(container).shape_class
     check_sizes(shape_class, sizes or {})
     budget = Budget.of_images(ipc, num_classes, image_shape, data=data, real_per_class=real_per_class)
+    # The sizes, then the number of images that was asked for.
     planned: Callable[..., Shape] = shape_class.plan
     shape = planned(budget, **sizes or {})
     reason = shape.origin(data, ipc)

@@ -128,6 +128,7 @@ class FrequencyShape(Shape):
                 f"frequency: {coefficients} coefficients an image do not fit {budget.floats:,} floats and images of "
                 f"{values:,} values: choose at most {most}."
             )
+        # With views, one image's coefficients show several.
         lean = cls._for(budget, views, coefficients=coefficients, views=views)
         return lean.with_images(of_class // coefficients * views)
 

@@ -175,6 +175,7 @@ class HmnShape(Shape):
         published = preset(budget.data, round(budget.ipc))
         if published is not None and _data(published) == _data(tiers[0]):
             return published
+        # The richest tier that leaves enough to single images, filled with them.
         fitting = [lean for lean in tiers if lean.ledger().num_floats <= budget.floats]
         if not fitting:
             raise budget.too_small(cls.kind, tiers[-1].ledger().num_floats)

@@ -47,7 +47,7 @@ class LinearShape(Shape):
         a base has values. LinBa's sizes at other budgets are not in its code.
 
         Args:
-            bases: that all images share.
+            bases: bases that all images share.
 
         Raises:
             UserError: not one image of each class fits beside one base, or beside so many.
@@ -55,6 +55,7 @@ class LinearShape(Shape):
         lean = cls._for(budget, num_bases=1, downsample=2 if min(budget.image_shape[1:]) >= 4 else 1)
         if (least := lean.ledger().num_floats) > budget.floats:
             raise budget.too_small(cls.kind, least)
+        # Bases by the rule or as asked for, then as many images as still fit.
         base = math.prod((budget.image_shape[0], *lean.base_size))
         most = budget.floats // (base + budget.num_classes)
         if bases is not None and bases > most:

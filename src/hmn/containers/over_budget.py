@@ -67,6 +67,7 @@ def _images(asked: str, fits: int, shape: Shape, data: str, ipc: int) -> int:
         if published is None:
             raise UserError(f"--over-budget preset: no published number for {data} at {ipc} ipc; give a count or 10%.")
         return published
+    # A count, or a per cent of what fits.
     number = asked.removesuffix("%")
     try:
         if number == asked:

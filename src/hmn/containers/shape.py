@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from hmn.containers.ledger import Ledger, LedgerPart
 from hmn.errors import UserError
@@ -51,6 +52,14 @@ class Budget:
             f"a budget of {self.floats:,} floats cannot hold a container of kind {kind} for {self.num_classes} "
             f"classes of {self.image_shape} images, which needs at least {needed:,}: raise --ipc."
         )
+
+
+class PlannedSize(NamedTuple):
+    """A size that a plan chooses where --sizes does not give it."""
+
+    default: int | None
+    """The plan's own choice; None for one that depends on the budget."""
+    help: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +120,12 @@ class Shape(ABC):
         """
 
     @classmethod
-    def planned_sizes(cls) -> dict[str, int | None]:
-        """The --sizes of this container with the plan's own choice; None for one that depends on the budget."""
-        given = list(inspect.signature(cls.plan).parameters.values())[1:]
-        return {argument.name: argument.default for argument in given}
+    def planned_sizes(cls) -> dict[str, PlannedSize]:
+        """The --sizes of this container, by name: the arguments of its plan besides the budget."""
+        arguments = list(inspect.signature(cls.plan).parameters.values())[1:]
+        lines = re.findall(r"^ +(\w+): (.*(?:\n {8}.*)*)", inspect.getdoc(cls.plan) or "", re.MULTILINE)
+        texts = {name: " ".join(text.split()) for name, text in lines}
+        return {each.name: PlannedSize(each.default, texts.get(each.name, "")) for each in arguments}
 
     @classmethod
     def _for(cls, budget: Budget, images: int = 1, **sizes: Any) -> Self:

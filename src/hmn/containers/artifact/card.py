@@ -113,6 +113,7 @@ def _size(shape: Shape, ledger: Mapping[str, Any]) -> list[str]:
     ]
     if shape.storing:
         lines[0] += f" {shape.storing}"
+    # What rounding costs, where there was any.
     error = ledger["quantisation_error"]
     if error is not None:
         lines += [

@@ -64,15 +64,17 @@ def export_images(
             f"{len(pixels)} images with {len(labels)} labels of {len(names)} classes: expected a label in "
             f"0..{len(names) - 1} for each of at least one image."
         )
+    # Nothing is touched before the place is known to be free.
     out = Path(os.path.abspath(out))  # not resolve: a link is refused below, not followed
     try:
         _check_free(out, format, force)
         out.parent.mkdir(parents=True, exist_ok=True)
         if format == "npz":
             write_atomically(out, _npz(pixels, labels, names))
+        elif format == "folders":
+            _write_folder(out, _folder_files(pixels, labels, names))
         else:
-            _write_folder(out, _folder_files(pixels, labels, names) if format == "folders" else
-                          iter([(PARQUET_FILE, _parquet(pixels, labels, names))]))  # fmt: skip
+            _write_folder(out, iter([(PARQUET_FILE, _parquet(pixels, labels, names))]))
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}.") from None
     return out
@@ -114,15 +116,15 @@ def _check_free(out: Path, format: str, force: bool) -> None:
     if format != "npz" and out.suffix in (".npz", ".parquet", ".png"):
         raise UserError(f"{out}: expected the name of a folder, not of a file, for format {format}.")
     if out.is_symlink() or (out.exists() and (out.is_dir() if format == "npz" else not out.is_dir())):
-        raise UserError(f"{out}: in use by something else than a {'file' if format == 'npz' else 'folder'}: "
-                        "choose another output.")  # fmt: skip
+        kind = "file" if format == "npz" else "folder"
+        raise UserError(f"{out}: in use by something else than a {kind}: choose another output.")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not force:
         raise UserError(f"{out}: already there and not empty: choose another output, or --force to replace it.")
     if out.is_dir() and not _is_export(out):
-        raise UserError(f"{out}: holds files that no export wrote, so --force does not replace it: "
-                        "choose another output.")  # fmt: skip
+        why = "holds files that no export wrote, so --force does not replace it"
+        raise UserError(f"{out}: {why}: choose another output.")
 
 
 def _is_export(folder: Path) -> bool:
@@ -151,6 +153,7 @@ def _write_folder(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
             (fresh / name).parent.mkdir(exist_ok=True)
             (fresh / name).write_bytes(content)
         (fresh / MARKER_FILE).write_bytes(MARKER_TEXT)
+        # The old folder makes way only now, and comes back if the new one cannot take its place.
         if out.exists():
             os.rename(out, old)
         try:
@@ -186,13 +189,13 @@ def _parquet(pixels: Tensor, labels: Tensor, names: list[str]) -> bytes:
 
     features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
     image_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    schema = pa.schema([("image", image_type), ("label", pa.int64())],
-                       metadata={"huggingface": json.dumps({"info": {"features": features}})})  # fmt: skip
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    schema = pa.schema([("image", image_type), ("label", pa.int64())], metadata=metadata)
     buffer = io.BytesIO()
     with pq.ParquetWriter(buffer, schema) as writer:
         for start in range(0, len(pixels), ROWS_PER_GROUP):
-            images = [{"bytes": png_bytes(as_picture(image)), "path": f"{start + offset:05d}.png"}
-                      for offset, image in enumerate(pixels[start : start + ROWS_PER_GROUP])]  # fmt: skip
+            group = enumerate(pixels[start : start + ROWS_PER_GROUP], start)
+            images = [{"bytes": png_bytes(as_picture(image)), "path": f"{place:05d}.png"} for place, image in group]
             numbers = labels[start : start + ROWS_PER_GROUP].tolist()
             writer.write_table(pa.table({"image": pa.array(images, image_type), "label": numbers}, schema=schema))
     return buffer.getvalue()

@@ -104,6 +104,7 @@ def parse_description(file: Path, header: dict[str, Any]) -> dict[str, Any]:
     version = found.get("version") if isinstance(found, dict) else None
     if not isinstance(found, dict) or not isinstance(version, int) or version is True or version < 1:
         raise UserError(f"{file}: damaged: the description in its header cannot be read.")
+    # A newer format is no damage, and whatever else is wrong is told in one line.
     if version > FORMAT_VERSION:
         raise UserError(
             f"{file}: written in format {version}, newer than format {FORMAT_VERSION} that this hmn reads: "
@@ -125,6 +126,7 @@ def _checked(found: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{shape.num_classes} classes of images {shape.image_shape}, limit {MAX_IMAGE_SIDE} a side")
     if shape.ledger().stored_floats > MAX_FLOATS:
         raise ValueError(f"{shape.ledger().stored_floats:,} values, more than the limit of {MAX_FLOATS:,}")
+    # What goes with the sizes must fit them.
     names, norm, error = found["class_names"], found["normalisation"], found["quantisation_error"]
     _demand(_list_of(names, lambda name: isinstance(name, str)) and len(names) == shape.num_classes, "class_names")
     mean, std = norm["mean"], norm["std"]

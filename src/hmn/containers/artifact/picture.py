@@ -5,17 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from hmn.errors import UserError
 from hmn.runtime.files import write_atomically
-
-if TYPE_CHECKING:
-    from PIL import Image, ImageFont
-
 
 READABLE_SIDE = 96
 """Images smaller than this are enlarged by the whole factor that comes closest to it, in pixels."""
@@ -62,27 +58,27 @@ def grid(
     Raises:
         UserError: nothing to show, a class that is not there, or a size below 1.
     """
-    from PIL import Image, ImageDraw
-
     rows = _rows(classes, len(class_names))
     if not len(images) or per_class < 1 or (scale is not None and scale < 1):
         raise UserError(
             f"cannot draw {len(images)} images with per_class={per_class}, scale={scale}: expected at least 1 of each."
         )
+    # How large everything is.
     channels, height, width = images.shape[1:]
     factor = scale or max(1, round(READABLE_SIDE / max(height, width)))
     chosen = [torch.nonzero(labels == row).flatten()[:per_class] for row in rows]
     columns = max(1, *(len(index) for index in chosen))
     font, texts, margin = _names([str(class_names[row]) for row in rows])
     step_y, step_x = max(height * factor, FONT_SIZE + 4) + GAP, width * factor + GAP
-    mode = "L" if channels == 1 else "RGB"
-    colour = WHITE if channels == 1 else (WHITE,) * 3
-    canvas = Image.new(mode, (margin + columns * step_x + GAP, len(rows) * step_y + GAP), colour)
+    size = margin + columns * step_x + GAP, len(rows) * step_y + GAP
+    grey = channels == 1
+    ink: int | tuple[int, ...] = 0 if grey else (0, 0, 0)
+    canvas = Image.new("L", size, WHITE) if grey else Image.new("RGB", size, (WHITE,) * 3)
+    # A row for each class: its name, then its images.
     draw = ImageDraw.Draw(canvas)
     for row, (index, text) in enumerate(zip(chosen, texts, strict=True)):
         top = GAP + row * step_y
-        draw.text((GAP * 3, top + (step_y - GAP) // 2), text, fill=0 if channels == 1 else (0, 0, 0),
-                  font=font, anchor="lm")  # fmt: skip
+        draw.text((GAP * 3, top + (step_y - GAP) // 2), text, fill=ink, font=font, anchor="lm")
         tiles = to_uint8(images[index]).cpu()
         for column, tile in enumerate(tiles):
             enlarged = tile.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
@@ -92,8 +88,6 @@ def grid(
 
 def as_picture(image: Tensor) -> Image.Image:
     """One image, uint8 [c, h, w] with 1 or 3 channels, as a PIL image."""
-    from PIL import Image
-
     array = image.permute(1, 2, 0).contiguous().cpu().numpy()
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
@@ -127,8 +121,6 @@ def _rows(classes: int | Sequence[int], num_classes: int) -> list[int]:
 
 def _names(names: list[str]) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, list[str], int]:
     """Font, names cut to fit, and the margin that holds them in pixels."""
-    from PIL import ImageFont
-
     font = ImageFont.load_default(FONT_SIZE)
     room = MARGIN_LIMIT - 6 * GAP
     texts = []

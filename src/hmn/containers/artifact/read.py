@@ -72,6 +72,7 @@ def read(path: str | os.PathLike[str]) -> tuple[ArtifactInfo, bytes]:
                 )
             start += handle.read(length)
             header = _header(file, start[8:])
+            # What the header says must be sane and agree with the size of the file, before values are read.
             description = parse_description(file, header)
             value_bytes = _check_tensors(file, header, description["shape"], description["dtype"])
             if size != len(start) + value_bytes:
@@ -130,6 +131,7 @@ def _check_checksum(file: Path, checksum: str) -> None:
             found = parse_json(handle.read(MAX_HEADER_BYTES))
     except OSError as error:
         raise UserError(f"{ledger}: cannot be read ({error.strerror or error}).") from None
+    # A ledger without a checksum is damaged: the file could then not be trusted.
     wanted = found.get("sha256") if isinstance(found, dict) else None
     if not isinstance(wanted, str):
         raise UserError(f"{ledger}: damaged, it holds no sha256 of {CONTAINER}: fetch the artifact again.")

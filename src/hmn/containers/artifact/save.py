@@ -71,6 +71,7 @@ def save(
         raise UserError(f"{out}: no such folder: create it before an artifact is saved there.")
     if dtype not in STORED_AS:
         raise UserError(f"dtype={dtype!r}: expected one of {', '.join(STORED_AS)}.")
+    # The values as the file holds them, and what that costs in pixels.
     final = copy.deepcopy(container.finalised()).cpu()
     state = {name: value.detach() for name, value in final.state_dict().items()}
     assert {name: tuple(value.shape) for name, value in state.items()} == final.shape.tensors()
