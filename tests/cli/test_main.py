@@ -12,6 +12,7 @@ from PIL import Image
 
 from hmn.cli.main import VERBS, main
 from hmn.containers.hmn_sizes import PRESETS
+from hmn.recipes.named import RECIPES
 
 TINY = [
     "--condense.epochs",
@@ -89,10 +90,16 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
     assert f"hmn {verb}" in capsys.readouterr().out
 
 
-def test_help_shows_nested_settings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_fits_a_screen_and_says_where_the_rest_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["condense", "--help"]) == 0
     text = capsys.readouterr().out
-    assert "--condense.lr" in text and "--evaluate.seeds" in text
+    assert len(text.splitlines()) <= 80
+    words = " ".join(text.replace("│", " ").split())
+    assert all(name in words for name in RECIPES if not name.endswith("-cpu"))
+    assert "hmn list trajectory" in words and "--condense.KEY VALUE" in words
 
 
 def test_help_is_fast() -> None:

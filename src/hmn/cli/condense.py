@@ -14,6 +14,7 @@ from hmn.cli.flags import (
     DataParameters,
     EvaluateFlags,
     MethodFlags,
+    RecipeName,
     SizesFlags,
     Switch,
     data_options,
@@ -45,7 +46,7 @@ def condense(
     *,
     out: Path,
     ipc: int | None = None,
-    recipe: str | None = None,
+    recipe: RecipeName = None,
     minutes: float | None = None,
     config: Path | None = None,
     seed: int | None = None,
@@ -78,13 +79,9 @@ def condense(
         Folder to write.
     ipc
         Images per class whose floats are the budget.
-    recipe
-        Named settings: fast (the default), quick; a method as published: dc, dsa, dm, idc-i, idc, mtt, haba,
-        linba, hmn or ddif; or its version of about 20 minutes on one thread: dsa-cpu, dm-cpu, idc-i-cpu, idc-cpu,
-        haba-cpu, linba-cpu, hmn-cpu or ddif-cpu. Each states its cost with --dry-run; docs/methods.md has every number.
     minutes
-        How long fast may take, in minutes of this machine, experts included: some steps are timed to know how many
-        iterations that is, and recipe.toml keeps their number. Without it: 400 iterations, a quarter of an hour.
+        How long fast may take, in minutes of this machine, experts included: some steps are timed, and recipe.toml
+        keeps the number of iterations. Without it: 400, a quarter of an hour.
     config
         TOML file of settings, such as a recipe.toml that a run wrote.
     seed

@@ -12,6 +12,8 @@ from typing import Annotated, Any, get_type_hints
 from cyclopts import Group, Parameter
 
 from hmn.data.formats import DataOptions
+from hmn.recipes.named import DEFAULT_RECIPE, RECIPES
+from hmn.recipes.published import SMALLER
 from hmn.recipes.settings import (
     OWN_LOOPS,
     CondenseConfig,
@@ -24,18 +26,19 @@ from hmn.recipes.settings import (
 from hmn.recipes.values import _field_docs, convert, find, settings_of
 
 
-def flags_of(cls: type, group: Group, *, leave_out: Collection[str] = ()) -> type:
+def flags_of(cls: type, group: Group | None, *, leave_out: Collection[str] = ()) -> type:
     """A class like `cls` whose fields are all optional: None is a flag that was not given.
 
-    The recipe's values are the defaults, and they are not known before its name is.
+    The recipe's values are the defaults, and they are not known before its name is. Without a group `hmn list` shows
+    the flags, and the help of a verb says so.
     """
     hints: dict[str, Any] = get_type_hints(cls)
     docs = _field_docs(cls)
     columns: list[tuple[str, Any, None]] = []
     for field in (field for field in fields(cls) if field.name not in leave_out):
         hint = hints[field.name]
-        kind = flags_of(hint, group) if isinstance(hint, type) and is_dataclass(hint) else hint
-        parameter = Parameter(help=docs.get(field.name, ""), group=group, negative=())
+        kind: Any = flags_of(hint, group) if isinstance(hint, type) and is_dataclass(hint) else hint
+        parameter = Parameter(help=docs.get(field.name, ""), group=group, show=group is not None, negative=())
         columns.append((field.name, Annotated[kind | None, parameter], None))
     # Without a module of its own the library cannot resolve the class's hints, and shows it as one value.
     return make_dataclass(cls.__name__ + "Flags", columns, kw_only=True, namespace={"__module__": __name__})
@@ -44,10 +47,8 @@ def flags_of(cls: type, group: Group, *, leave_out: Collection[str] = ()) -> typ
 DataFlags: Any = flags_of(DataOptions, Group("Data", sort_key=10), leave_out=("progress", "cache"))
 DataParameters = Annotated[DataFlags | None, Parameter(name="*")]
 """How to find and read a data set, as flags of a verb."""
-CONDENSE_GROUP = Group("Condensation settings (default: as the recipe says)", sort_key=20)
-EVALUATE_GROUP = Group("Evaluation settings kept in the recipe", sort_key=30)
-TrajectoryFlags: Any = flags_of(TrajectoryConfig, Group("Settings of --objective trajectory alone", sort_key=22))
-UnrolledFlags: Any = flags_of(UnrolledConfig, Group("Settings of --objective unrolled alone", sort_key=23))
+TrajectoryFlags: Any = flags_of(TrajectoryConfig, None)
+UnrolledFlags: Any = flags_of(UnrolledConfig, None)
 
 
 @Parameter(name="*", group=Group("Method (default: as the recipe says)", sort_key=14))
@@ -56,17 +57,17 @@ class MethodFlags:
     """What is stored and what is matched."""
 
     container: str | None = None
-    """What the images are stored as, such as hmn, pixels, mosaic or frequency (hmn list)."""
+    """What the images are stored as: a name of `hmn list`. --sizes.KEY INT: `hmn list frequency` has its sizes."""
     objective: ObjectiveName | None = None
-    """What is matched: gradient, features, distribution, trajectory or unrolled; the same as --condense.objective."""
+    """What is matched. --trajectory.KEY VALUE: `hmn list trajectory` has its settings. Those of every recipe are
+    --condense.KEY VALUE and --evaluate.KEY VALUE: `hmn list condense`, `hmn list evaluate`."""
     trajectory: TrajectoryFlags | None = None
     unrolled: UnrolledFlags | None = None
 
 
-SIZES_GROUP = Group("Sizes of the container (default: published or planned)", sort_key=15)
-CondenseFlags: Any = flags_of(CondenseConfig, CONDENSE_GROUP)
-EvaluateFlags: Any = flags_of(EvaluateConfig, EVALUATE_GROUP)
-SizesFlags = Annotated[dict[str, str] | None, Parameter(name="sizes", group=SIZES_GROUP, negative=())]
+CondenseFlags: Any = flags_of(CondenseConfig, None)
+EvaluateFlags: Any = flags_of(EvaluateConfig, None)
+SizesFlags = Annotated[dict[str, str] | None, Parameter(name="sizes", show=False, negative=())]
 """Sizes of the chosen container: its own file says which there are."""
 
 
@@ -110,5 +111,15 @@ def named(method: MethodFlags | None, **values: Any) -> dict[str, Any]:
     return {path: value for path, value in found.items() if value is not None}
 
 
+_METHODS = [name for name in RECIPES if f"{name}{SMALLER}" in RECIPES]
+RecipeName = Annotated[
+    str | None,
+    Parameter(
+        help=f"Named settings: {', '.join(name for name in RECIPES if not name.endswith(SMALLER))} "
+        f"(default: {DEFAULT_RECIPE}); with {SMALLER} ({', '.join(_METHODS)}) about 20 minutes of one thread. "
+        "`hmn list NAME` says what each is; docs/methods.md has every number."
+    ),
+]
+"""A recipe by name, with the names that there are as its help."""
 Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
 """A flag that is on or absent."""
