@@ -136,6 +136,11 @@ def test_names_in_documents_exist(path: Path) -> None:
         assert is_importable(name), f"{path.name} names {name}, which does not exist"
 
 
+def test_files_that_the_document_names_exist() -> None:
+    named = re.findall(r"`([\w/.]+(?:\.py|/))`", (ROOT / "docs" / "architecture.md").read_text())
+    assert named and [name for name in named if not any((place / name).exists() for place in (SOURCE, ROOT))] == []
+
+
 def is_importable(name: str) -> bool:
     """Whether a dotted name is a module, or lies in one."""
     parts = name.split(".")

@@ -2,9 +2,9 @@
 
 For class c the loss is D(g_syn, g_real), summed over convolution kernels, of the gradients of the mean
 cross-entropy. With v = dD/dg_syn held fixed, its derivative in the images is the directional derivative, along v
-in the weights, of the first-order image gradient. A ConvNet on the CPU takes that exactly (`hmn.nets.convnet_cpu`); every
-other network by a finite difference of two backward passes, with every ReLU's mask kept as it was at the centre
-(with free masks the difference is wrong at every step size, because kinks are crossed).
+in the weights, of the first-order image gradient. A ConvNet on the CPU takes that exactly
+(`hmn.nets.convnet_cpu`); every other network by a finite difference of two backward passes, with every ReLU's mask
+kept as it was at the centre (with free masks the difference is wrong at every step size, because kinks are crossed).
 
 Source: IDC (arXiv:2205.14959) section 3 for the loss, with the sum over kernels of its code; HMN supplement C.2.
 """
