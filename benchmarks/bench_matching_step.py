@@ -38,8 +38,8 @@ from hmn.condense.objectives import gradient_match
 from hmn.condense.objectives.base import convolution_kernels
 from hmn.condense.run import new_state
 from hmn.containers.hmn_sizes import preset
-from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
+from hmn.data.options import DataOptions
 from hmn.data.source import Batch
 from hmn.nets import Net, build_net
 from hmn.recipes.named import recipe

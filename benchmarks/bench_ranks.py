@@ -135,8 +135,8 @@ def data(data_dir: Path):  # type: ignore[no-untyped-def]  # Splits: imported wh
     """CIFAR-10, or random images of its shape."""
     import torch
 
-    from hmn.data.formats import DataOptions
     from hmn.data.load import load_data
+    from hmn.data.options import DataOptions
     from hmn.data.real import RealData, Splits
     from hmn.data.source import Normalisation
     from hmn.errors import UserError

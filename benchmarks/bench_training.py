@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.memory_settings import default_memory
 
-from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
+from hmn.data.options import DataOptions
 from hmn.data.real import RealData, balanced_indices, split_validation
 from hmn.nets import Net, build_net
 from hmn.recipes.settings import TrainConfig

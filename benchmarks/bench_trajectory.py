@@ -27,8 +27,8 @@ from hmn.condense.objectives.exact import TrainingGradient, Weights, differentia
 from hmn.condense.objectives.trajectory import student_batches, trajectory_loss
 from hmn.containers.frequency import Frequency, FrequencyShape
 from hmn.containers.shape import Budget
-from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
+from hmn.data.options import DataOptions
 from hmn.data.statistics import KNOWN
 from hmn.errors import UserError
 from hmn.nets import build_net

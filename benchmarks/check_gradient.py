@@ -22,8 +22,8 @@ from tests.reference.trajectory import Errors, relative_errors
 
 from hmn.condense.run import new_state
 from hmn.containers.hmn_sizes import preset
-from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
+from hmn.data.options import DataOptions
 from hmn.recipes.named import recipe
 from hmn.recipes.settings import StartConfig
 

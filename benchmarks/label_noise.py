@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
+from hmn.data.options import DataOptions
 from hmn.data.real import RealData, balanced_indices
 from hmn.nets import native
 from hmn.nets.build import width_of

@@ -17,8 +17,8 @@ from hmn.errors import UserError
 if TYPE_CHECKING:
     from hmn.containers.artifact.load import load as load
     from hmn.containers.artifact.load import load_container as load_container
-    from hmn.data.formats import DataOptions as DataOptions
     from hmn.data.load import load_data as load_data
+    from hmn.data.options import DataOptions as DataOptions
     from hmn.data.real import RealData as RealData
     from hmn.data.real import Splits as Splits
     from hmn.measure.evaluate import Evaluation as Evaluation
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _HOMES = {
-    "DataOptions": "data.formats",
+    "DataOptions": "data.options",
     "Evaluation": "measure.evaluate",
     "Progress": "runtime.console",
     "RealData": "data.real",

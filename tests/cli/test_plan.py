@@ -9,8 +9,8 @@ import pytest
 from hmn.cli.main import main
 from hmn.cli.plan import next_command
 from hmn.containers.hmn_sizes import PRESETS, preset
-from hmn.data.formats import DataOptions
 from hmn.data.known_sizes import PUBLISHED, DataSize, size_of
+from hmn.data.options import DataOptions
 from hmn.nets.build import width_of
 from tests.cli.test_main import class_folders, refused
 

@@ -23,8 +23,8 @@ from hmn.condense.state import CondenseState, shown_as_stored
 from hmn.containers.artifact.load import info
 from hmn.containers.artifact.save import as_stored, save
 from hmn.containers.quantise import rounded
-from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
+from hmn.data.options import DataOptions
 from hmn.recipes.kinds import CONTAINERS
 from hmn.recipes.settings import CondenseConfig, Recipe, StartConfig
 from hmn.studies.condensation import RunSettings, StudyData

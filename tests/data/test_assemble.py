@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hmn.data.assemble import assemble, training_set
-from hmn.data.formats import DataOptions, Decoded, Labelled
+from hmn.data.formats import Decoded, Labelled
+from hmn.data.options import DataOptions
 from hmn.data.real import Splits
 from hmn.errors import UserError
 

@@ -8,7 +8,7 @@ import pytest
 
 import hmn.data.bulk as bulk
 from hmn.data.bulk import Bar, Item, decode_all
-from hmn.data.formats import DataOptions
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from tests.data.pictures import picture
 

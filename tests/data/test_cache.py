@@ -13,8 +13,9 @@ import pytest
 
 import hmn.data.folders as folders
 from hmn.data.cache import cached, files_checksum, key_of, load_decoded, store_decoded
-from hmn.data.formats import DataOptions, Decoded, Labelled
+from hmn.data.formats import Decoded, Labelled
 from hmn.data.load import load_data
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from hmn.runtime.cache import cache_folder
 from tests.data.pictures import picture

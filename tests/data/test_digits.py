@@ -5,8 +5,8 @@ from importlib import resources
 import numpy as np
 import torch
 
-from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
+from hmn.data.options import DataOptions
 
 
 def test_digits_need_no_files_and_are_split_four_to_one() -> None:

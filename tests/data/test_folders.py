@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmn.data.formats import DataOptions
 from hmn.data.load import load_data, load_images
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from tests.data.pictures import picture
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hmn.data.formats import DataOptions
 from hmn.data.imagenet import IMAGENET10
 from hmn.data.load import load_data
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from tests.data.pictures import picture
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
+from hmn.data.options import DataOptions
 from hmn.data.real import Splits, fingerprint
 from hmn.errors import UserError
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import hmn.data
-from hmn.data.formats import DataOptions, Decoded, Labelled
+from hmn.data.formats import Decoded, Labelled
 from hmn.data.load import load_data
 from hmn.data.named import NAMES, check_looks, data_roots, name_of_path
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from tests.data.pictures import picture
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 3, 6, 5), dtype=np.uint8)

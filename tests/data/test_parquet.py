@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import hmn.data.parquet as parquet
-from hmn.data.formats import DataOptions
 from hmn.data.load import load_data, load_images
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from tests.data.pictures import picture
 

@@ -10,8 +10,8 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
-from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 
 pytest.importorskip("torchvision")

@@ -17,8 +17,8 @@ import hmn.train
 from hmn.cli.main import main
 from hmn.containers.artifact.load import info
 from hmn.containers.artifact.save import as_stored, save
-from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
+from hmn.data.options import DataOptions
 from hmn.data.real import RealData, Splits, split_validation
 from hmn.measure import codec_choice as cli_codec_choice
 from hmn.measure import coresets as cli_coresets

@@ -15,8 +15,8 @@ from hmn.containers.artifact.place import need_artifact
 from hmn.containers.artifact.save import save
 from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape
-from hmn.data.formats import DataOptions
 from hmn.data.load import load_data
+from hmn.data.options import DataOptions
 from hmn.data.real import RealData
 from hmn.data.source import Normalisation
 from hmn.errors import UserError

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 
 from cyclopts import Group, Parameter
 
-from hmn.data.formats import DataOptions
+from hmn.data.options import DataOptions
 from hmn.recipes.named import DEFAULT_RECIPE, RECIPES
 from hmn.recipes.published import SMALLER
 from hmn.recipes.settings import (

@@ -13,8 +13,8 @@ from hmn.containers.artifact.place import CHECKPOINT, is_artifact
 from hmn.containers.choose import Chosen, checked_ipc, choose_shape
 from hmn.containers.ledger import BITS_PER_VALUE, bytes_of
 from hmn.containers.shape import Shape
-from hmn.data.formats import DataOptions
 from hmn.data.known_sizes import PUBLISHED
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from hmn.measure.candidates import read_data
 from hmn.recipes.values import given_environment

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from typing import Any
 
 from hmn.cli.flags import Switch
@@ -82,14 +81,8 @@ def details(kind: str, name: str) -> dict[str, Any]:
         made = recipe(name, dataset="cifar10", ipc=1, image_shape=(3, 32, 32))
         return {"recipe": f"For CIFAR-10 at 1 image per class:\n\n{recipe_to_toml(made)}"}
     if kind == "containers":
-        shape = CONTAINERS.load(name).shape_class
-        text = inspect.getdoc(shape.plan) or ""
-        helps = {key: re.search(rf"^    {key}: (.*)$", text, re.MULTILINE) for key in shape.planned_sizes()}
-        return {"settings": [
-            {"setting": f"sizes.{key}", "kind": "a whole number", "default": "planned" if value is None else value,
-             "help": "" if (found := helps[key]) is None else found[1]}
-            for key, value in shape.planned_sizes().items()
-        ]}  # fmt: skip
+        sizes = CONTAINERS.load(name).shape_class.planned_sizes().items()
+        return {"settings": [row(f"sizes.{key}", int, size.default or "planned", size.help) for key, size in sizes]}
     if kind == "objectives":
         return {"settings": rows(OBJECTIVES.load(name).Settings, f"{name}.")}
     if kind == "protocols":
@@ -104,7 +97,9 @@ def rows(cls: type, prefix: str) -> Any:
     from hmn.condense.check import leaves
 
     defaults = {path: value for path, _, value in leaves(cls(), prefix)}
-    return [
-        {"setting": each.path, "kind": expected(each.kind), "default": defaults[each.path], "help": each.help}
-        for each in settings_of(cls, prefix)
-    ]
+    return [row(each.path, each.kind, defaults[each.path], each.help) for each in settings_of(cls, prefix)]
+
+
+def row(path: str, kind: Any, default: Any, text: str) -> dict[str, Any]:
+    """A setting as JSON has it."""
+    return {"setting": path, "kind": expected(kind), "default": default, "help": text}

@@ -23,8 +23,8 @@ from hmn.cli.ledger import environment_ipc, memory_size, print_ledger, shape_fac
 from hmn.condense.cost.operations import DEFAULT_TFLOPS, Reckoned, reckon
 from hmn.condense.job import Job
 from hmn.containers.choose import checked_ipc, choose_shape
-from hmn.data.formats import DataOptions
 from hmn.data.known_sizes import PUBLISHED, DataSize, size_of
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from hmn.measure.candidates import read_data
 from hmn.recipes.named import DEFAULT_RECIPE

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hmn.containers.artifact.place import WHAT_FROM
 from hmn.containers.choose import Chosen
 from hmn.containers.over_budget import OverBudget
-from hmn.data.formats import DataOptions
+from hmn.data.options import DataOptions
 from hmn.recipes.settings import Dtype, Recipe
 from hmn.runtime.console import ProgressView, command_line, note
 from hmn.runtime.processes import is_first

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hmn.data.formats import DataOptions, Decoded, Labelled
+from hmn.data.formats import Decoded, Labelled
+from hmn.data.options import DataOptions
 from hmn.data.real import RealData, Splits, stratified_indices
 from hmn.data.statistics import normalisation_for
 from hmn.errors import UserError

@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from hmn.data.decode import DecodedImage, UnreadableImage, decode_image
-from hmn.data.formats import DataOptions, Labelled
+from hmn.data.formats import Labelled
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 
 IMAGES_PER_TASK = 64

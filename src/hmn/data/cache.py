@@ -25,7 +25,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from hmn.data.formats import DataOptions, Decoded, Labelled
+from hmn.data.formats import Decoded, Labelled
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from hmn.runtime.cache import cache_folder
 

@@ -7,7 +7,8 @@ from importlib import resources
 import numpy as np
 
 from hmn.data.decode import fit_array
-from hmn.data.formats import DataOptions, Decoded, Labelled
+from hmn.data.formats import Decoded, Labelled
+from hmn.data.options import DataOptions
 
 
 def read_digits(options: DataOptions) -> Decoded:

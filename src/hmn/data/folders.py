@@ -11,7 +11,8 @@ import numpy as np
 
 from hmn.data.bulk import Item, decode_all
 from hmn.data.cache import cached
-from hmn.data.formats import DataOptions, Decoded
+from hmn.data.formats import Decoded
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from hmn.data.folders import TEST_FOLDERS, TRAIN_FOLDERS, Listing, images_below, list_classes, read_listing, subfolders
-from hmn.data.formats import DataOptions, Decoded
+from hmn.data.formats import Decoded
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 
 IMAGENET10 = {

@@ -10,8 +10,9 @@ import torch
 from PIL.Image import Image as Picture
 
 from hmn.data.bulk import Item, decode_all
-from hmn.data.formats import DataOptions, Decoded, good_labels, number_labels
+from hmn.data.formats import Decoded, good_labels, number_labels
 from hmn.data.npz import decode_arrays
+from hmn.data.options import DataOptions
 from hmn.data.parquet import SPLIT_OF_WORD, TEST, TRAIN, VALIDATION
 from hmn.data.parquet_columns import IMAGE_COLUMN_NAMES, LABEL_COLUMN_NAMES, choose_column
 from hmn.errors import UserError

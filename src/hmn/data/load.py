@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hmn.data.assemble import assemble, training_set
-from hmn.data.formats import DataOptions
 from hmn.data.in_memory import read_in_memory
 from hmn.data.named import NAMES, name_of_path, read_named, read_path
+from hmn.data.options import DataOptions
 from hmn.data.real import RealData, Splits
 from hmn.errors import UserError
 

@@ -9,7 +9,7 @@ import platformdirs
 
 from hmn.data.digits import read_digits
 from hmn.data.folders import read_folders
-from hmn.data.formats import DataOptions, Decoded
+from hmn.data.formats import Decoded
 from hmn.data.imagenet import (
     TINY_CLASSES,
     TINY_SHAPE,
@@ -19,6 +19,7 @@ from hmn.data.imagenet import (
     read_tiny_imagenet,
 )
 from hmn.data.npz import read_npz
+from hmn.data.options import DataOptions
 from hmn.data.parquet import find_shards, read_parquet
 from hmn.data.torchvision_sets import VISION_SETS, read_torchvision
 from hmn.errors import UserError

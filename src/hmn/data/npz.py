@@ -10,7 +10,8 @@ import numpy as np
 from hmn.data.assemble import same_channels
 from hmn.data.cache import cached
 from hmn.data.decode import fit_array
-from hmn.data.formats import DataOptions, Decoded, Labelled, good_labels, number_labels
+from hmn.data.formats import Decoded, Labelled, good_labels, number_labels
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 
 IMAGE_NAMES = ("images", "x", "data", "image", "arr_0")

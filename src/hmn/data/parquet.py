@@ -11,7 +11,8 @@ import numpy as np
 
 from hmn.data.bulk import Item, decode_all
 from hmn.data.cache import cached
-from hmn.data.formats import DataOptions, Decoded, good_labels, number_labels
+from hmn.data.formats import Decoded, good_labels, number_labels
+from hmn.data.options import DataOptions
 from hmn.data.parquet_columns import Columns, check_shard, find_columns, open_shard, unreadable
 from hmn.errors import UserError
 

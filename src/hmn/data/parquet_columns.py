@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hmn.data.formats import DataOptions
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 
 IMAGE_COLUMN_NAMES = ("image", "img", "images", "bytes", "jpg", "png")

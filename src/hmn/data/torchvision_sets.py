@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hmn.data.decode import fit_array
-from hmn.data.formats import DataOptions, Decoded, Labelled
+from hmn.data.formats import Decoded, Labelled
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 
 

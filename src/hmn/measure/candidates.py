@@ -15,8 +15,8 @@ import torch
 from hmn.containers.artifact.load import info, load
 from hmn.containers.artifact.place import RECIPE, check_finished, held_out, is_artifact, need_artifact, read_run
 from hmn.containers.ledger import Ledger
-from hmn.data.formats import DataOptions
 from hmn.data.load import load_data, load_images
+from hmn.data.options import DataOptions
 from hmn.data.real import RealData, Splits, balanced_indices, split_validation
 from hmn.data.source import Source
 from hmn.errors import UserError

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
-from hmn.data.formats import DataOptions
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from hmn.measure.against import check_against, chosen_against, comparisons
 from hmn.measure.candidates import Candidate, Split, target_of

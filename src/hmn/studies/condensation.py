@@ -11,7 +11,7 @@ from typing import Any
 from hmn.condense.job import Job, condensed
 from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, read_run
 from hmn.containers.choose import Chosen
-from hmn.data.formats import DataOptions
+from hmn.data.options import DataOptions
 from hmn.data.real import Splits
 from hmn.measure.candidates import Split, read_splits, target_of
 from hmn.measure.evaluate import evaluation_report

@@ -83,8 +83,8 @@ def test_parquet_in_the_hubs_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("format", ["folders", "npz", "parquet"])
 def test_hmns_own_readers_read_it_back(format: Any, tmp_path: Path) -> None:
-    from hmn.data.formats import DataOptions
     from hmn.data.load import load_data
+    from hmn.data.options import DataOptions
 
     if format == "parquet":
         pytest.importorskip("pyarrow")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hmn.data.formats import DataOptions
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from hmn.measure.candidates import Split
 from hmn.prune.folder import check_out, remove_artifact, write_pruned

@@ -9,7 +9,7 @@ from typing import Any
 from hmn.condense.job import Job, condensed
 from hmn.containers.artifact.load import info
 from hmn.containers.artifact.place import AUM
-from hmn.data.formats import DataOptions
+from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from hmn.measure.candidates import target_of
 from hmn.prune.aum import EPOCHS, load_profile, save_profile

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hmn.containers.artifact.place import read_run
-from hmn.data.formats import DataOptions
 from hmn.data.named import absolute
+from hmn.data.options import DataOptions
 from hmn.data.real import fingerprint
 from hmn.errors import UserError
 from hmn.measure.candidates import Split, target_of
