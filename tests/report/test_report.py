@@ -27,7 +27,7 @@ from hmn.prune.survivors import counts_at_rate, keep_indices
 from hmn.report.chart import Axis, Line, line_chart, ticks
 from hmn.report.gallery import fair_share, orders, sheets, spaced
 from hmn.report.gather import assign, byte_parts, gather_run
-from hmn.report.page import write_page
+from hmn.report.page import write_report
 from hmn.report.sprites import sheet
 from tests.report.runs import EVIL, evaluation, make_run, small_shape, study, write_json
 
@@ -214,9 +214,9 @@ def test_a_bare_run_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_many_images_are_thinned_evenly_and_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hmn.report.gallery.MAX_IMAGES", 30)
+    monkeypatch.setattr("hmn.report.gallery.MOST_SHOWN", 30)
     run = make_run(tmp_path / "run", small_shape((40, 5, 20)))
-    written = write_page([run], tmp_path / "page.html")
+    written = write_report([run], tmp_path / "page.html")
     assert (written.images, written.shown) == (65, 29)
     group = script_data((tmp_path / "page.html").read_text())["runs"][0]["classes"][0]
     assert len(group["order"]) == 40 and {group["order"][0], group["order"][-1]} <= set(group["shown"])
@@ -234,14 +234,14 @@ def test_pages_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     exact = sheets(runs)
     assert [found.quality for found, _ in exact] == [None, None]
     size = sum(found.num_bytes for found, _ in exact)
-    monkeypatch.setattr("hmn.report.gallery.MAX_BYTES", size // 2)
+    monkeypatch.setattr("hmn.report.gallery.MOST_BYTES", size // 2)
     lossy = sheets(runs)
     assert lossy[0][0].quality is not None and sum(found.num_bytes for found, _ in lossy) <= size // 2
     assert [len(some) for some in lossy[1][1]] == [40, 30, 7]
-    monkeypatch.setattr("hmn.report.gallery.MAX_BYTES", size // 20)
+    monkeypatch.setattr("hmn.report.gallery.MOST_BYTES", size // 20)
     few = sheets(runs)
     assert sum(found.num_bytes for found, _ in few) <= size // 20 and 1 <= max(map(len, few[0][1])) < 40
-    monkeypatch.setattr("hmn.report.gallery.MAX_BYTES", 100)
+    monkeypatch.setattr("hmn.report.gallery.MOST_BYTES", 100)
     with pytest.raises(UserError, match="one image a class"):
         sheets(runs)
 

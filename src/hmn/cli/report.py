@@ -43,12 +43,12 @@ def report(
         Print JSON.
     """
     need_extra("jinja2", "a report needs")
-    from hmn.report.page import write_page
+    from hmn.report.page import write_report
 
     if not runs:
         raise UserError("hmn report: name at least one folder that `hmn condense` wrote.")
     check_new_file(out, ".html", ".htm", force=force)
-    page = write_page([need_artifact(run) for run in runs], out, results=results_ or [], title=title)
+    page = write_report([need_artifact(run) for run in runs], out, results=results_ or [], title=title)
     for line in page.notes:
         note(line)
     if json:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from hmn.prune.survivors import METHODS
 from hmn.report.results import spread_of
 
-WIDTH, HEIGHT = 440, 250
+CHART_WIDTH, CHART_HEIGHT = 440, 250
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 10, 42
 MAX_TICKS = 6
 MAX_DOTS = 40
@@ -61,8 +61,8 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str,
     """
     points = [point for line in lines for point in line.points]
     log_y = log_y and min(low for _, _, low, _ in points) > 0
-    x_axis = _axis([x for x, *_ in points], LEFT, WIDTH - RIGHT, log=False, tight=True)
-    y_axis = _axis([value for _, *band in points for value in band], HEIGHT - BOTTOM, TOP, log=log_y, tight=False)
+    x_axis = _axis([x for x, *_ in points], LEFT, CHART_WIDTH - RIGHT, log=False, tight=True)
+    y_axis = _axis([value for _, *band in points for value in band], CHART_HEIGHT - BOTTOM, TOP, log=log_y, tight=False)
     # Every line lies on its band, and later lines on earlier ones.
     parts = [_frame(x_axis, y_axis, x_label, y_label)]
     for position, line in enumerate(lines):
@@ -74,7 +74,7 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str,
         if len(line.points) <= MAX_DOTS:
             parts += [_DOT.format(position % 7, x_axis(x), y_axis(y)) for x, y, _, _ in line.points]
     return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        WIDTH, HEIGHT, title, Markup("").join(parts)
+        CHART_WIDTH, CHART_HEIGHT, title, Markup("").join(parts)
     )
 
 
@@ -138,14 +138,14 @@ def ticks(axis: Axis) -> list[float]:
 
 
 def _frame(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str) -> Markup:
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+    right, bottom = CHART_WIDTH - RIGHT, CHART_HEIGHT - BOTTOM
     parts = []
     for value in ticks(y_axis):
         y = y_axis(value)
         parts += [_GRID.format(LEFT, right, y, y), _LEFT_WORDS.format(LEFT - 6, y + 4, _number(value))]
     parts += [_LOW_WORDS.format(x_axis(value), bottom + 16, _number(value)) for value in ticks(x_axis)]
     parts.append(_AXIS.format(LEFT, right, bottom, bottom))
-    parts.append(_LOW_WORDS.format((LEFT + right) / 2, HEIGHT - 8, x_label))
+    parts.append(_LOW_WORDS.format((LEFT + right) / 2, CHART_HEIGHT - 8, x_label))
     parts.append(_TURNED_WORDS.format((TOP + bottom) / 2, y_label))
     return Markup("").join(parts)
 

@@ -17,7 +17,7 @@ CODEC = Series("#000000", "X", "-", "")
 MOST_LINES = 16
 
 
-class Point(NamedTuple):
+class StoredSet(NamedTuple):
     """A set as it is stored, and what networks trained on it reach."""
 
     stored_as: str
@@ -26,7 +26,7 @@ class Point(NamedTuple):
     spread: Spread
 
 
-def points_of(row: dict[str, Any]) -> list[Point]:
+def stored_sets(row: dict[str, Any]) -> list[StoredSet]:
     """The points of a comparison's row, the most bytes first; none where it failed."""
     if row["accuracy_percent"] is None:
         return []
@@ -34,7 +34,7 @@ def points_of(row: dict[str, Any]) -> list[Point]:
     for dtype, one in {row.get("stored_as") or "uint8": row, **row["stored"]}.items():
         if one["accuracy_percent"] is not None:
             stored_as = "files" if row["kind"] == "codec" else dtype
-            found.append(Point(stored_as, one["bytes"], one["images"], spread_of(one["accuracy_percent"])))
+            found.append(StoredSet(stored_as, one["bytes"], one["images"], spread_of(one["accuracy_percent"])))
     return sorted(found, key=lambda point: -point.bytes)
 
 
@@ -46,13 +46,13 @@ def accuracy_by_bytes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     Raises:
         UserError: nothing is done yet, or there are too many lines to tell apart.
     """
-    lines: list[tuple[str, str, list[Point]]] = []
+    lines: list[tuple[str, str, list[StoredSet]]] = []
     rows: list[Sequence[Any]] = []
     for path, label in zip_longest(paths, labels):
         table = read_result(path, COMPARISON)
         several = len({row["ipc"] for row in table["rows"]} - {None}) > 1
         for row in table["rows"]:
-            points = [] if row["kind"] == "whole" else points_of(row)
+            points = [] if row["kind"] == "whole" else stored_sets(row)
             if not points:
                 continue
             name = f"{row['method']}, {row['ipc']} IPC" if several else row["method"]

@@ -9,13 +9,14 @@ from hmn.errors import UserError
 from hmn.report.gather import RunFacts
 from hmn.report.sprites import Sheet, sheet
 
-MAX_IMAGES = 6000
+MOST_SHOWN = 6000
 """Most images of a page; where there are more, every class shows some, evenly over their AUM."""
-MAX_BYTES = 3_000_000
+MOST_BYTES = 3_000_000
 """Most bytes of a page's pictures; as base64 they take a third more."""
-QUALITIES = (None, 92, 80, 65, 45)
+WEBP_QUALITIES = (None, 92, 80, 65, 45)
 """Qualities of WebP, in the order in which they are tried; None is lossless."""
-READABLE_SIDE = 64
+PAGE_SIDE = 64
+"""Side of a picture on the page, in CSS pixels: smaller images are enlarged to about that."""
 DECIMALS = 4
 
 
@@ -25,19 +26,19 @@ def sheets(runs: Sequence[RunFacts]) -> list[tuple[Sheet, list[list[int]]]]:
     All runs have the same quality: the best that keeps the page small. Where the lowest does not, fewer are shown.
     """
     counts = [len(order) for run in runs for order, _ in orders(run)]
-    most = fair_share(counts, MAX_IMAGES)
+    most = fair_share(counts, MOST_SHOWN)
     while True:
         chosen = [[spaced(order, most) for order, _ in orders(run)] for run in runs]
         indices = [
             [(run.labels == label).nonzero()[:, 0][some] for label, some in enumerate(classes)]
             for run, classes in zip(runs, chosen, strict=True)
         ]
-        for quality in QUALITIES:
+        for quality in WEBP_QUALITIES:
             found = [sheet(run.pixels, index, quality) for run, index in zip(runs, indices, strict=True)]
-            if sum(one.num_bytes for one in found) <= MAX_BYTES:
+            if sum(one.num_bytes for one in found) <= MOST_BYTES:
                 return list(zip(found, chosen, strict=True))
         if most == 1:
-            raise UserError(f"one image a class takes more than {MAX_BYTES:,} bytes: report on fewer runs at once.")
+            raise UserError(f"one image a class takes more than {MOST_BYTES:,} bytes: report on fewer runs at once.")
         most //= 2
 
 
@@ -88,7 +89,7 @@ def script_data(run: RunFacts, sprites: Sheet, chosen: Sequence[Sequence[int]]) 
     return {
         "classes": classes,
         "side": sprites.side,
-        "scale": max(1, round(READABLE_SIDE / sprites.side)),
+        "scale": max(1, round(PAGE_SIDE / sprites.side)),
         "floats": ledger.num_floats,
         "perImage": run.floats_per_image,
         "budget": ledger.budget,

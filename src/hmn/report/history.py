@@ -10,7 +10,7 @@ from pathlib import Path
 from hmn.containers.artifact.place import HISTORY
 from hmn.errors import UserError
 
-PHASES = {
+PHASE_AXES = {
     "experts": ("Training of experts", "Epoch of any of them", "Cross-entropy"),
     "start": ("Fitting to real images", "Reconstruction step", "Squared error per pixel"),
     "condense": ("Condensation", "Sweep over all classes", "Matching loss"),

@@ -25,9 +25,9 @@ GRID_SEED = 0
 """Seed of the choice of random images."""
 HISTOGRAM_COLUMNS = ("source", "label", "bin_left", "bin_right", "images", "share_percent", "n")
 IMAGE_COLUMNS = ("run", "block", "class", "label", "place", "image", "aum")
-MAX_NAME = 22
+MOST_LETTERS = 22
 """Characters of a class's name; longer names are cut."""
-MAX_SIDE = 96
+DRAWN_SIDE = 96
 """Longest side of an image, in pixels; larger images are drawn smaller."""
 
 
@@ -131,7 +131,7 @@ def _picture(
 ) -> Drawn:
     """Blocks side by side, each an array of images with a class a row; its pixels are the images' own."""
     side = max(images.image_shape[1:])
-    step = max(1, -(-side // MAX_SIDE))
+    step = max(1, -(-side // DRAWN_SIDE))
     pixels = to_uint8(images.pixels)[:, :, ::step, ::step]
     aum = profile.aum
     numbers = [max(len(chosen) for chosen in block.chosen) for block in blocks]
@@ -161,7 +161,7 @@ def _picture(
 
 def _short(name: str) -> str:
     text = " ".join(name.split())
-    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
+    return text if len(text) <= MOST_LETTERS else text[: MOST_LETTERS - 1] + "…"
 
 
 def _block(axis: Any, pixels: Tensor, block: Block, number: int, *, gap: float) -> None:

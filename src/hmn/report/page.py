@@ -13,12 +13,12 @@ from hmn.errors import UserError
 from hmn.report.chart import Line, line_chart
 from hmn.report.gallery import script_data, sheets
 from hmn.report.gather import RunFacts, assign, byte_parts, gather_run
-from hmn.report.history import PHASES, binned
+from hmn.report.history import PHASE_AXES, binned
 from hmn.report.html import rendered, template_text
 from hmn.report.sprites import Sheet
 from hmn.runtime.files import write_atomically
 
-UNUSED = "unused"
+UNUSED_FLOATS = "unused"
 
 
 class Page(NamedTuple):
@@ -30,7 +30,7 @@ class Page(NamedTuple):
     notes: list[str]
 
 
-def write_page(runs: Sequence[Path], out: Path, *, results: Sequence[Path] = (), title: str | None = None) -> Page:
+def write_report(runs: Sequence[Path], out: Path, *, results: Sequence[Path] = (), title: str | None = None) -> Page:
     """Write a page about runs.
 
     Args:
@@ -90,7 +90,7 @@ def _view(run: RunFacts, position: int, sprites: Sheet, shown: int) -> dict[str,
     """What the template shows of a run beside what is read of it."""
     ledger = run.info.ledger
     left = ledger.budget - ledger.num_floats
-    floats = [(part.name, part.num_floats) for part in ledger.parts] + ([(UNUSED, left)] if left > 0 else [])
+    floats = [(part.name, part.num_floats) for part in ledger.parts] + ([(UNUSED_FLOATS, left)] if left > 0 else [])
     return {
         "id": f"run{position}",
         "run": run,
@@ -106,7 +106,7 @@ def _view(run: RunFacts, position: int, sprites: Sheet, shown: int) -> dict[str,
 
 def _shares(parts: list[tuple[str, int]]) -> list[dict[str, Any]]:
     total = sum(size for _, size in parts)
-    looks = ["rest" if name == UNUSED else f"b{place}" for place, (name, _) in enumerate(parts)]
+    looks = ["rest" if name == UNUSED_FLOATS else f"b{place}" for place, (name, _) in enumerate(parts)]
     return [
         {"name": name, "size": size, "share": 100 * size / total, "look": look}
         for (name, size), look in zip(parts, looks, strict=True)
@@ -115,7 +115,7 @@ def _shares(parts: list[tuple[str, int]]) -> list[dict[str, Any]]:
 
 def _history_charts(run: RunFacts) -> list[dict[str, Any]]:
     charts = []
-    for phase, (title, x_label, y_label) in PHASES.items():
+    for phase, (title, x_label, y_label) in PHASE_AXES.items():
         points = run.history.get(phase, [])
         if len(points) > 1:
             line = Line(title, binned(points))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hmn.containers.artifact.place import read_run
-from hmn.report.history import MAX_POINTS, PHASES, binned, read_history
+from hmn.report.history import MAX_POINTS, PHASE_AXES, binned, read_history
 from hmn.report.results import TIMING, Spread, read_result, same_n, spread_of
 from hmn.report.style import Drawn, caption, dots_by_category, new_figure, plain_ticks, series, single
 
@@ -18,12 +18,12 @@ def history(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     """The loss of every record along one condensation or several."""
     histories = [read_history(path) for path in paths]
     names = [*labels, *(run_words(path) for path in paths[len(labels) :])]
-    phases = [phase for phase in PHASES if any(phase in found for found in histories)]
+    phases = [phase for phase in PHASE_AXES if any(phase in found for found in histories)]
     figure, axes = new_figure(3.8 * len(phases), 3.2, 1, len(phases))
     rows: list[tuple[Any, ...]] = []
     together = 1
     for axis, phase in zip(axes.flat, phases, strict=True):
-        title, x_label, y_label = PHASES[phase]
+        title, x_label, y_label = PHASE_AXES[phase]
         for position, (path, found, name) in enumerate(zip(paths, histories, names, strict=True)):
             points = found.get(phase, [])
             rows += [(str(path), name, phase, step, loss) for step, loss in points]
