@@ -24,18 +24,22 @@ if TYPE_CHECKING:
     from hmn.measure.evaluate import Evaluation as Evaluation
     from hmn.measure.evaluate import evaluate as evaluate
     from hmn.runtime.console import Progress as Progress
+    from hmn.studies.pruning.carry_out import Pruned as Pruned
+    from hmn.studies.pruning.carry_out import prune as prune
 
 __version__ = "0.1.0"
 _HOMES = {
     "DataOptions": "data.options",
     "Evaluation": "measure.evaluate",
     "Progress": "runtime.console",
+    "Pruned": "studies.pruning.carry_out",
     "RealData": "data.real",
     "Splits": "data.real",
     "evaluate": "measure.evaluate",
     "load": "containers.artifact.load",
     "load_container": "containers.artifact.load",
     "load_data": "data.load",
+    "prune": "studies.pruning.carry_out",
 }
 __all__ = ["UserError", "__version__", *_HOMES]
 

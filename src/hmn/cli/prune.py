@@ -12,14 +12,13 @@ from cyclopts import Group, Parameter
 from rich.table import Table
 
 from hmn.cli.flags import DataParameters, Switch, data_options
-from hmn.cli.outputs import check_at_least, check_output, check_study_flags
+from hmn.cli.outputs import check_output
 from hmn.errors import UserError
 from hmn.runtime.console import print_facts, print_json, print_table, results
-from hmn.runtime.memory import keep_freed_memory
 from hmn.studies.where import Where
 
 if TYPE_CHECKING:
-    from hmn.studies.pruning.carry_out import Beta, Carried, PruneOrder
+    from hmn.studies.pruning.carry_out import Beta, Pruned, PruneOrder
     from hmn.studies.pruning.study import PruningStudy
 
 Method = Literal["double-end", "random", "hard", "easy"]
@@ -113,45 +112,13 @@ def prune(
     json
         Print JSON.
     """
-    from hmn.studies.pruning.carry_out import PruneOrder, carry_out
+    import hmn
 
-    train, compare = training or TrainingFlags(), study or StudyFlags()
-    chosen = checked_beta(beta)
-    if out is None and compare.study is None:
-        raise UserError("nothing to write: give --out, a folder for the pruned container, or --study, a .json file.")
-    if out is None and (to is not None or rate is not None):
-        raise UserError("--to and --rate are for the folder that --out names; a study takes --rates.")
-    if method != "double-end" and beta is not None:
-        raise UserError(f"--beta {beta}: is for --method double-end, and this is {method}.")
-    if out is not None and method == "double-end" and chosen is None:
-        raise UserError("double-end pruning needs --beta: a share from 0 to 1, or auto to search for it.")
-    # Flags make sense together; everything that the pruning goes by:
-    order = PruneOrder(
-        run=target,
-        out=out,
-        to=to,
-        rate=rate,
-        method=method,
-        beta=chosen,
-        aum=aum,
-        seed=seed,
-        study=study_of(compare, chosen, train.repeats, choose_on),
-        repeats=train.repeats,
-        choose_on=choose_on,
-        data=train.data,
-        data_flags=data_options(data_flags),
-        given={"net": train.net, "width": train.width, "protocol": train.protocol},
-        steps=train.steps,
-        where=where or Where(),
-        resume=resume,
-        force=force,
-    )
-    check_study_flags("pruning", order.where, resume=resume, force=force)
-    check_at_least(1, repeats=train.repeats, steps=train.steps, width=train.width)
-    if not 0 <= seed < 2**63:
-        raise UserError(f"--seed {seed}: expected 0 or more, below 2^63.")
-    keep_freed_memory()
-    return print_pruned(carry_out(order), as_json=json)
+    train, chosen = training or TrainingFlags(), checked_beta(beta)
+    how: dict[str, Any] = {**vars(train), "options": data_options(data_flags), "where": where}
+    how["study"] = study_of(study or StudyFlags(), chosen, train.repeats, choose_on)
+    how |= {"to": to, "rate": rate, "method": method, "beta": chosen, "choose_on": choose_on, "aum": aum, "seed": seed}
+    return print_pruned(hmn.prune(target, out, **how, resume=resume, force=force), as_json=json)
 
 
 def checked_beta(text: str | None, *, flag: str = "--beta") -> Beta:
@@ -251,7 +218,7 @@ def print_study(report: Mapping[str, Any]) -> None:
         results().print(f"{100 * row['rate']:.1f} % removed: {lead}", markup=False)
 
 
-def print_pruned(done: Carried, *, as_json: bool) -> int:
+def print_pruned(done: Pruned, *, as_json: bool) -> int:
     """What came of it, on stdout; returns the exit code, 0."""
     order, record, report = done.order, done.record, done.report
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,9 @@ from hmn.measure.candidates import Split
 from hmn.prune.folder import check_out, remove_artifact, write_pruned
 from hmn.prune.survivors import Method, Pruning
 from hmn.prune.target import Counts, Target, read_target, surviving_counts
-from hmn.runtime.console import command_line, note
+from hmn.runtime.console import OnProgress, command_line, note, reported_to
+from hmn.runtime.launched import launched
+from hmn.runtime.memory import keep_freed_memory
 from hmn.studies.pruning.beta import search_beta
 from hmn.studies.pruning.study import PruningStudy
 from hmn.studies.pruning.trials import TRIALS, Trials
@@ -74,10 +77,37 @@ class PruneOrder:
         assert self.study is not None
         return self.study.file.with_suffix(f".{TRIALS}")
 
+    def check(self) -> None:
+        """Refuse what makes no sense, before anything is read.
+
+        Raises:
+            UserError: as it says.
+        """
+        if self.out is None and self.study is None:
+            raise UserError(
+                "nothing to write: give --out, a folder for the pruned container, or --study, a .json file."
+            )
+        if self.out is None and (self.to is not None or self.rate is not None):
+            raise UserError("--to and --rate are for the folder that --out names; a study takes --rates.")
+        if self.method != "double-end" and self.beta is not None:
+            raise UserError(f"--beta {self.beta}: is for --method double-end, and this is {self.method}.")
+        if self.out is not None and self.method == "double-end" and self.beta is None:
+            raise UserError("double-end pruning needs --beta: a share from 0 to 1, or auto to search for it.")
+        if self.force and self.resume:
+            raise UserError("--force begins anew and --resume goes on: give one of them.")
+        if launched().size > 1:
+            raise UserError("pruning starts processes of its own: give the same command to hmn, without torchrun.")
+        self.where.check()
+        for flag, value in (("repeats", self.repeats), ("steps", self.steps), ("width", self.given.get("width"))):
+            if value is not None and value < 1:
+                raise UserError(f"--{flag} {value}: expected at least 1.")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed {self.seed}: expected 0 or more, below 2^63.")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Carried:
-    """What came of it."""
+class Pruned:
+    """What came of a pruning."""
 
     order: PruneOrder
     record: Mapping[str, Any] | None
@@ -85,9 +115,93 @@ class Carried:
     report: Mapping[str, Any] | None
     """Report of the study."""
 
+    def __fspath__(self) -> str:
+        """The folder of the pruned container, so that this may stand for its path."""
+        return str(self.order.out)
 
-def carry_out(order: PruneOrder) -> Carried:
-    """Do it; trainings that are done already are not repeated.
+
+def prune(
+    target: str | PathLike[str],
+    out: str | PathLike[str] | None = None,
+    *,
+    to: int | None = None,
+    rate: float | None = None,
+    method: Method = "double-end",
+    beta: Beta = None,
+    aum: Path | None = None,
+    seed: int = 0,
+    study: PruningStudy | None = None,
+    choose_on: Split = "validation",
+    repeats: int = 3,
+    data: str | None = None,
+    options: DataOptions | None = None,
+    net: str | None = None,
+    width: int | None = None,
+    protocol: str | None = None,
+    steps: int | None = None,
+    where: Where | None = None,
+    resume: bool = False,
+    force: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Pruned:
+    """Write a condensed folder with fewer images, chosen by their AUM; every class is pruned by itself.
+
+    Surviving images keep their pixels to the bit. Without `to` and `rate` it is pruned into its budget.
+    Source: HMN (arXiv:2310.07506), section 3.3.
+
+    Args:
+        target: a condensed folder, with its profile (`hmn profile`) but for method "random".
+        out: the folder to write; None for a study alone.
+        to: images a class to keep.
+        rate: share of each class to remove, from 0 to below 1.
+        method: "double-end", "hard", "easy" or "random".
+        beta: for "double-end", the share of the images removed that are the hardest, from 0 to 1; or "auto": the best
+            of 0, 0.1, ... 0.9 on the split `choose_on`, each trained `repeats` times.
+        aum: profile to use; None for the target's own.
+        seed: of random pruning's choice.
+        study: what to compare and where to write it.
+        choose_on: "validation" or "test", for "auto".
+        repeats: trainings of each pruning.
+        data: the data to test on; None for those that the target was made from.
+        options: how to read them.
+        net, width, protocol, steps: as for `hmn.evaluate`.
+        where: where trainings run; None for this machine's cores.
+        resume: keep trainings that are done.
+        force: write over what is there.
+        on_progress: called with an `hmn.Progress` now and then, in the place of progress on stderr.
+
+    Raises:
+        UserError: the target, its AUM or its data cannot be used, a folder is in use, or a training failed.
+        Interruption: a signal came; with `resume` it goes on.
+    """
+    order = PruneOrder(
+        run=Path(target),
+        out=None if out is None else Path(out),
+        to=to,
+        rate=rate,
+        method=method,
+        beta=beta,
+        aum=aum,
+        seed=seed,
+        study=study,
+        repeats=repeats,
+        choose_on=choose_on,
+        data=data,
+        data_flags=options or DataOptions(),
+        given={"net": net, "width": width, "protocol": protocol},
+        steps=steps,
+        where=where or Where(),
+        resume=resume,
+        force=force,
+    )
+    order.check()
+    keep_freed_memory()
+    with reported_to(on_progress):
+        return carry_out(order)
+
+
+def carry_out(order: PruneOrder) -> Pruned:
+    """Do what is ordered; trainings that are done already are not repeated.
 
     Raises:
         UserError: the target, its AUM or its data cannot be used, a folder is in use, or a training failed.
@@ -111,7 +225,7 @@ def carry_out(order: PruneOrder) -> Carried:
     if order.study is not None and trials is not None:
         report = order.study.run(target, trials)
         note(f"written: {order.study.file}")
-    return Carried(order=order, record=record, report=report)
+    return Pruned(order=order, record=record, report=report)
 
 
 def check_places(order: PruneOrder, target: Target) -> None:

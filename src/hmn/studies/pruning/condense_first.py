@@ -17,7 +17,7 @@ from hmn.prune.folder import check_out
 from hmn.prune.profile import ProfileSettings
 from hmn.runtime.console import note
 from hmn.studies.condensation import is_begun
-from hmn.studies.pruning.carry_out import Beta, Carried, PruneOrder, carry_out
+from hmn.studies.pruning.carry_out import Beta, Pruned, PruneOrder, carry_out
 from hmn.studies.pruning.trials import TRIALS
 from hmn.studies.where import Where
 
@@ -27,7 +27,7 @@ OVER = "over-budget"
 
 def condense_and_prune(
     job: Job, beta: Beta, *, resume: bool, force: bool, checkpoint_seconds: float | None
-) -> Carried | None:
+) -> Pruned | None:
     """Condense into a folder of the job's, take the AUM there, and write the pruned container to the job's folder.
 
     Every stage that is done is kept when it is resumed. Networks that choose beta are trained by the recipe's
