@@ -28,7 +28,7 @@ from hmn.data.options import DataOptions
 from hmn.data.real import RealData, balanced_indices
 from hmn.nets import native
 from hmn.nets.build import width_of
-from hmn.prune.aum import profile, profiling_config, suspects
+from hmn.pruning.aum import profile, profiling_config, suspects
 from hmn.recipes.protocols import protocol
 from hmn.runtime import facts
 from hmn.runtime.files import write_atomically

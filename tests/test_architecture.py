@@ -20,7 +20,7 @@ LEVELS = (
     ("data",),
     ("containers", "train"),
     ("condense", "measure"),
-    ("prune",),
+    ("pruning",),
     ("studies",),
     ("report",),
     ("cli",),

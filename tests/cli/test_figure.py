@@ -15,7 +15,7 @@ from PIL import Image
 from hmn.cli.main import main
 from hmn.containers.artifact.load import load
 from hmn.errors import UserError
-from hmn.prune.aum import load_profile
+from hmn.pruning.aum import load_profile
 from hmn.report.accuracy_figures import minutes
 from hmn.report.compare_figure import accuracy_by_bytes
 from hmn.report.history import binned

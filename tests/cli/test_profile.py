@@ -17,7 +17,7 @@ from hmn.cli.main import main
 from hmn.data.load import load_data
 from hmn.data.real import RealData
 from hmn.data.source import Normalisation, images_checksum
-from hmn.prune.aum import Profile, load_profile
+from hmn.pruning.aum import Profile, load_profile
 from hmn.report.suspects_page import suspects_page
 
 FAST = ["--epochs", "2", "--width", "4"]

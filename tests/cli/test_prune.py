@@ -19,8 +19,8 @@ from hmn.containers.hmn_sizes import HmnShape
 from hmn.containers.shape import Budget
 from hmn.data.load import load_data
 from hmn.errors import UserError
-from hmn.prune.aum import load_profile
-from hmn.prune.survivors import double_end_keep
+from hmn.pruning.aum import load_profile
+from hmn.pruning.survivors import double_end_keep
 from hmn.recipes.named import recipe
 from hmn.studies.pool import Outcome
 from hmn.studies.pool.attempt import Attempt

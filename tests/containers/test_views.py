@@ -21,8 +21,8 @@ from hmn.containers.shape import Budget
 from hmn.data.real import RealData
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
-from hmn.prune.aum import load_profile
-from hmn.prune.survivors import METHODS, check_prunable, counts_at_rate, counts_in_budget, counts_to, keep_indices
+from hmn.pruning.aum import load_profile
+from hmn.pruning.survivors import METHODS, check_prunable, counts_at_rate, counts_in_budget, counts_to, keep_indices
 from hmn.report.gather import _price_of_an_image
 from tests.cli.test_main import refused
 from tests.reference import rival_images

@@ -14,7 +14,7 @@ from hmn.containers.artifact.save import save
 from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape, preset
 from hmn.data.source import Normalisation
-from hmn.prune.aum import Profile, save_profile
+from hmn.pruning.aum import Profile, save_profile
 from hmn.recipes.named import recipe
 
 EVIL = "<img src=x onerror=alert(1)>"

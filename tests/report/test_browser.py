@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hmn.cli.main import main
-from hmn.prune.survivors import counts_at_rate, keep_indices
+from hmn.pruning.survivors import counts_at_rate, keep_indices
 from hmn.report.gather import gather_run
 from tests.report.runs import EVIL, cifar10_shape, evaluation, make_run, study, write_json
 

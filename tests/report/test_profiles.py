@@ -9,7 +9,7 @@ import pytest
 
 import hmn
 from hmn.cli.main import main
-from hmn.prune.aum import load_profile
+from hmn.pruning.aum import load_profile
 from tests.containers.folders import KINDS, digits_folder
 
 

@@ -22,8 +22,8 @@ from hmn.cli.main import main
 from hmn.containers.artifact.load import load
 from hmn.containers.artifact.picture import to_uint8
 from hmn.errors import UserError
-from hmn.prune.aum import load_profile
-from hmn.prune.survivors import counts_at_rate, keep_indices
+from hmn.pruning.aum import load_profile
+from hmn.pruning.survivors import counts_at_rate, keep_indices
 from hmn.report.chart import Axis, Line, line_chart, ticks
 from hmn.report.gallery import fair_share, orders, sheets, spaced
 from hmn.report.gather import assign, byte_parts, gather_run

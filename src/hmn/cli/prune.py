@@ -241,7 +241,7 @@ def print_pruned(done: Pruned, *, as_json: bool) -> int:
 
 def facts_of(record: Mapping[str, Any], order: PruneOrder) -> dict[str, str]:
     """A pruned folder in a few lines."""
-    from hmn.prune.target import shown
+    from hmn.pruning.target import shown
 
     before, after = (shown(tuple(record["images_per_class"][when])) for when in ("before", "after"))
     floats = record["floats"]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from hmn.prune.survivors import METHODS
+from hmn.pruning.survivors import METHODS
 from hmn.report.results import spread_of
 
 CHART_WIDTH, CHART_HEIGHT = 440, 250

@@ -15,8 +15,8 @@ from hmn.containers.artifact.picture import to_uint8
 from hmn.containers.artifact.place import AUM, HISTORY, PRUNING, RECIPE, read_run
 from hmn.containers.ledger import bytes_of
 from hmn.errors import UserError
-from hmn.prune.aum import Profile, load_profile
-from hmn.prune.survivors import check_prunable
+from hmn.pruning.aum import Profile, load_profile
+from hmn.pruning.survivors import check_prunable
 from hmn.report.history import read_history
 from hmn.report.results import STUDY, kind_of, read_json, read_result
 

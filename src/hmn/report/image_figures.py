@@ -16,7 +16,7 @@ from hmn.containers.artifact.load import CondensedImages, info, load
 from hmn.containers.artifact.picture import to_uint8
 from hmn.containers.artifact.place import is_artifact
 from hmn.errors import UserError
-from hmn.prune.aum import Profile, load_profile
+from hmn.pruning.aum import Profile, load_profile
 from hmn.report.style import GREY, SERIES, Drawn, caption, new_figure, panels
 from hmn.train.results import deviation
 

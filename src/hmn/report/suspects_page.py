@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hmn.containers.artifact.picture import as_picture, png_bytes, to_uint8
 from hmn.data.source import Source
-from hmn.prune.aum import Profile, suspects
+from hmn.pruning.aum import Profile, suspects
 
 SHOWN_SIDE = 112
 """Width of a picture on the page, in CSS pixels."""

@@ -13,8 +13,8 @@ from hmn.errors import UserError
 from hmn.measure.candidates import condensed
 from hmn.measure.stored import stored_candidate
 from hmn.measure.training import Training
-from hmn.prune.aum import load_profile
-from hmn.prune.survivors import Pruning
+from hmn.pruning.aum import load_profile
+from hmn.pruning.survivors import Pruning
 from hmn.runtime.memory import keep_freed_memory
 from hmn.studies.choice import ImageChoice, choice_facts, choose_into, chosen_images
 from hmn.studies.condensation import Condensation, StudyData, condense_into

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hmn.measure.candidates import Split
-from hmn.prune.survivors import BETAS, Pruning
-from hmn.prune.target import Counts, Target, share_removed, shown
+from hmn.pruning.survivors import BETAS, Pruning
+from hmn.pruning.target import Counts, Target, share_removed, shown
 from hmn.runtime.console import note
 from hmn.studies.pruning.trials import Trial, Trials
 from hmn.train.results import spread

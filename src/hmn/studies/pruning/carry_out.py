@@ -11,9 +11,9 @@ from typing import Any, Literal
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from hmn.measure.candidates import Split
-from hmn.prune.folder import check_out, remove_artifact, write_pruned
-from hmn.prune.survivors import Method, Pruning
-from hmn.prune.target import Counts, Target, read_target, surviving_counts
+from hmn.pruning.folder import check_out, remove_artifact, write_pruned
+from hmn.pruning.survivors import Method, Pruning
+from hmn.pruning.target import Counts, Target, read_target, surviving_counts
 from hmn.runtime.console import OnProgress, command_line, note, reported_to
 from hmn.runtime.launched import launched
 from hmn.runtime.memory import keep_freed_memory

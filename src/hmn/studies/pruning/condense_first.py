@@ -12,9 +12,9 @@ from hmn.containers.artifact.place import AUM
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from hmn.measure.candidates import target_of
-from hmn.prune.aum import EPOCHS, load_profile, save_profile
-from hmn.prune.folder import check_out
-from hmn.prune.profile import ProfileSettings
+from hmn.pruning.aum import EPOCHS, load_profile, save_profile
+from hmn.pruning.folder import check_out
+from hmn.pruning.profile import ProfileSettings
 from hmn.runtime.console import note
 from hmn.studies.condensation import is_begun
 from hmn.studies.pruning.carry_out import Beta, Pruned, PruneOrder, carry_out

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from hmn.containers.artifact.place import read_run
 from hmn.measure.candidates import Split
 from hmn.nets.build import width_of
-from hmn.prune.survivors import Method, Pruning, counts_at_rate
-from hmn.prune.target import Counts, Target, share_removed, shown
+from hmn.pruning.survivors import Method, Pruning, counts_at_rate
+from hmn.pruning.target import Counts, Target, share_removed, shown
 from hmn.runtime.files import write_atomically
 from hmn.studies.pruning.beta import repeats_of, search_beta, standard_error
 from hmn.studies.pruning.trials import Trial, Trials

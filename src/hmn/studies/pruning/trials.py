@@ -16,8 +16,8 @@ from hmn.data.real import fingerprint
 from hmn.errors import UserError
 from hmn.measure.candidates import Split, target_of
 from hmn.measure.training import choose_training
-from hmn.prune.survivors import Pruning
-from hmn.prune.target import Target
+from hmn.pruning.survivors import Pruning
+from hmn.pruning.target import Target
 from hmn.studies.condensation import StudyData
 from hmn.studies.folder import PLAN, Study, plan_of
 from hmn.studies.pool import SweepRun

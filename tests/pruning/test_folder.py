@@ -15,8 +15,8 @@ from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape, preset
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
-from hmn.prune.aum import Profile, load_profile
-from hmn.prune.folder import check_out, read_pruning, remove_artifact, write_pruned
+from hmn.pruning.aum import Profile, load_profile
+from hmn.pruning.folder import check_out, read_pruning, remove_artifact, write_pruned
 from hmn.recipes.named import recipe
 
 COUNTS = (3, 1, 2, 3, 3, 3, 3, 3, 3, 3)

@@ -13,7 +13,7 @@ from hmn.containers.artifact.place import AUM
 from hmn.data.source import images_checksum
 from hmn.errors import UserError
 from hmn.nets import build_net
-from hmn.prune.aum import Profile, load_profile, profile, profiling_config, save_profile, suspects
+from hmn.pruning.aum import Profile, load_profile, profile, profiling_config, save_profile, suspects
 from hmn.recipes.settings import TrainConfig
 from hmn.train import EpochRecord, Margin, Rendered, learning_rate, margins, train
 from tests.reference.aum_reference import aum_slow, margin_slow

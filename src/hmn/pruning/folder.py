@@ -21,8 +21,8 @@ from hmn.containers.artifact.save import Rounded, save
 from hmn.containers.container import Container
 from hmn.containers.quantise import SCALE_SUFFIX
 from hmn.errors import UserError
-from hmn.prune.aum import Profile, save_profile
-from hmn.prune.survivors import check_prunable
+from hmn.pruning.aum import Profile, save_profile
+from hmn.pruning.survivors import check_prunable
 from hmn.recipes.settings import Recipe
 from hmn.runtime.files import leftovers, write_atomically
 from hmn.train.results import provenance

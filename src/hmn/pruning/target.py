@@ -11,8 +11,8 @@ from hmn.containers.artifact.format import ArtifactInfo
 from hmn.containers.artifact.load import info, load_container
 from hmn.containers.artifact.place import AUM, RECIPE, held_out, need_artifact, read_run
 from hmn.errors import UserError
-from hmn.prune.aum import Profile, load_profile
-from hmn.prune.survivors import counts_at_rate, counts_in_budget, counts_to
+from hmn.pruning.aum import Profile, load_profile
+from hmn.pruning.survivors import counts_at_rate, counts_in_budget, counts_to
 from hmn.recipes.resolve import whole_recipe
 from hmn.recipes.settings import Recipe
 from hmn.recipes.values import given_file

@@ -11,7 +11,7 @@ import torch
 from hmn.containers.artifact.load import info
 from hmn.containers.artifact.place import is_artifact
 from hmn.measure.candidates import Candidate
-from hmn.prune.aum import Profile, profile, profiling_config
+from hmn.pruning.aum import Profile, profile, profiling_config
 from hmn.recipes.protocols import protocol
 from hmn.runtime.console import ProgressView
 from hmn.runtime.device import choose_device

@@ -11,7 +11,7 @@ from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape, preset
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
-from hmn.prune.survivors import (
+from hmn.pruning.survivors import (
     BETAS,
     check_prunable,
     counts_at_rate,
