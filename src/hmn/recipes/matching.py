@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from hmn.recipes.parts import DSA, EVERY_IMAGE, NO_AUGMENT, Fitted, evaluated, in_pixels, network_name, untrained
 from hmn.recipes.settings import AugmentConfig, CondenseConfig, NetworkConfig, Recipe, StartConfig
@@ -17,6 +18,8 @@ DC_BATCH = 256
 """Synthetic images a step of DC's networks (main.py: --batch_train)."""
 ABSOLUTE = ("cifar100", "tiny-imagenet")
 """Data sets whose gradients HMN compares by absolute differences (supplement C.2)."""
+SGD: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.5, "schedule": "constant"}
+"""How DC, DM and IDC step their images."""
 IDC_GREY = ("mnist", "fashion-mnist")
 IDC_WARM_UP = 2030
 """Batches of 64 in the 10 passes over the about 13,000 images of ImageNet-10 before IDC's first match."""
@@ -26,19 +29,12 @@ def dc(fitted: Fitted) -> Recipe:
     """Gradient matching by cosines, without augmentation, from noise. Source: arXiv:2006.05929 and its code."""
     outer, inner = next((loops for ipc, loops in LOOPS.items() if fitted.ipc <= ipc), LOOPS[50])
     batches = inner * math.ceil(fitted.ipc * fitted.num_classes / DC_BATCH)
-    network = NetworkConfig(
-        name=network_name(fitted.image_shape), width=None, trained_on="generated", update_batches=batches,
-        update_batch_size=DC_BATCH, lr=0.01, momentum=0.0, weight_decay=0.0, cutmix_probability=0.0,
-    )  # fmt: skip
-    condense = CondenseConfig(
-        objective="gradient", distance="cosine", epochs=1000, inner_steps=outer, real_per_class=256,
-        generated_per_class=max(EVERY_IMAGE, fitted.ipc), optimizer="sgd", lr=in_pixels(0.1, fitted), momentum=0.5,
-        schedule="constant", augment=NO_AUGMENT, start=StartConfig(kind="noise"), network=network,
-    )  # fmt: skip
-    return Recipe(
-        name="dc", ipc=fitted.ipc, container="pixels", condense=condense, evaluate=evaluated(fitted, "dc"),
-        cost=f"{condense.num_sweeps:,} sweeps, 256 real images a class, width 128; network epochs after each: {inner}",
-    )  # fmt: skip
+    network = replace(untrained(fitted), trained_on="generated", update_batches=batches, update_batch_size=DC_BATCH)
+    network = replace(network, lr=0.01, momentum=0.0, weight_decay=0.0)
+    condense = _every_image(fitted, "gradient", lr=0.1, epochs=1000, inner_steps=outer, network=network)
+    condense = replace(condense, distance="cosine", augment=NO_AUGMENT, start=StartConfig(kind="noise"))
+    cost = f"{condense.num_sweeps:,} sweeps, 256 real images a class, width 128; network epochs after each: {inner}"
+    return _in_pixels(fitted, "dc", condense, protocol="dc", cost=cost)
 
 
 def dsa(fitted: Fitted) -> Recipe:
@@ -50,30 +46,41 @@ def dsa(fitted: Fitted) -> Recipe:
 
 def dm(fitted: Fitted) -> Recipe:
     """Class means of an untrained network's features. Source: arXiv:2110.04181 and its code (main_DM.py)."""
-    condense = CondenseConfig(
-        objective="distribution", epochs=20_000, inner_steps=1, real_per_class=256,
-        generated_per_class=max(EVERY_IMAGE, fitted.ipc), optimizer="sgd", lr=in_pixels(1.0, fitted), momentum=0.5,
-        schedule="constant", augment=DSA, start=StartConfig(kind="real"), network=untrained(fitted),
-    )  # fmt: skip
-    return Recipe(
-        name="dm", ipc=fitted.ipc, container="pixels", condense=condense, evaluate=evaluated(fitted, "dsa"),
-        cost="20,000 sweeps of 256 real images a class, forwards alone, at width 128",
-    )  # fmt: skip
+    how = _every_image(fitted, "distribution", lr=1.0, epochs=20_000, inner_steps=1, network=untrained(fitted))
+    condense = replace(how, augment=DSA, start=StartConfig(kind="real"))
+    cost = "20,000 sweeps of 256 real images a class, forwards alone, at width 128"
+    return _in_pixels(fitted, "dm", condense, protocol="dsa", cost=cost)
+
+
+def _every_image(fitted: Fitted, objective: Any, *, lr: float, **more: Any) -> CondenseConfig:
+    """DC's and DM's sweeps of all generated images and 256 real ones, with a rate for normalised images."""
+    counts: dict[str, Any] = {"real_per_class": 256, "generated_per_class": max(EVERY_IMAGE, fitted.ipc)}
+    return CondenseConfig(objective=objective, lr=in_pixels(lr, fitted), **SGD, **counts, **more)
+
+
+def _in_pixels(fitted: Fitted, name: str, condense: CondenseConfig, *, protocol: str, cost: str) -> Recipe:
+    tested = evaluated(fitted, protocol)
+    return Recipe(name=name, ipc=fitted.ipc, container="pixels", condense=condense, evaluate=tested, cost=cost)
 
 
 def idc_i(fitted: Fitted) -> Recipe:
     """Gradient matching with networks trained on real data. Source: arXiv:2205.14959 and its code (factor 1)."""
     large = fitted.dataset.startswith("imagenet")
+    counts: dict[str, Any] = {"real_per_class": 128 if large and _many(fitted) else 64, "generated_per_class": 128}
     condense = CondenseConfig(
-        objective="gradient", distance="absolute" if large or fitted.dataset in IDC_GREY else "squared",
-        epochs=500 if large else 2000, inner_steps=100, real_per_class=128 if large and _many(fitted) else 64,
-        generated_per_class=128, optimizer="sgd", lr=_idc_rate(fitted), momentum=0.5, schedule="constant",
-        step_per="class", start=StartConfig(kind="real"), network=_idc_network(fitted),
-    )  # fmt: skip
-    return Recipe(
-        name="idc-i", ipc=fitted.ipc, container="pixels", condense=condense, evaluate=evaluated(fitted, "idc"),
-        cost=f"{condense.num_sweeps:,} sweeps with networks of width 128 that train on real images: weeks on a CPU",
-    )  # fmt: skip
+        objective="gradient",
+        distance="absolute" if large or fitted.dataset in IDC_GREY else "squared",
+        epochs=500 if large else 2000,
+        inner_steps=100,
+        lr=_idc_rate(fitted),
+        step_per="class",
+        start=StartConfig(kind="real"),
+        network=_idc_network(fitted),
+        **SGD,
+        **counts,
+    )
+    cost = f"{condense.num_sweeps:,} sweeps with networks of width 128 that train on real images: weeks on a CPU"
+    return _in_pixels(fitted, "idc-i", condense, protocol="idc", cost=cost)
 
 
 def idc(fitted: Fitted) -> Recipe:
@@ -91,18 +98,12 @@ def idc(fitted: Fitted) -> Recipe:
 def hmn(fitted: Fitted) -> Recipe:
     """The paper: IDC's matching with Adam, into hierarchical memories. Source: supplement C.2 of arXiv:2310.07506."""
     few, large = fitted.dataset in ("svhn", "imagenet-10"), fitted.dataset == "imagenet-10"
-    network = NetworkConfig(
-        name=network_name(fitted.image_shape), width=None, update_batches=8 if few else 32,
-        cutmix_probability=1.0 if large else 0.5,
-    )  # fmt: skip
-    condense = CondenseConfig(
-        lr=0.02 if fitted.dataset == "cifar100" else 0.01,
-        distance="absolute" if fitted.dataset in ABSOLUTE else "squared", network=network,
-    )  # fmt: skip
-    return Recipe(
-        name="hmn", ipc=fitted.ipc, condense=condense, evaluate=evaluated(fitted, "paper"),
-        cost="200,000 sweeps: not run to its end yet; weeks or more on a CPU",
-    )  # fmt: skip
+    updates: dict[str, Any] = {"update_batches": 8 if few else 32, "cutmix_probability": 1.0 if large else 0.5}
+    network = replace(untrained(fitted), **updates)
+    distance: Any = "absolute" if fitted.dataset in ABSOLUTE else "squared"
+    condense = CondenseConfig(lr=0.02 if fitted.dataset == "cifar100" else 0.01, distance=distance, network=network)
+    cost = "200,000 sweeps: not run to its end yet; weeks or more on a CPU"
+    return Recipe(name="hmn", ipc=fitted.ipc, condense=condense, evaluate=evaluated(fitted, "paper"), cost=cost)
 
 
 def _many(fitted: Fitted) -> bool:
@@ -124,9 +125,17 @@ def _idc_network(fitted: Fitted) -> NetworkConfig:
     large, many = fitted.dataset.startswith("imagenet"), _many(fitted)
     wide = fitted.dataset.startswith("imagenet") and many
     few = large or fitted.dataset in ("svhn", *IDC_GREY)
+    updates: dict[str, Any] = {
+        "update_batches": 4 if wide else 8 if few else 32,
+        "update_batch_size": 128 if wide else 64,
+    }
     return NetworkConfig(
-        name=network_name(fitted.image_shape), width=None, warm_up_batches=IDC_WARM_UP if large and not many else 0,
-        update_batches=4 if wide else 8 if few else 32, update_batch_size=128 if wide else 64,
-        lr=0.1 if wide else 0.01, momentum=0.9, weight_decay=1e-4 if wide else 5e-4,
+        name=network_name(fitted.image_shape),
+        width=None,
+        warm_up_batches=IDC_WARM_UP if large and not many else 0,
+        lr=0.1 if wide else 0.01,
+        weight_decay=1e-4 if wide else 5e-4,
         cutmix_probability=1.0 if large else 0.5,
-    )  # fmt: skip
+        update_batches=4 if wide else 8 if few else 32,
+        update_batch_size=128 if wide else 64,
+    )

@@ -63,9 +63,7 @@ def network_name(image_shape: tuple[int, int, int]) -> str:
 
 def untrained(fitted: Fitted) -> NetworkConfig:
     """Networks as they are drawn, of their own width: nothing trains them."""
-    return NetworkConfig(
-        name=network_name(fitted.image_shape), width=None, update_batches=0, cutmix_probability=0.0
-    )  # fmt: skip
+    return NetworkConfig(name=network_name(fitted.image_shape), width=None, update_batches=0, cutmix_probability=0.0)
 
 
 def evaluated(fitted: Fitted, protocol: str) -> EvaluateConfig:

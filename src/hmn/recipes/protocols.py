@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from hmn.errors import UserError
 from hmn.recipes.parts import DSA, NO_AUGMENT
@@ -28,20 +29,15 @@ _PAPER: dict[str, tuple[float, tuple[int, int, int]]] = {
 }
 """Learning rate, and epochs at 1, 10 and 50 images per class."""
 _STEPS = {"short": 2000, "quick": 600}
-_DC = TrainConfig(
-    epochs=300, batch_size=256, weight_decay=5e-4, schedule="halfway", augment=NO_AUGMENT, cutmix_probability=0.0
-)  # fmt: skip
+_PLAIN: dict[str, Any] = {"augment": NO_AUGMENT, "cutmix_probability": 0.0}
+_DC = TrainConfig(epochs=300, batch_size=256, weight_decay=5e-4, schedule="halfway", **_PLAIN)
+_IDC = AugmentConfig(strategy="color_crop_cutout_flip_scale_rotate")
 _OTHERS = {
     "dc": _DC,
     "dsa": replace(_DC, epochs=1000, augment=DSA),
-    "idc": TrainConfig(
-        epochs=1000, weight_decay=5e-4, schedule="thirds",
-        augment=AugmentConfig(strategy="color_crop_cutout_flip_scale_rotate"),
-    ),
-    "linba": TrainConfig(
-        epochs=300, batch_size=640, weight_decay=0.0, schedule="constant", augment=NO_AUGMENT, cutmix_probability=0.0
-    ),
-}  # fmt: skip
+    "idc": TrainConfig(epochs=1000, weight_decay=5e-4, schedule="thirds", augment=_IDC),
+    "linba": TrainConfig(epochs=300, batch_size=640, weight_decay=0.0, schedule="constant", **_PLAIN),
+}
 """How other methods' results were taken; docs/methods.md has the sources. DM, MTT, HaBa and DDiF train as DSA does."""
 NO_FLIP = ("svhn", "mnist", "digits")
 """Digits, which IDC does not mirror."""

@@ -25,11 +25,10 @@ COST = "about 20 minutes of one thread for CIFAR-10 at 1 IPC; more with classes 
 
 def quick(fitted: Fitted) -> Recipe:
     """Feature matching on narrow networks from reconstructed real images, for a minute or two."""
-    condense = CondenseConfig(
-        objective="features", epochs=6, inner_steps=50, real_per_class=64, generated_per_class=40, lr=0.02,
-        schedule="cosine", start=StartConfig(kind="real", steps=300),
-        network=NetworkConfig(name=network_name(fitted.image_shape), width=WIDTH, update_batches=4),
-    )  # fmt: skip
+    network = NetworkConfig(name=network_name(fitted.image_shape), width=WIDTH, update_batches=4)
+    start = StartConfig(kind="real", steps=300)
+    condense = CondenseConfig(objective="features", lr=0.02, schedule="cosine", start=start, network=network)
+    condense = replace(condense, epochs=6, inner_steps=50, real_per_class=64, generated_per_class=40)
     cost = "a minute or two on two cores for digits; a look, not a result"
     return Recipe(name="quick", ipc=fitted.ipc, condense=condense, evaluate=evaluated(fitted, "quick"), cost=cost)
 
@@ -77,9 +76,9 @@ def hmn_cpu(fitted: Fitted) -> Recipe:
 
 
 SWEEPS = {
-    "dsa-cpu": 1350, "dm-cpu": 2050, "idc-i-cpu": 3700, "idc-cpu": 3600, "haba-cpu": 3800, "linba-cpu": 1450,
-    "hmn-cpu": 1250, "ddif-cpu": 1850,
-}  # fmt: skip
+    **{"dsa-cpu": 1350, "dm-cpu": 2050, "idc-i-cpu": 3700, "idc-cpu": 3600},
+    **{"haba-cpu": 3800, "linba-cpu": 1450, "hmn-cpu": 1250, "ddif-cpu": 1850},
+}
 """Sweeps of about 20 minutes of one thread with the fitting before them, on CIFAR-10 at 1 IPC: see docs/methods.md."""
 
 
@@ -88,22 +87,17 @@ def _narrow(published: Recipe, *, epochs: int) -> Recipe:
     condense = published.condense
     network = replace(condense.network, width=WIDTH)
     condense = replace(condense, epochs=epochs, lr=float(f"{CHANNELS * condense.lr:.2g}"), network=network)
-    return replace(
-        published, name=published.name + "-cpu", condense=condense, cost=COST,
-        evaluate=replace(published.evaluate, protocol="short"),
-    )  # fmt: skip
+    tested = replace(published.evaluate, protocol="short")
+    return replace(published, name=published.name + "-cpu", condense=condense, cost=COST, evaluate=tested)
 
 
 def _matched(fitted: Fitted, name: str, *, container: str, lr: float, sizes: Mapping[str, int] | None = None) -> Recipe:
     """IDC's gradient matching cut short: Adam with a cosine, an optimizer step a sweep, narrow networks."""
     published = idc_i(fitted).condense
     network = replace(published.network, width=WIDTH, update_batches=4, warm_up_batches=0)
-    condense = CondenseConfig(
-        objective="gradient", distance=published.distance, epochs=SWEEPS[name] // INNER_STEPS, inner_steps=INNER_STEPS,
-        real_per_class=64, generated_per_class=64, lr=lr, schedule="cosine",
-        start=StartConfig(kind="real", steps=1000), network=network,
-    )  # fmt: skip
-    return Recipe(
-        name=name, ipc=fitted.ipc, container=container, sizes=sizes or {}, condense=condense,
-        evaluate=evaluated(fitted, "short"), cost=COST,
-    )  # fmt: skip
+    start = StartConfig(kind="real", steps=1000)
+    condense = CondenseConfig(objective="gradient", distance=published.distance, lr=lr, schedule="cosine", start=start)
+    condense = replace(condense, network=network, real_per_class=64, generated_per_class=64)
+    condense = replace(condense, epochs=SWEEPS[name] // INNER_STEPS, inner_steps=INNER_STEPS)
+    made = Recipe(name=name, ipc=fitted.ipc, container=container, sizes=sizes or {}, condense=condense, cost=COST)
+    return replace(made, evaluate=evaluated(fitted, "short"))
