@@ -125,10 +125,6 @@ def _idc_network(fitted: Fitted) -> NetworkConfig:
     large, many = fitted.dataset.startswith("imagenet"), _many(fitted)
     wide = fitted.dataset.startswith("imagenet") and many
     few = large or fitted.dataset in ("svhn", *IDC_GREY)
-    updates: dict[str, Any] = {
-        "update_batches": 4 if wide else 8 if few else 32,
-        "update_batch_size": 128 if wide else 64,
-    }
     return NetworkConfig(
         name=network_name(fitted.image_shape),
         width=None,
