@@ -40,15 +40,15 @@ def checkpoint_seconds(data: str, ipc: int, folder: Path, repeats: int) -> tuple
     splits = blank_splits(data, image_shape=shape.image_shape, num_classes=shape.num_classes, images_per_class=20)
     settings = recipe("paper", dataset=data, ipc=ipc, image_shape=shape.image_shape)
     state = new_state(splits, shape, settings)
-    state.begin_matching(settings.condense)
+    state.begin_matching()
     state.begin_network(settings.condense.network, splits.train)
     for values in state.container.parameters():
         values.grad = torch.randn_like(values)
     state.optimizer.step()  # from here on there are moments
-    assert state.net is not None and state.net_optimizer is not None
-    for values in state.net.parameters():
+    assert state.objective.net is not None and state.objective.net_optimizer is not None
+    for values in state.objective.net.parameters():
         values.grad = torch.randn_like(values)
-    state.net_optimizer.step()
+    state.objective.net_optimizer.step()
     path, times = folder / "checkpoint.safetensors", []
     for _ in range(repeats):
         began = time.perf_counter()

@@ -33,9 +33,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.memory_settings import default_memory
 from tests.reference.trajectory import free_errors
 
-from hmn.condense.cost.operations import Counts, matching_operations, net_operations
-from hmn.condense.objectives import gradient_match
-from hmn.condense.objectives.base import convolution_kernels
+from hmn.condense.cost.operations import net_operations
+from hmn.condense.objectives.distances import matched_parameters
+from hmn.condense.objectives.gradient import Gradient, gradient_match
+from hmn.condense.objectives.matching import Counts
 from hmn.condense.run import new_state
 from hmn.containers.hmn_sizes import preset
 from hmn.data.load import load_data
@@ -59,7 +60,7 @@ def product(net: Net, real: Batch, generated: Batch) -> Tensor:
 
 def double_backward(net: Net, real: Batch, generated: Batch) -> Tensor:
     """The straightforward way: differentiate the squared distance through the gradient, in float32."""
-    kernels = convolution_kernels(net)
+    kernels = matched_parameters(net, "squared")
     g_real = torch.autograd.grad(F.cross_entropy(net(real.images), real.labels), kernels)
     images = generated.images.detach().requires_grad_()
     g_generated = torch.autograd.grad(F.cross_entropy(net(images), generated.labels), kernels, create_graph=True)
@@ -112,7 +113,7 @@ def largest_error(width: int, ipc: int, data_dir: Path) -> float:
     network = replace(named.condense.network, width=width, update_batches=8)
     config = replace(named.condense, network=network, start=StartConfig(kind="real", steps=100))
     state = new_state(splits, shape, replace(named, condense=config))
-    return max(free_errors(state, splits.train, config, steps=SWEEPS[width]))
+    return max(free_errors(state, steps=SWEEPS[width]))
 
 
 def main() -> None:
@@ -125,11 +126,9 @@ def main() -> None:
     report: dict[str, float] = {}
     for name, (width, _, generated) in CASES.items():
         found = times(width, generated, given.repeats)
-        counts = Counts(
-            classes=1, real_per_class=REAL, generated_per_class=generated, update_batches=0, update_batch_size=0
-        )
+        counts = Counts(classes=1, real_per_class=REAL, generated_per_class=generated)
         net = net_operations("convnet3", width=width, num_classes=10, image_shape=(3, 32, 32))
-        share = matching_operations(counts, net, "gradient") / found["product"] / matrix_rate()
+        share = Gradient().matching_operations(counts, net) / found["product"] / matrix_rate()
         report |= {f"ratio_{form}_{name}": round(found[form] / found["product"], 2) for form in ("default", "kept")}
         report[f"share_{name}"] = round(share, 2)
         print(f"{name}: " + ", ".join(f"{form} {value:.4f} s" for form, value in found.items()), flush=True)

@@ -95,9 +95,7 @@ def serve(data_dir: Path) -> None:
     """Do the pieces of work whose names come on stdin, and print the seconds that each took."""
     from hmn.condense.loop import condense
     from hmn.condense.run import new_state
-    from hmn.condense.state import CondenseState
     from hmn.containers.hmn_sizes import preset
-    from hmn.data.real import RealData
     from hmn.recipes.named import recipe
     from hmn.recipes.settings import StartConfig
     from hmn.runtime.processes import joined
@@ -115,16 +113,13 @@ def serve(data_dir: Path) -> None:
         "start_step": base.condense,
     }
 
-    def records(state: CondenseState, real: RealData, name: str) -> Iterator[object]:
-        yield from condense(state, real, configs[name])
-
     with joined():
         going: dict[str, Iterator[object]] = {}
         for line in sys.stdin:
             name = line.strip()
             if name not in going:
                 state = new_state(splits, shape, replace(base, condense=configs[name]))
-                going[name] = records(state, splits.train, name)
+                going[name] = condense(state)
             began = time.perf_counter()
             for _ in range(1 if name == "start_step" else WORK[name]):  # one record is ten steps of reconstruction
                 next(going[name])

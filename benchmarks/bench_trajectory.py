@@ -33,6 +33,7 @@ from hmn.data.statistics import KNOWN
 from hmn.errors import UserError
 from hmn.nets import build_net
 from hmn.recipes.named import recipe
+from hmn.recipes.values import objective_settings
 from hmn.runtime.memory import keep_freed_memory
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -75,7 +76,7 @@ def generated(data_dir: Path) -> Tensor:
 def measure(width: int, repeats: int, clock: Callable[[], float], images: Tensor) -> None:
     """Time the three forms in turn; print medians and ratios."""
     made = recipe("fast", dataset="cifar10", ipc=1, image_shape=SHAPE)
-    own, norm = made.trajectory, KNOWN["cifar10"][1]
+    settings, norm = objective_settings(made), KNOWN["cifar10"][1]
     net, towards = (
         build_net(
             "convnet3", num_classes=10, image_shape=SHAPE, width=width, generator=torch.Generator().manual_seed(seed)
@@ -85,9 +86,8 @@ def measure(width: int, repeats: int, clock: Callable[[], float], images: Tensor
     start: Weights = {name: value.detach() for name, value in net.named_parameters()}
     target: Weights = {name: value.detach() for name, value in towards.named_parameters()}
     labels = torch.arange(10).repeat_interleave(16)
-    steps = student_batches(
-        labels, own.student_batch, own.student_steps, SHAPE, made.condense, norm, torch.Generator().manual_seed(0)
-    )
+    generator = torch.Generator().manual_seed(0)
+    steps = student_batches(labels, settings, made.condense.augment, SHAPE, norm, generator)
 
     def loss_after(weights: Weights) -> Tensor:
         return trajectory_loss({name: value for name, value in weights.items() if value.dim() > 1}, start, target)

@@ -44,7 +44,7 @@ def main() -> None:
     config = replace(named.condense, network=network, start=StartConfig(kind="real", steps=100))
     state = new_state(splits, shape, replace(named, condense=config))
     errors: list[Errors] = []
-    for step, error in enumerate(relative_errors(state, splits.train, config, steps=given.steps), start=1):
+    for step, error in enumerate(relative_errors(state, steps=given.steps), start=1):
         errors.append(error)
         print(
             f"step {step}: " + ", ".join(f"{name} {value:.1e}" for name, value in error._asdict().items()), flush=True

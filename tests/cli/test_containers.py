@@ -12,7 +12,8 @@ import torch
 import hmn
 from hmn.cli.flags import MethodFlags, named
 from hmn.cli.main import main
-from hmn.condense.loop import CondenseState, condense
+from hmn.condense.loop import condense
+from hmn.condense.state import CondenseState
 from hmn.containers.artifact.load import info
 from hmn.containers.choose import choose_shape, container_class
 from hmn.containers.frequency import FrequencyShape
@@ -165,12 +166,12 @@ def test_containers_of_images_begin_at_real_ones(kind: str) -> None:
     real = toy()
     config = CondenseConfig(epochs=0, start=StartConfig(kind="real", steps=5))
     state = new_state(kind, real, config)
-    assert list(condense(state, real, config)) == []
+    assert list(condense(state)) == []
     wanted = real.images(state.targets)
     error = (state.container.render_all() - wanted).abs()
     assert float(error.max()) == 0.0 if kind == "pixels" else 0 < float(error.mean()) < 0.2
-    noise = new_state(kind, real, config)
-    assert list(condense(noise, real, CondenseConfig(epochs=0, start=StartConfig(kind="noise")))) == []
+    noise = new_state(kind, real, CondenseConfig(epochs=0, start=StartConfig(kind="noise")))
+    assert list(condense(noise)) == []
     assert float((noise.container.render_all() - wanted).abs().mean()) > float(error.mean())
 
 
@@ -178,7 +179,7 @@ def test_fitting_goes_on_from_what_was_taken_over() -> None:
     real = toy()
     config = CondenseConfig(epochs=0, start=StartConfig(kind="fitted", steps=20))
     state = new_state("mosaic", real, config)
-    records = list(condense(state, real, config))
+    records = list(condense(state))
     assert [record.done for record in records] == [10, 20] and records[-1].loss < records[0].loss
 
 
@@ -201,14 +202,14 @@ def test_a_restored_state_ends_with_the_same_bits(kind: str, optimizer: str) -> 
         network=NetworkConfig(width=8, update_batches=2, update_batch_size=256, trained_on="generated"),
     )
     whole = new_state(kind, real, config)
-    losses = [record.loss for record in condense(whole, real, config)]
+    losses = [record.loss for record in condense(whole)]
     broken = new_state(kind, real, config)
-    steps = condense(broken, real, config)
+    steps = condense(broken)
     for _ in range(len(losses) - 3):
         next(steps)
     restored = new_state(kind, real, config)
-    restored.load_state_dict(broken.state_dict(), config, real)
-    assert [record.loss for record in condense(restored, real, config)] == losses[-3:]
+    restored.load_state_dict(broken.state_dict())
+    assert [record.loss for record in condense(restored)] == losses[-3:]
     for name, values in whole.container.state_dict().items():
         assert torch.equal(values, restored.container.state_dict()[name]), name
 
@@ -231,10 +232,10 @@ def test_networks_can_be_trained_on_what_is_generated() -> None:
         state = new_state("pixels", real, config)
         for parameter in state.container.parameters():
             parameter.data.zero_()
-        list(condense(state, real, config))
-        assert state.net is not None
+        list(condense(state))
+        assert state.objective.net is not None
         with torch.no_grad():
-            logits = state.net(real.normalisation.apply(real.images(torch.arange(len(real)))))
+            logits = state.objective.net(real.normalisation.apply(real.images(torch.arange(len(real)))))
         found[trained_on] = float((logits.argmax(1) == real.labels).float().mean())
     assert found["real"] > 0.8 and found["generated"] < 0.6
 
@@ -252,5 +253,5 @@ def test_the_objective_distribution_lowers_its_own_loss() -> None:
         start=StartConfig(kind="noise"),
         network=NetworkConfig(width=8, update_batches=0),
     )
-    losses = [record.loss for record in condense(new_state("pixels", real, config), real, config)]
+    losses = [record.loss for record in condense(new_state("pixels", real, config))]
     assert sum(losses[-20:]) < 0.7 * sum(losses[:20])

@@ -12,8 +12,7 @@ import pytest
 
 from hmn.cli.main import main
 from hmn.condense.check import check_recipe, leaves
-from hmn.condense.loop import CondenseState
-from hmn.condense.objectives.base import CondenseRecord
+from hmn.condense.state import CondenseRecord, CondenseState
 from hmn.errors import UserError
 from hmn.recipes.named import RECIPES, recipe
 from hmn.runtime.tensor_files import load_checkpoint
@@ -109,7 +108,7 @@ def test_leaves_are_every_setting() -> None:
 def test_an_unknown_choice_of_a_library_user() -> None:
     named = recipe("quick", dataset="digits", ipc=1, image_shape=(1, 8, 8))
     wrong = replace(named, condense=replace(named.condense, objective="hessian"))  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="condense.objective 'hessian': expected one of gradient, features"):
+    with pytest.raises(UserError, match="condense.objective 'hessian': expected one of distribution, features"):
         check_recipe(wrong, image_shape=(1, 8, 8), num_classes=10)
 
 
@@ -205,7 +204,7 @@ def test_seed_and_ipc_from_the_environment(
 def test_divergence_stops_at_once_and_keeps_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def diverging(state: CondenseState, *_: object) -> Iterator[CondenseRecord]:
+    def diverging(state: CondenseState) -> Iterator[CondenseRecord]:
         state.sweeps_done = 1
         yield CondenseRecord("condense", 1, 9, 2.5)
         yield CondenseRecord("condense", 2, 9, float("nan"))
@@ -223,7 +222,7 @@ def test_values_beyond_numbers_reach_no_checkpoint(
 ) -> None:
     """The step after a finite loss may be the one that goes wrong."""
 
-    def diverging(state: CondenseState, *_: object) -> Iterator[CondenseRecord]:
+    def diverging(state: CondenseState) -> Iterator[CondenseRecord]:
         next(state.container.parameters()).data.fill_(math.inf)
         yield CondenseRecord("condense", 1, 1, 2.5)
 

@@ -16,10 +16,7 @@ import torch
 import hmn
 from hmn.cli.main import main
 from hmn.condense.loop import condense
-from hmn.condense.objectives.base import CondenseRecord
-from hmn.condense.objectives.trajectory import TrajectoryState, condense_trajectory
-from hmn.condense.objectives.unrolled import condense_unrolled
-from hmn.condense.state import CondenseState, shown_as_stored
+from hmn.condense.state import CondenseRecord, CondenseState, shown_as_stored
 from hmn.containers.artifact.load import info
 from hmn.containers.artifact.save import as_stored, save
 from hmn.containers.quantise import rounded
@@ -44,8 +41,8 @@ BY_CLASS = replace(
 LOOPS = {
     "gradient": replace(AS_INT4, objective="gradient"),
     "gradient, class by class": BY_CLASS,
-    "trajectory": AS_INT4,
-    "unrolled": AS_INT4,
+    "trajectory": replace(AS_INT4, objective="trajectory"),
+    "unrolled": replace(AS_INT4, objective="unrolled"),
 }
 
 
@@ -109,17 +106,14 @@ class Begun:
     """A short condensation of frequencies by one of the loops."""
 
     def __init__(self, loop: str, config: CondenseConfig) -> None:
-        self.loop, self.config = loop, config
-        base = CondenseState(container_of("frequency"), data(), config, seed=3)
-        self.state = TrajectoryState(base, DIRECT) if loop == "trajectory" else base
-        self.container = base.container
+        settings = {"trajectory": DIRECT, "unrolled": UNROLLED}.get(loop)
+        self.state = CondenseState(container_of("frequency"), data(), config, seed=3, settings=settings)
+        if loop == "trajectory":
+            self.state.objective.experts = experts(1)
+        self.container = self.state.container
 
     def records(self) -> Iterator[CondenseRecord]:
-        if isinstance(self.state, TrajectoryState):
-            return condense_trajectory(self.state, data(), self.config, DIRECT, experts(1))
-        if self.loop == "unrolled":
-            return condense_unrolled(self.state, data(), self.config, UNROLLED)
-        return condense(self.state, data(), self.config)
+        return condense(self.state)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -146,7 +140,7 @@ def test_every_loop_learns_so_is_stored_so_and_goes_on_to_the_same_bits(loop: st
         if record.phase == "condense" and record.done == 2:
             break
     resumed = Begun(loop, config)
-    resumed.state.load_state_dict(copy.deepcopy(broken.state.state_dict()), config, data())
+    resumed.state.load_state_dict(copy.deepcopy(broken.state.state_dict()))
     assert list(resumed.records()) == records[-2:]
     state = resumed.container.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in unbroken.container.state_dict().items())

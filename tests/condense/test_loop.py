@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-import hmn.condense.loop as loop
-from hmn.condense.loop import CondenseState, condense
-from hmn.condense.objectives import Match
-from hmn.condense.objectives.base import CondenseRecord, lr_factor
+from hmn.condense.loop import condense, lr_factor
+from hmn.condense.objectives import matching
+from hmn.condense.objectives.matching import Match
+from hmn.condense.objectives.network import draw_group
 from hmn.condense.start import choose_targets, reconstruction_step
+from hmn.condense.state import CondenseRecord, CondenseState
 from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape
 from hmn.containers.shape import Budget
 from hmn.data.real import RealData
 from hmn.data.source import Batch, Normalisation
-from hmn.recipes.settings import AugmentConfig, CondenseConfig, NetworkConfig, ObjectiveName, StartConfig
+from hmn.recipes.settings import AugmentConfig, CondenseConfig, NetworkConfig, StartConfig
 from hmn.runtime.tensor_files import load_checkpoint, save_checkpoint
 from hmn.train.augment import AugmentParams
 from tests.train.test_augment import active
@@ -57,8 +58,8 @@ def new(config: CondenseConfig, real: RealData, seed: int = 0) -> CondenseState:
     return CondenseState(container, real, config, seed=seed)
 
 
-def finish(state: CondenseState, real: RealData, config: CondenseConfig) -> list[CondenseRecord]:
-    return list(condense(state, real, config))
+def finish(state: CondenseState) -> list[CondenseRecord]:
+    return list(condense(state))
 
 
 def parameters(state: CondenseState) -> torch.Tensor:
@@ -72,7 +73,7 @@ def test_records_and_learning(objective: str, step_per: str) -> None:
     config = replace(CONFIG, objective=objective, step_per=step_per)  # type: ignore[arg-type]
     state = new(config, real)
     start = parameters(state)
-    records = finish(state, real, config)
+    records = finish(state)
     assert [(r.phase, r.done, r.total) for r in records] == [
         ("start", 10, 20),
         ("start", 20, 20),
@@ -85,7 +86,7 @@ def test_records_and_learning(objective: str, step_per: str) -> None:
 def test_same_seed_same_bits_and_other_seed_other_bits() -> None:
     real = toy()
     states = [new(CONFIG, real, seed) for seed in (0, 0, 1)]
-    runs = [finish(state, real, CONFIG) for state in states]
+    runs = [finish(state) for state in states]
     assert runs[0] == runs[1] != runs[2]
     assert torch.equal(parameters(states[0]), parameters(states[1]))
 
@@ -96,15 +97,15 @@ def test_saved_anywhere_and_restored_ends_with_the_same_bits(tmp_path: Path, sto
     real = toy()
     config = replace(CONFIG, objective=objective)  # type: ignore[arg-type]
     whole = new(config, real)
-    records = finish(whole, real, config)
+    records = finish(whole)
     broken = new(config, real)
-    for count, _ in enumerate(condense(broken, real, config), start=1):
+    for count, _ in enumerate(condense(broken), start=1):
         if count == stop_after:
             break
     save_checkpoint(tmp_path / "c.safetensors", broken.state_dict())
     restored = new(config, real)
-    restored.load_state_dict(load_checkpoint(tmp_path / "c.safetensors"), config, real)
-    assert finish(restored, real, config) == records[stop_after:]
+    restored.load_state_dict(load_checkpoint(tmp_path / "c.safetensors"))
+    assert finish(restored) == records[stop_after:]
     assert torch.equal(parameters(restored), parameters(whole))
 
 
@@ -112,20 +113,21 @@ def test_siamese_augmentation_is_the_same_to_the_bit(monkeypatch: pytest.MonkeyP
     """The same pixels as real and as generated images leave the loop's augmentation as the same bits."""
     real = toy()
     state = new(CONFIG, real)
-    state.begin_network(CONFIG.network, real)
+    state.objective.begin_network(state)
     seen: list[tuple[Batch, Batch]] = []
 
     def spy(net: object, real_batch: Batch, generated: Batch, **_: object) -> Match:
         seen.append((real_batch, generated))
         return Match(torch.zeros(()), torch.zeros_like(generated.images))
 
-    monkeypatch.setattr("hmn.condense.loop.feature_match", spy)
+    monkeypatch.setattr("hmn.condense.objectives.features.feature_match", spy)
     config = replace(CONFIG, real_per_class=10)  # every image of a class, in the order that the loop draws
     group = torch.tensor([2, 0])
     images = real.images(torch.arange(30))
     chosen = torch.isin(real.labels, group)
-    drawn, params = loop._draw(state, real, config, group)
-    loop._match(state, real, config, drawn, params, Batch(images[chosen], real.labels[chosen]))
+    state.config = config
+    drawn, params = draw_group(state, group)
+    state.objective._match_augmented(state, drawn, params, Batch(images[chosen], real.labels[chosen]))
     real_batch, generated = seen[0]
     for label in (0, 2):
         found, wanted = (
@@ -142,25 +144,25 @@ def test_small_data_fill_every_batch_of_an_update() -> None:
     for batches, size in ((3, 8), (5, 8)):
         config = replace(CONFIG, network=replace(CONFIG.network, update_batch_size=size))
         state = new(config, real)
-        state.begin_network(config.network, real)
-        assert state.net is not None and state.net_optimizer is not None
+        state.objective.begin_network(state)
+        assert state.objective.net is not None and state.objective.net_optimizer is not None
         sizes: list[int] = []
-        state.net.register_forward_pre_hook(lambda _, args, sizes=sizes: sizes.append(len(args[0])))
-        loop._update_network(state, real, config, batches=batches)
+        state.objective.net.register_forward_pre_hook(lambda _, args, sizes=sizes: sizes.append(len(args[0])))
+        state.objective._train(state, batches)
         assert sizes == [size] * batches
 
 
 def test_reconstruction_lowers_the_error() -> None:
     real = toy()
     config = replace(CONFIG, start=StartConfig(kind="real", steps=200), epochs=0)
-    records = finish(new(config, real), real, config)
+    records = finish(new(config, real))
     assert records[-1].loss < 0.5 * records[0].loss
 
 
 def test_noise_start_skips_reconstruction() -> None:
     real = toy()
     config = replace(CONFIG, start=StartConfig(kind="noise"))
-    assert {r.phase for r in finish(new(config, real), real, config)} == {"condense"}
+    assert {r.phase for r in finish(new(config, real))} == {"condense"}
 
 
 def test_targets_are_of_the_class_and_repeat_only_when_they_must() -> None:
@@ -191,9 +193,7 @@ def test_lr_factors() -> None:
 
 
 @pytest.mark.parametrize("objective", ["gradient", "features", "distribution"])
-def test_one_operation_at_once_is_the_same_for_both_sides(
-    objective: ObjectiveName, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_operation_at_once_is_the_same_for_both_sides(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """DSA: a class's real and generated images have one and the same operation."""
     augment = AugmentConfig(strategy="color_crop_cutout_flip_scale_rotate", at_once="one")
     network = replace(CONFIG.network, update_batches=0, warm_up_batches=0)
@@ -204,10 +204,10 @@ def test_one_operation_at_once_is_the_same_for_both_sides(
         seen.append(params)
         return loop_apply(images, params)
 
-    loop_apply = loop.apply
-    monkeypatch.setattr(loop, "apply", noted)
+    loop_apply = matching.apply
+    monkeypatch.setattr(matching, "apply", noted)
     real = toy()
-    finish(new(config, real), real, config)
+    finish(new(config, real))
     assert len(seen) == 2 * config.num_sweeps
     kinds: set[str] = set()
     for real_side, generated in zip(seen[::2], seen[1::2], strict=True):

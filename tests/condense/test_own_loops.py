@@ -16,8 +16,8 @@ import hmn.condense.objectives.experts
 from hmn.cli.main import main
 from hmn.condense.check import check_recipe
 from hmn.condense.cost.price import estimate, price
+from hmn.condense.loop import condense
 from hmn.condense.objectives.experts import EXPERTS, forget_experts
-from hmn.condense.own_loops import follow, own_records
 from hmn.condense.run import Interrupted, Progress, condense_run, new_state
 from hmn.condense.state import check_split
 from hmn.containers.artifact.load import info
@@ -32,20 +32,17 @@ from hmn.recipes.settings import (
     AugmentConfig,
     CondenseConfig,
     NetworkConfig,
-    ObjectiveName,
     Recipe,
     StartConfig,
-    TrajectoryConfig,
-    UnrolledConfig,
 )
-from hmn.recipes.values import changed, content, given_file
+from hmn.recipes.values import changed, completed, content, given_file
 from hmn.runtime import processes as distributed
 from hmn.runtime.tensor_files import load_checkpoint, save_checkpoint
 from tests.cli.test_main import refused
 from tests.condense.cost.flop_clock import FlopClock
 from tests.condense.test_loop import toy
 
-KINDS: dict[ObjectiveName, str] = {"unrolled": "linear", "trajectory": "factorized"}
+KINDS: dict[str, str] = {"unrolled": "linear", "trajectory": "factorized"}
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +53,20 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HMN_COMPILE", "0")
 
 
-def settings(objective: ObjectiveName, **values: Any) -> Recipe:
+OWN: dict[str, dict[str, Any]] = {
+    "trajectory": {
+        "student_steps": 4,
+        "student_batch": 5,
+        "expert_epochs": 2,
+        "max_start_epoch": 2,
+        "experts": 2,
+        "expert_batch": 16,
+    },
+    "unrolled": {"student_steps": 4, "student_per_class": 3, "student_lr": 0.05},
+}
+
+
+def settings(objective: str, **values: Any) -> Recipe:
     condense = CondenseConfig(
         objective=objective,
         epochs=2,
@@ -73,11 +83,8 @@ def settings(objective: ObjectiveName, **values: Any) -> Recipe:
         cost="nothing",
         ipc=3,
         container=KINDS.get(objective, "pixels"),
-        condense=condense,  # type: ignore[arg-type]
-        trajectory=TrajectoryConfig(
-            student_steps=4, student_batch=5, expert_epochs=2, max_start_epoch=2, experts=2, expert_batch=16
-        ),
-        unrolled=UnrolledConfig(student_steps=4, student_per_class=3, student_lr=0.05),
+        condense=condense,
+        settings=OWN.get(objective, {}),
     )
     return replace(made, **values)
 
@@ -122,7 +129,7 @@ PLACES = [
 
 @pytest.mark.parametrize(("objective", "places"), PLACES, ids=["unrolled", "trajectory"])
 def test_broken_off_anywhere_and_resumed_ends_with_the_same_bytes(
-    objective: ObjectiveName,
+    objective: str,
     places: list[tuple[str, int]],
     tmp_path: Path,
     unbroken: dict[str, dict[str, bytes]],
@@ -209,14 +216,14 @@ def test_processor_seconds_of_all_attempts(tmp_path: Path) -> None:
 
 def test_divergence_names_the_rates_of_the_loop(tmp_path: Path) -> None:
     recipe = settings("trajectory")
-    steep = replace(recipe, trajectory=replace(recipe.trajectory, expert_lr=1e6))
+    steep = replace(recipe, settings={**recipe.settings, "expert_lr": 1e6})
     with pytest.raises(UserError, match=r"diverged .*--trajectory.student-lr, --trajectory.expert-lr"):
         run(steep, tmp_path / "steep")
 
 
 @pytest.mark.parametrize("objective", list(KINDS))
 def test_several_processes_are_refused_before_anything_is_written(
-    objective: ObjectiveName, monkeypatch: pytest.MonkeyPatch
+    objective: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distributed, "_joined", distributed.Place(0, 2))
     with pytest.raises(UserError, match=f"objective {objective}: runs in one process, and these are 2"):
@@ -227,19 +234,15 @@ ONE_OF_THREE = {"derivative": "direct", "differentiate_every": 3, "student_batch
 
 
 @pytest.mark.parametrize(("objective", "own"), [*((name, {}) for name in KINDS), ("trajectory", ONE_OF_THREE)])
-def test_price_where_operations_are_time(objective: ObjectiveName, own: dict[str, Any], tmp_path: Path) -> None:
+def test_price_where_operations_are_time(objective: str, own: dict[str, Any], tmp_path: Path) -> None:
     plain = settings(objective)
-    recipe = replace(
-        plain,
-        trajectory=replace(plain.trajectory, student_steps=9, expert_batch=10, **own),
-        unrolled=replace(plain.unrolled, student_steps=9),
-    )
+    experts = {"expert_batch": 10} if objective == "trajectory" else {}
+    recipe = replace(plain, settings={**plain.settings, "student_steps": 9, **experts, **own})
     with FlopClock() as clock:
         found = price(SPLITS, shape_of(recipe), recipe, clock=lambda: 1e-9 * clock.total, budget_seconds=1e-9).estimate
         clock.total = 0
         took: dict[str, list[int]] = {"experts": [], "start": [], "condense": []}
-        state = follow(new_state(SPLITS, shape_of(recipe), recipe), recipe)
-        for record in own_records(state, SPLITS.train, recipe, tmp_path):
+        for record in condense(new_state(SPLITS, shape_of(recipe), recipe, tmp_path)):
             took[record.phase].append(clock.total)
             clock.total = 0
     iteration = took["condense"][1]
@@ -255,13 +258,12 @@ def test_price_where_operations_are_time(objective: ObjectiveName, own: dict[str
 
 def test_written_recipes_have_the_table_of_their_objective_alone(tmp_path: Path) -> None:
     for objective, own, other in (("trajectory", "[trajectory]", "[unrolled]"), ("unrolled", "[unrolled]", "[traj")):
-        written = settings(objective)  # type: ignore[arg-type]
+        written = completed(settings(objective))
         text = recipe_to_toml(written)
         assert own in text and other not in text
         (tmp_path / "recipe.toml").write_text(text)
         read = whole_recipe(given_file(tmp_path / "recipe.toml"))
-        unused = "unrolled" if objective == "trajectory" else "trajectory"
-        assert read == replace(written, **{unused: getattr(Recipe(name="", cost="", ipc=1), unused)})
+        assert read == written
         check_recipe(read, image_shape=(1, 8, 8), num_classes=3)
     text = recipe_to_toml(settings("gradient"))
     assert "[trajectory]" not in text and "[unrolled]" not in text
@@ -357,4 +359,4 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
 def test_price_refuses_bad_settings() -> None:
     recipe = settings("unrolled")
     with pytest.raises(UserError, match=r"unrolled.student_steps 0"):
-        estimate(SPLITS, shape_of(recipe), replace(recipe, unrolled=replace(recipe.unrolled, student_steps=0)))
+        estimate(SPLITS, shape_of(recipe), replace(recipe, settings={**recipe.settings, "student_steps": 0}))

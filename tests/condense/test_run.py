@@ -134,7 +134,7 @@ def test_damaged_checkpoints_are_told_in_a_line(tmp_path: Path) -> None:
     assert (loaded["a"], loaded["b"]) == (1, [2.5, None, (True, "x")])
     assert torch.equal(loaded["c"][0], torch.arange(3))
     whole = path.read_bytes()
-    other_version = whole.replace(b"hmn-checkpoint-1", b"hmn-checkpoint-9")
+    other_version = whole.replace(b"hmn-checkpoint-2", b"hmn-checkpoint-1")
     for damaged in (whole[:-3], whole[:20], b"", b"\xff" * 200, other_version):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="start again with --force") as caught:

@@ -18,9 +18,9 @@ from hmn.recipes.named import ALIASES, RECIPES, recipe, recipe_to_toml
 from hmn.recipes.parts import Fitted, in_pixels
 from hmn.recipes.protocols import protocol
 from hmn.recipes.resolve import whole_recipe
-from hmn.recipes.settings import OWN_LOOPS, Recipe
+from hmn.recipes.settings import Recipe
 from hmn.recipes.short import SWEEPS
-from hmn.recipes.values import content, given_file
+from hmn.recipes.values import completed, content, given_file, objective_settings
 from hmn.studies.sweep.grid import read_flags
 from hmn.train.loop import learning_rate
 
@@ -67,13 +67,7 @@ def test_every_recipe_fits_every_data_set(dataset: str, ipc: int) -> None:
 def test_a_recipe_goes_to_toml_and_back(name: str, tmp_path: Path) -> None:
     found = made(name, "cifar100", 10)
     (tmp_path / "recipe.toml").write_text(recipe_to_toml(found))
-    assert whole_recipe(given_file(tmp_path / "recipe.toml")) == without_own_loops(found)
-
-
-def without_own_loops(found: Recipe) -> Recipe:
-    """Tables of other objectives' loops are not written, and hold nothing but defaults."""
-    plain = Recipe(name="", cost="", ipc=1)
-    return replace(found, **{name: getattr(plain, name) for name in OWN_LOOPS if name != found.condense.objective})
+    assert whole_recipe(given_file(tmp_path / "recipe.toml")) == completed(found)
 
 
 def test_dc_and_dsa() -> None:
@@ -161,14 +155,14 @@ def test_trajectories(
     name: str, dataset: str, ways: tuple[tuple[int, int, int], ...], student: tuple[tuple[float, float], ...]
 ) -> None:
     for found, way, rates in zip(three(name, dataset), ways, student, strict=True):
-        own = found.trajectory
+        own = objective_settings(found)
         assert (own.student_steps, own.expert_epochs, own.max_start_epoch) == way
         assert (own.student_lr, own.student_lr_lr) == rates
         assert (own.experts, own.expert_lr, own.expert_batch) == (100, 0.01, 256)
         assert found.condense.num_sweeps == (5000 if name == "mtt" else 15_000)
         assert (found.condense.objective, found.condense.start.kind) == ("trajectory", "real")
-    assert made("mtt", "cifar100", 50).trajectory.student_batch == 125
-    assert made("mtt", ipc=10).trajectory.student_batch == 100
+    assert objective_settings(made("mtt", "cifar100", 50)).student_batch == 125
+    assert objective_settings(made("mtt", ipc=10)).student_batch == 100
     haba, ddif = made("haba").condense, made("ddif").condense
     assert (haba.optimizer, haba.lr, haba.momentum) == ("sgd", 100, 0.95)
     assert (ddif.optimizer, ddif.lr, ddif.start.lr, ddif.start.steps) == ("adam", 1e-4, 5e-4, 5000)
@@ -176,7 +170,7 @@ def test_trajectories(
 
 def test_linba_and_hmn() -> None:
     linba = made("linba")
-    own = linba.unrolled
+    own = objective_settings(linba)
     assert (own.student_steps, own.student_per_class, own.student_lr, own.student_momentum) == (150, 32, 0.01, 0.9)
     assert (own.max_norm, linba.condense.lr, linba.condense.momentum) == (2, 0.1, 0.5)
     assert (linba.condense.num_sweeps, linba.condense.real_per_class) == (500_000, 64)
@@ -226,7 +220,7 @@ def test_fast_fills_its_budget_with_sixteen_images_for_each_and_shows_them_mirro
             views,
             "frequency",
         )
-        assert found.trajectory.derivative == "direct" and found.condense.network.width == 32
+        assert objective_settings(found).derivative == "direct" and found.condense.network.width == 32
     shape = choose_shape(
         "cifar10", 1, image_shape=(3, 32, 32), num_classes=10, container="frequency", sizes=made("fast").sizes
     ).shape
@@ -235,7 +229,7 @@ def test_fast_fills_its_budget_with_sixteen_images_for_each_and_shows_them_mirro
 
 
 def students(found: Recipe) -> tuple[float, ...]:
-    own = found.trajectory
+    own = objective_settings(found)
     way = (own.student_steps, own.differentiate_every, own.student_lr, own.expert_epochs, own.max_start_epoch)
     return (*way, own.experts, own.strayed, own.averaged)
 

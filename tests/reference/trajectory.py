@@ -10,25 +10,23 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-import hmn.condense.loop as loop
-from hmn.condense.objectives import Match
-from hmn.data.real import RealData
+from hmn.condense.loop import condense
+from hmn.condense.objectives import gradient as product
+from hmn.condense.objectives.matching import Match, Matching
+from hmn.condense.state import CondenseState
 from hmn.data.source import Batch
-from hmn.recipes.settings import CondenseConfig
 from tests.reference.matching import gradient_matching
 
 
-def container_gradient(state: loop.CondenseState, real: RealData, config: CondenseConfig) -> Tensor:
+def container_gradient(state: CondenseState) -> Tensor:
     """The gradient that one sweep hands to the optimizer, in one vector."""
     groups = list(torch.arange(len(state.members)).split(len(state.members)))
-    loop._match_groups(state, real, config, groups)
+    state.objective.match_groups(state, groups)
     return torch.cat([p.grad.flatten() for p in state.container.parameters() if p.grad is not None])
 
 
 def slow_container_gradient(
-    state: loop.CondenseState,
-    real: RealData,
-    config: CondenseConfig,
+    state: CondenseState,
     *,
     dtype: torch.dtype = torch.float64,
     masks_of_float32: bool = False,
@@ -44,8 +42,8 @@ def slow_container_gradient(
             )
         )
 
-    with mock.patch.object(loop, "gradient_match", slow):
-        return container_gradient(raised, real, config)
+    with mock.patch.object(product, "gradient_match", slow):
+        return container_gradient(raised)
 
 
 class Errors(NamedTuple):
@@ -59,22 +57,20 @@ class Errors(NamedTuple):
     """Of double backward in float32, where float64 finds its own masks: what rounding alone does."""
 
 
-def relative_errors(
-    state: loop.CondenseState, real: RealData, config: CondenseConfig, *, steps: int
-) -> Iterator[Errors]:
+def relative_errors(state: CondenseState, *, steps: int) -> Iterator[Errors]:
     """The errors in each of the first `steps` sweeps of a run.
 
     The first of them has a fresh network, and the run goes on from each as it would without being watched.
     """
     errors = []
-    sweep = loop._sweep
+    sweep = Matching.sweep
 
-    def watched(state: loop.CondenseState, real: RealData, config: CondenseConfig) -> Tensor:
+    def watched(self: Matching, state: CondenseState) -> Tensor:
         before = state.generator.get_state()
 
         def again(gradient: Callable[..., Tensor], **options: Any) -> Tensor:
             state.generator.set_state(before)
-            return gradient(state, real, config, **options).double()
+            return gradient(state, **options).double()
 
         product = again(container_gradient)
         single = again(slow_container_gradient, dtype=torch.float32)
@@ -89,32 +85,32 @@ def relative_errors(
             )
         )
         state.generator.set_state(before)
-        return sweep(state, real, config)
+        return sweep(self, state)
 
-    with mock.patch.object(loop, "_sweep", watched):
-        for record in loop.condense(state, real, config):
+    with mock.patch.object(Matching, "sweep", watched):
+        for record in condense(state):
             if record.phase == "condense":
                 yield errors[-1]
                 if record.done == steps:
                     return
 
 
-def free_errors(state: loop.CondenseState, real: RealData, config: CondenseConfig, *, steps: int) -> Iterator[float]:
+def free_errors(state: CondenseState, *, steps: int) -> Iterator[float]:
     """Errors.free_masks alone, which takes less than half of the time."""
     errors = []
-    sweep = loop._sweep
+    sweep = Matching.sweep
 
-    def watched(state: loop.CondenseState, real: RealData, config: CondenseConfig) -> Tensor:
+    def watched(self: Matching, state: CondenseState) -> Tensor:
         before = state.generator.get_state()
-        found = container_gradient(state, real, config).double()
+        found = container_gradient(state).double()
         state.generator.set_state(before)
-        exact = slow_container_gradient(state, real, config)
+        exact = slow_container_gradient(state)
         errors.append(float((found - exact).norm() / exact.norm()))
         state.generator.set_state(before)
-        return sweep(state, real, config)
+        return sweep(self, state)
 
-    with mock.patch.object(loop, "_sweep", watched):
-        for record in loop.condense(state, real, config):
+    with mock.patch.object(Matching, "sweep", watched):
+        for record in condense(state):
             if record.phase == "condense":
                 yield errors[-1]
                 if record.done == steps:

@@ -20,10 +20,11 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-import hmn.condense.loop as loop
 import hmn.condense.run
-from hmn.condense.loop import CondenseState, condense
+from hmn.condense.loop import condense
+from hmn.condense.objectives.matching import Matching
 from hmn.condense.run import Interrupted, condense_run
+from hmn.condense.state import CondenseRecord, CondenseState
 from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape
 from hmn.data.real import RealData, Splits
@@ -107,8 +108,8 @@ def container_gradient(state: CondenseState) -> Tensor:
 
 
 def network_values(state: CondenseState) -> Tensor:
-    assert state.net is not None
-    return torch.cat([values.detach().flatten() for values in state.net.parameters()])
+    assert state.objective.net is not None
+    return torch.cat([values.detach().flatten() for values in state.objective.net.parameters()])
 
 
 @contextmanager
@@ -143,7 +144,7 @@ def trajectory(case: str) -> dict[str, Any]:
             return step(self, *args, **kwargs)
 
         with mock.patch.object(torch.optim.Adam, "step", watched):
-            records = list(condense(state, real, CASES[case][0]))
+            records = list(condense(state))
         nets = gather(network_values(state))
         return {
             "gradients": gradients,
@@ -156,10 +157,10 @@ def trajectory(case: str) -> dict[str, Any]:
 
 def saved_states(case: str, folder: Path) -> list[Tensor]:
     """The states before every sweep of a float32 run of one process, as files; the gradients of those sweeps."""
-    real, config = toy(), NARROW[case][0]
+    real, _config = toy(), NARROW[case][0]
     state = new(case, real)
     gradients: list[Tensor] = []
-    sweep = loop._sweep
+    sweep = Matching.sweep
 
     def watched(*args: Any) -> Tensor:
         if not state.sweeps_done:  # a restored state of no sweeps has the optimizer of the reconstruction
@@ -172,8 +173,8 @@ def saved_states(case: str, folder: Path) -> list[Tensor]:
         gradients.append(container_gradient(state))
         return total
 
-    with mock.patch.object(loop, "_sweep", watched), passes_of(case):
-        list(condense(state, real, config))
+    with mock.patch.object(Matching, "sweep", watched), passes_of(case):
+        list(condense(state))
     return gradients
 
 
@@ -183,9 +184,9 @@ def gradients_of_saved(case: str, folder: Path) -> list[Tensor]:
     gradients = []
     for number in range(config.num_sweeps):
         state = new(case, real)
-        state.load_state_dict(load_checkpoint(folder / f"{case}-{number}"), config, real)
+        state.load_state_dict(load_checkpoint(folder / f"{case}-{number}"))
         with passes_of(case):
-            loop._sweep(state, real, config)
+            state.objective.sweep(state)
         gradients.append(container_gradient(state))
     return gradients
 
@@ -207,7 +208,7 @@ def run(out: Path, *, data: RealData | None = None, recipe: Recipe = RUN_RECIPE,
 def stopped_on_last_process(after: int) -> Iterator[None]:
     """Inside, the last process gets SIGTERM, and no other does, when that many records are done."""
 
-    def watched(*args: Any) -> Iterator[loop.CondenseRecord]:
+    def watched(*args: Any) -> Iterator[CondenseRecord]:
         for number, record in enumerate(condense(*args), start=1):
             if number == after and place().rank == place().size - 1:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -221,7 +222,7 @@ def stopped_on_last_process(after: int) -> Iterator[None]:
 def diverged_on_last_process() -> Iterator[None]:
     """Inside, the last process's own memories grow beyond numbers after the last record's loss was taken."""
 
-    def watched(state: CondenseState, *args: Any) -> Iterator[loop.CondenseRecord]:
+    def watched(state: CondenseState, *args: Any) -> Iterator[CondenseRecord]:
         yield from condense(state, *args)
         if place().rank == place().size - 1:
             state.container.get_parameter("class_memory").data.fill_(torch.inf)

@@ -138,10 +138,10 @@ def test_gradients_step_by_step_in_float32(
     """From the same states. Where a finite difference is taken, it magnifies float32's rounding (docs/log.md)."""
     if case.endswith("own passes"):
         state = new(case, toy())
-        state.begin_network(NARROW[case][0].network, toy())
-        assert state.net is not None
+        state.objective.begin_network(state)
+        assert state.objective.net is not None
         with passes_of(case):
-            against = passes_problem(state.net, toy().image_shape)
+            against = passes_problem(state.objective.net, toy().image_shape)
         if against is not None:
             pytest.skip(against)
     most = 1e-3 if case == "gradient" else 1e-5

@@ -12,17 +12,10 @@ from typing import Annotated, Any, get_type_hints
 from cyclopts import Group, Parameter
 
 from hmn.data.options import DataOptions
+from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.named import DEFAULT_RECIPE, RECIPES
 from hmn.recipes.published import SMALLER
-from hmn.recipes.settings import (
-    OWN_LOOPS,
-    CondenseConfig,
-    EvaluateConfig,
-    ObjectiveName,
-    Recipe,
-    TrajectoryConfig,
-    UnrolledConfig,
-)
+from hmn.recipes.settings import CondenseConfig, EvaluateConfig, Recipe
 from hmn.recipes.values import _field_docs, convert, find, settings_of
 
 
@@ -47,8 +40,14 @@ def flags_of(cls: type, group: Group | None, *, leave_out: Collection[str] = ())
 DataFlags: Any = flags_of(DataOptions, Group("Data", sort_key=10), leave_out=("progress", "cache"))
 DataParameters = Annotated[DataFlags | None, Parameter(name="*")]
 """How to find and read a data set, as flags of a verb."""
-TrajectoryFlags: Any = flags_of(TrajectoryConfig, None)
-UnrolledFlags: Any = flags_of(UnrolledConfig, None)
+_TABLE = Annotated[dict[str, str] | None, Parameter(show=False, negative=())]
+ObjectiveFlags: Any = make_dataclass(
+    "ObjectiveFlags",
+    [(name, _TABLE, None) for name in OBJECTIVES.names()],
+    kw_only=True,
+    namespace={"__module__": __name__},
+)
+"""Each objective's own settings, as text: its own file says which there are."""
 
 
 @Parameter(name="*", group=Group("Method (default: as the recipe says)", sort_key=14))
@@ -58,11 +57,10 @@ class MethodFlags:
 
     container: str | None = None
     """What the images are stored as: a name of `hmn list`. --sizes.KEY INT: `hmn list frequency` has its sizes."""
-    objective: ObjectiveName | None = None
+    objective: str | None = None
     """What is matched. --trajectory.KEY VALUE: `hmn list trajectory` has its settings. Those of every recipe are
     --condense.KEY VALUE and --evaluate.KEY VALUE: `hmn list condense`, `hmn list evaluate`."""
-    trajectory: TrajectoryFlags | None = None
-    unrolled: UnrolledFlags | None = None
+    own: Annotated[ObjectiveFlags | None, Parameter(name="*")] = None
 
 
 CondenseFlags: Any = flags_of(CondenseConfig, None)
@@ -106,8 +104,8 @@ def named(method: MethodFlags | None, **values: Any) -> dict[str, Any]:
     found = dict(values)
     if method is not None:
         found |= {"container": method.container, "condense.objective": method.objective}
-        for name in OWN_LOOPS:
-            found |= given_flags(getattr(method, name), name)
+        for name, table in vars(method.own or ObjectiveFlags()).items():
+            found |= given_flags(table, name)
     return {path: value for path, value in found.items() if value is not None}
 
 

@@ -27,9 +27,10 @@ from hmn.data.known_sizes import PUBLISHED, DataSize, size_of
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from hmn.measure.candidates import read_data
+from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.named import DEFAULT_RECIPE
 from hmn.recipes.resolve import resolve
-from hmn.recipes.settings import OWN_LOOPS, Recipe
+from hmn.recipes.settings import Recipe
 from hmn.recipes.values import given_environment
 from hmn.runtime.console import duration, note, print_facts, print_json, results
 
@@ -102,7 +103,8 @@ def plan(
         **named(method),
     }  # fmt: skip
     settings = resolve(recipe, {}, {**given_environment(), **given, "ipc": ipc}, splits, ipc)
-    if gpus is not None and gpus > 1 and settings.condense.objective in OWN_LOOPS:
+    objective = OBJECTIVES.load(settings.condense.objective)
+    if gpus is not None and gpus > 1 and not objective.divisible:
         raise UserError(f"--gpus {gpus}: --objective {settings.condense.objective} runs in one process: give --gpus 1.")
     chosen = choose_shape(
         splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
@@ -130,8 +132,7 @@ def plan(
         "data": data_facts(train, smallest) + (", planned for without reading them" if absent else ""),
         "sizes": chosen.reason,
         "why": chosen.shape.why(),
-        "recipe": f"{settings.name}: {settings.condense.objective}, {settings.condense.num_sweeps:,} "
-        f"{'iterations' if settings.condense.objective in OWN_LOOPS else 'sweeps'}",
+        "recipe": f"{settings.name}: {settings.condense.objective}, {settings.condense.num_sweeps:,} {objective.unit}s",
     }
     if not absent:
         facts["next"] = next_command(data, ipc, images, recipe, flags, given)
@@ -224,19 +225,17 @@ def print_plan(job: Job, *, as_json: bool) -> None:
 
 def price_facts(priced: Estimate, recipe: Recipe) -> dict[str, str]:
     """What a run takes, in words."""
-    matching = f"{recipe.condense.num_sweeps:,} sweeps of {priced.seconds_per_sweep:.3g} s "
-    matching += f"({priced.update_seconds:.2g} s of it the network's own training)"
-    unit = "a sweep"
-    if recipe.condense.objective in OWN_LOOPS:
-        matching = f"{recipe.condense.num_sweeps:,} iterations of {priced.seconds_per_sweep:.3g} s"
-        unit = "an iteration"
-    experts = {"experts": duration(priced.expert_seconds)} if recipe.condense.objective == "trajectory" else {}
+    unit = OBJECTIVES.load(recipe.condense.objective).unit
+    matching = f"{recipe.condense.num_sweeps:,} {unit}s of {priced.seconds_per_sweep:.3g} s"
+    if priced.update_seconds:
+        matching += f" ({priced.update_seconds:.2g} s of it the network's own training)"
+    experts = {"experts": duration(priced.expert_seconds)} if priced.expert_seconds else {}
     return {
         "fitting": duration(priced.start_seconds),
         **experts,
         "matching": matching,
         "time in all": f"about {duration(priced.total_seconds)}",
         "peak memory": memory_size(priced.peak_memory_bytes),
-        "operations": f"{priced.operations_per_sweep:.3g} {unit}, {priced.total_operations:.3g} in all "
+        "operations": f"{priced.operations_per_sweep:.3g} of one {unit}, {priced.total_operations:.3g} in all "
         "(convolutions and matrix products, a multiply-add counted as two)",
     }

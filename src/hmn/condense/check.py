@@ -11,19 +11,7 @@ from hmn.errors import UserError
 from hmn.recipes.protocols import PROTOCOLS
 from hmn.recipes.ranges import Range
 from hmn.recipes.settings import CondenseConfig, Recipe
-
-RANGES = {  # of the settings of objectives, until they say so themselves
-    **dict.fromkeys(
-        (
-            *("student_steps", "student_batch", "expert_epochs", "max_start_epoch", "experts", "expert_batch"),
-            *("expert_steps", "differentiate_every", "averaged", "strayed_every", "strayed_steps", "student_per_class"),
-        ),
-        Range(1),
-    ),
-    **dict.fromkeys(("student_lr", "expert_lr", "max_norm"), Range(above=True)),
-    "student_momentum": Range(0, 1, below=True),
-    "strayed_share": Range(0, 1),
-}
+from hmn.recipes.values import objective_settings
 
 
 def check_recipe(recipe: Recipe, *, image_shape: tuple[int, int, int], num_classes: int) -> None:
@@ -40,21 +28,11 @@ def check_recipe(recipe: Recipe, *, image_shape: tuple[int, int, int], num_class
         UserError: a number out of its range or not finite, an unknown augmentation, network or protocol, a network
             that does not take such images, or nothing to do.
     """
-    for path, kind, value in leaves(recipe):
+    settings = leaves(objective_settings(recipe), f"{recipe.condense.objective}.")
+    for path, kind, value in (*leaves(recipe), *settings):
         _check_choice(path, kind, value)
         _check_number(path, kind, value)
     _check_work(recipe.condense)
-    own = recipe.trajectory
-    if own.derivative == "exact" and own.differentiate_every > 1:
-        raise UserError(
-            f"trajectory.differentiate_every {own.differentiate_every}: an exact derivative goes through every step; "
-            "expected 1, or trajectory.derivative direct."
-        )
-    if own.averaged > own.expert_epochs:
-        raise UserError(
-            f"trajectory.averaged {own.averaged}: a target is the mean of weights on the way to it; expected at most "
-            f"trajectory.expert_epochs, {own.expert_epochs}."
-        )
     why = container_class(recipe.container).shape_class.not_learned_as_stored
     if recipe.condense.learned_as != "float32" and why is not None:
         raise UserError(
@@ -100,7 +78,7 @@ def _check_number(path: str, kind: Any, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     marks = [mark for part in (kind, *get_args(kind)) for mark in getattr(part, "__metadata__", ())]
-    limits = next((mark for mark in marks if isinstance(mark, Range)), RANGES.get(path.split(".")[-1], Range()))
+    limits = next((mark for mark in marks if isinstance(mark, Range)), Range())
     if expected := limits.expected(value, whole=isinstance(value, int)):
         raise UserError(f"{path} {value}: expected {expected}.")
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, final
 
-from hmn.condense.objectives.base import CondenseRecord
+from hmn.condense.state import CondenseRecord
 from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, FACTS, OWN_FILES, RECIPE, RESULTS, is_own
 from hmn.containers.shape import Shape
 from hmn.data.real import RealData, fingerprint

@@ -10,23 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from hmn.condense.check import check_recipe
 from hmn.condense.folder import History, Spent, check_identity, clear, examine, identity_of
-from hmn.condense.loop import CondenseState, condense
-from hmn.condense.objectives.base import CondenseRecord
-from hmn.condense.objectives.experts import forget_experts
-from hmn.condense.objectives.trajectory import TrajectoryState
-from hmn.condense.own_loops import follow, own_rates, own_records
-from hmn.condense.state import check_alike, check_split
+from hmn.condense.loop import condense
+from hmn.condense.state import CondenseState, check_alike, check_split
 from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, FACTS, HISTORY, OWN_FILES, RECIPE
 from hmn.containers.artifact.save import save
 from hmn.containers.choose import container_class
 from hmn.containers.container import Container
 from hmn.containers.shape import Shape
-from hmn.data.real import RealData, Splits
+from hmn.data.real import Splits
 from hmn.errors import UserError
 from hmn.nets import native
-from hmn.recipes.settings import OWN_LOOPS, Dtype, Recipe
+from hmn.recipes.kinds import OBJECTIVES
+from hmn.recipes.settings import Dtype, Recipe
+from hmn.recipes.values import completed, objective_settings
 from hmn.runtime.device import choose_device
 from hmn.runtime.facts import commit, hardware, versions
 from hmn.runtime.files import leftovers, write_atomically
@@ -59,17 +59,18 @@ class Interrupted(Exception):
         self.out = out
 
 
-def new_state(splits: Splits, shape: Shape, recipe: Recipe) -> CondenseState:
-    """A fresh container and everything around it, on the accelerator where there is one."""
-    import torch
-
+def new_state(splits: Splits, shape: Shape, recipe: Recipe, folder: Path | None = None) -> CondenseState:
+    """A fresh container and everything around it, on the accelerator where there is one; `folder` is the run's."""
     keep_freed_memory()
     train = splits.train
     container = container_class(shape.kind)(
-        shape, class_names=train.class_names, normalisation=train.normalisation,
+        shape,
+        class_names=train.class_names,
+        normalisation=train.normalisation,
         generator=torch.Generator().manual_seed(recipe.seed),
-    ).to(choose_device())  # fmt: skip
-    return CondenseState(container, train, recipe.condense, seed=recipe.seed)
+    ).to(choose_device())
+    settings = objective_settings(recipe)
+    return CondenseState(container, train, recipe.condense, seed=recipe.seed, settings=settings, folder=folder)
 
 
 def condense_run(
@@ -113,20 +114,19 @@ def condense_run(
         Interrupted: SIGINT or SIGTERM came; a checkpoint is in the folder.
         ProcessLost: another process has ended; the last checkpoint is in the folder.
     """
-    train = splits.train
+    train, recipe = splits.train, completed(recipe)
     agreed(lambda: _check(splits, recipe, None if over_budget else shape))
     identity = identity_of(train, shape, recipe, dtype)
     check_alike(identity)
     standing = on_first(lambda: examine(out, identity, resume=resume, force=force))
     if standing == "done":
-        on_first(lambda: forget_experts(out))
+        on_first(lambda: _forget(out))
         return out
-    state = agreed(lambda: new_state(splits, shape, recipe))
-    followed = follow(state, recipe)
+    state = agreed(lambda: new_state(splits, shape, recipe, out))
     saved = on_first(lambda: _prepared(out, identity, resumed=standing == "go on"))
     spent, lines = Spent(), 0
     if saved is not None:
-        followed.load_state_dict(saved["state"], recipe.condense, train)
+        state.load_state_dict(saved["state"])
         spent, lines = Spent.since(saved), saved["lines"]
     history = History(out / HISTORY, lines)
     last_good = _place(state)
@@ -135,7 +135,7 @@ def condense_run(
         # A step after a finite loss may have led here: the checkpoint on the disk is then the last good one.
         if any_process(not is_finite(state))[0]:
             raise diverged(last_good, recipe)
-        tree = {"identity": identity, "state": followed.state_dict(), **spent.state_dict()}
+        tree = {"identity": identity, "state": state.state_dict(), **spent.state_dict()}
 
         def write() -> None:
             history.flush()
@@ -161,14 +161,14 @@ def condense_run(
         card = {"versions": facts["versions"]}
         save(final, out, recipe=recipe, data_name=splits.name, dtype=dtype, facts=card)
         (out / CHECKPOINT).unlink()
-        forget_experts(out)
+        _forget(out)
 
     with stop_signals() as stopped, _told_where(out):
         # The checkpoint comes first and the old container goes after it: killed in between, the folder is still ours.
         checkpoint()
         on_first(begin)
         last, pause = time.monotonic(), _pause(checkpoint_seconds)
-        for step in _records(followed, train, recipe, out):
+        for step in condense(state):
             if not math.isfinite(step.loss):
                 raise diverged(last_good, recipe)
             # Whether a checkpoint or the next loss finds it out, the place is the same.
@@ -192,14 +192,6 @@ def condense_run(
     return out
 
 
-def _records(
-    state: CondenseState | TrajectoryState, train: RealData, recipe: Recipe, out: Path
-) -> Iterator[CondenseRecord]:
-    if isinstance(state, CondenseState) and recipe.condense.objective not in OWN_LOOPS:
-        return condense(state, train, recipe.condense)
-    return own_records(state, train, recipe, out)
-
-
 def _pause(asked: float | None, took: float = 0.0) -> float:
     """Seconds until the next checkpoint, after one that took so long."""
     return max(CHECKPOINT_SECONDS, CHECKPOINT_REST * took) if asked is None else asked
@@ -216,7 +208,7 @@ def _prepared(out: Path, identity: Mapping[str, str], *, resumed: bool) -> dict[
     """The folder made ready, and its checkpoint where that is gone on from."""
     if not resumed:
         clear(out)
-        forget_experts(out)
+        _forget(out)
         return None
     saved = load_checkpoint(out / CHECKPOINT)
     check_identity(out, saved["identity"], identity)
@@ -236,6 +228,12 @@ def _told_where(out: Path) -> Iterator[None]:
         ) from error
 
 
+def _forget(out: Path) -> None:
+    """Remove what objectives have kept in the folder of a run that is over, or that begins anew."""
+    for name in OBJECTIVES.names():
+        OBJECTIVES.load(name).forget(out)
+
+
 def write_facts(out: Path, facts: Mapping[str, Any]) -> None:
     """The record of a run, into its folder."""
     write_atomically(out / FACTS, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode())
@@ -243,8 +241,6 @@ def write_facts(out: Path, facts: Mapping[str, Any]) -> None:
 
 def is_finite(state: CondenseState) -> bool:
     """Whether every value of the container is a number."""
-    import torch
-
     return all(bool(torch.isfinite(values).all()) for values in state.container.parameters())
 
 
@@ -257,5 +253,7 @@ def _place(state: CondenseState) -> str:
 
 def diverged(when: str, recipe: Recipe) -> UserError:
     """What to say where values have grown beyond numbers."""
-    rates = ["--condense.lr", "--condense.start.lr", *own_rates(recipe)]
+    name = recipe.condense.objective
+    rates = [f"--{name}.{rate.replace('_', '-')}" for rate in OBJECTIVES.load(name).rates]
+    rates = ["--condense.lr", "--condense.start.lr", *rates]
     return UserError(f"diverged {when}: choose a smaller learning rate ({', '.join(rates)}).")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +16,18 @@ from hmn.containers.quantise import rounded
 from hmn.data.real import RealData
 from hmn.errors import UserError
 from hmn.nets import Net, build_net
-from hmn.recipes.settings import OWN_LOOPS, CondenseConfig, NetworkConfig
+from hmn.recipes.kinds import OBJECTIVES
+from hmn.recipes.settings import CondenseConfig
 from hmn.runtime.processes import agreed, gather, is_first, own_range, place
+
+
+class CondenseRecord(NamedTuple):
+    """One record of the loop: the phase, steps done of all its steps, and the loss."""
+
+    phase: str
+    done: int
+    total: int
+    loss: float
 
 
 class CondenseState:
@@ -25,54 +36,61 @@ class CondenseState:
     Of several processes each holds the memories of its own classes with their moments, and a copy of the rest. The
     generator is the same in all of them: each draws for all classes and uses its share, so that the draws do not
     depend on the number of processes, and neither does what is saved.
+
+    Args:
+        container: what is learned.
+        real: the training data.
+        config: the settings.
+        seed: of everything random.
+        settings: the objective's own; None is their defaults.
+        folder: where the objective may keep what must not be made twice.
     """
 
-    def __init__(self, container: Container, real: RealData, config: CondenseConfig, *, seed: int) -> None:
+    def __init__(
+        self,
+        container: Container,
+        real: RealData,
+        config: CondenseConfig,
+        *,
+        seed: int,
+        settings: Any = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.config, self.seed, self.folder = config, seed, folder
+        self.device = container.labels.device
+        self.real = real.with_pixels_on(self.device)
+        self.objective = OBJECTIVES.load(config.objective)(settings)
         self.generator = torch.Generator().manual_seed(seed)
         self.labels = container.labels.cpu()
         self.targets = choose_targets(real, self.labels, self.generator)
-        self.members = [(real.labels == label).nonzero()[:, 0] for label in range(len(real.class_names))]
+        self.members = [(real.labels == label).nonzero()[:, 0] for label in range(real.num_classes)]
+        # This process's share of the classes, and of the container.
         self.classes = own_range(len(self.members))
-        before, own = (int((self.labels < label).sum()) for label in (self.classes.start, self.classes.stop))
-        self.images = range(before, own)
+        before, end = (int((self.labels < label).sum()) for label in (self.classes.start, self.classes.stop))
+        self.images = range(before, end)
         self._rows = {name: container.rows(name, self.classes) for name, _ in container.named_parameters()}
         self._whole = container if is_first() else None
         self.container = container if place().size == 1 else container.part(self.classes)
         self.start_steps_done = 0
         self.sweeps_done = 0
         self.optimizer = self._new_adam(config.start.lr, (0.9, 0.99))
-        self.net: Net | None = None
-        self.net_optimizer: torch.optim.SGD | None = None
 
     def _new_adam(self, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.container.parameters(), lr=lr, betas=betas)
 
-    def begin_matching(self, config: CondenseConfig) -> None:
-        """A fresh optimizer for the matching phase: the reconstruction's moments are of another loss."""
+    def begin_matching(self) -> None:
+        """A fresh optimizer for the objective's steps: the reconstruction's moments are of another loss."""
+        config = self.config
         if config.optimizer == "sgd":
             self.optimizer = torch.optim.SGD(self.container.parameters(), lr=config.lr, momentum=config.momentum)
         else:
             self.optimizer = self._new_adam(config.lr, (config.beta1, config.beta2))
 
-    def take_targets(self, real: RealData) -> None:
+    def take_targets(self) -> None:
         """Begin at the chosen real images, where the container takes them over."""
         if self.container.shape.exact_start:
-            own = self.targets[self.images.start : self.images.stop]
-            self.container.start_from(real.images(own).to(self.container.labels.device))
-
-    def begin_network(self, config: NetworkConfig, real: RealData) -> None:
-        """A new network with its optimizer."""
-        net = build_net(
-            config.name, num_classes=len(real.class_names), image_shape=real.image_shape,
-            width=config.width, generator=self.generator,
-        )  # fmt: skip
-        self._adopt(net, config)
-
-    def _adopt(self, net: Net, config: NetworkConfig) -> None:
-        self.net = net.to(self.container.labels.device)
-        self.net_optimizer = torch.optim.SGD(
-            self.net.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
+            chosen = self.targets[self.images.start : self.images.stop]
+            self.container.start_from(self.real.images(chosen).to(self.device))
 
     def own(self, index: Tensor) -> Tensor:
         """Those of the images at `index` that this process renders, in their order."""
@@ -100,14 +118,13 @@ class CondenseState:
         return {
             "container": self._saved_container(),
             "optimizer": self._saved_optimizer(),
-            "net": None if self.net is None else self.net.state_dict(),
-            "net_optimizer": None if self.net_optimizer is None else self.net_optimizer.state_dict(),
+            "objective": self.objective.state_dict(),
             "generator": self.generator.get_state(),
             "start_steps_done": self.start_steps_done,
             "sweeps_done": self.sweeps_done,
         }
 
-    def load_state_dict(self, saved: dict[str, Any], config: CondenseConfig, real: RealData) -> None:
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore what `state_dict` gave, into a state that was built from the same data, config and seed.
 
         The number of processes may be another than when it was saved.
@@ -115,13 +132,9 @@ class CondenseState:
         self.container.load_state_dict({name: self._own_rows(name, v) for name, v in saved["container"].items()})
         self.start_steps_done, self.sweeps_done = saved["start_steps_done"], saved["sweeps_done"]
         if self.sweeps_done:
-            self.begin_matching(config)
+            self.begin_matching()
         self.optimizer.load_state_dict(self._by_parameter(saved["optimizer"], self._own_rows))
-        if saved["net"] is not None:
-            self.begin_network(config.network, real)
-            assert self.net is not None and self.net_optimizer is not None
-            self.net.load_state_dict(saved["net"])
-            self.net_optimizer.load_state_dict(saved["net_optimizer"])
+        self.objective.load_state_dict(saved["objective"], self)
         self.generator.set_state(saved["generator"])
 
     def _saved_container(self) -> dict[str, Tensor]:
@@ -155,14 +168,15 @@ def check_split(config: CondenseConfig, real: RealData) -> None:
     """Refuse what cannot be divided between the processes there are; nothing in one process.
 
     Raises:
-        UserError: an objective whose loop is not divided, more processes than classes, a step after each class,
+        UserError: an objective whose steps are not divided, more processes than classes, a step after each class,
             values that are learned as stored, or a network whose BatchNorm would see only a part of the images that
             it is matched on.
     """
     size, classes = place().size, real.num_classes
     if size == 1:
         return
-    if config.objective in OWN_LOOPS:
+    objective = OBJECTIVES.load(config.objective)
+    if not objective.divisible:
         raise UserError(
             f"condense.objective {config.objective}: runs in one process, and these are {size}: run without torchrun."
         )
@@ -186,17 +200,23 @@ def check_split(config: CondenseConfig, real: RealData) -> None:
             "condense.network.trained_on generated needs the images of all classes together, which are divided "
             f"between {size} processes: choose real, or run without torchrun."
         )
-    if config.objective in ("features", "distribution"):
-        net = build_net(
-            config.network.name, num_classes=classes, image_shape=real.image_shape, width=config.network.width,
-            generator=torch.Generator().manual_seed(0),
-        )  # fmt: skip
-        if has_batch_norm(net):
-            raise UserError(
-                f"condense.network.name {config.network.name} has BatchNorm, which with the objective "
-                f"{config.objective!r} sees all classes together: choose a network without it (convnetD, resnetap10, "
-                "or add -in to the name), or run without torchrun."
-            )
+    if objective.sees_classes_together and has_batch_norm(new_network(config, real, torch.Generator().manual_seed(0))):
+        raise UserError(
+            f"condense.network.name {config.network.name} has BatchNorm, which with the objective "
+            f"{config.objective!r} sees all classes together: choose a network without it (convnetD, resnetap10, "
+            "or add -in to the name), or run without torchrun."
+        )
+
+
+def new_network(config: CondenseConfig, real: RealData, generator: torch.Generator) -> Net:
+    """A fresh network of the condensation, fitted to the data."""
+    return build_net(
+        config.network.name,
+        num_classes=real.num_classes,
+        image_shape=real.image_shape,
+        width=config.network.width,
+        generator=generator,
+    )
 
 
 def has_batch_norm(net: torch.nn.Module) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from hmn.recipes.parts import Fitted, evaluated, untrained
 from hmn.recipes.protocols import NO_FLIP
-from hmn.recipes.settings import CondenseConfig, Recipe, StartConfig, TrajectoryConfig
+from hmn.recipes.settings import CondenseConfig, Recipe, StartConfig
 
 WIDTH = 32
 """Channels of students and experts."""
@@ -40,7 +40,7 @@ def fast(fitted: Fitted, minutes: float | None = None) -> Recipe:
     time = MINUTES if minutes is None else minutes
     is_long = time >= LONG_FROM
     kept = int(time / 30 + 3.5)
-    trajectory = TrajectoryConfig(
+    settings: dict[str, Any] = dict(
         derivative="direct", student_batch=64, student_lr_rule="nearest", student_lr_lr=0.05, expert_steps=25,
         expert_lr=0.2, expert_batch=128, **(_long(kept) if is_long else _SHORT),
     )  # fmt: skip
@@ -52,7 +52,7 @@ def fast(fitted: Fitted, minutes: float | None = None) -> Recipe:
     coefficients = min(max(values // IMAGES, MIN_FREQUENCIES), values)
     about = "a quarter of an hour of one thread for CIFAR-10 at 1 IPC; more with classes and pixels"
     return Recipe(
-        name="fast", ipc=fitted.ipc, minutes=minutes, container="frequency", condense=condense, trajectory=trajectory,
+        name="fast", ipc=fitted.ipc, minutes=minutes, container="frequency", condense=condense, settings=settings,
         sizes={"coefficients": coefficients, "views": 1 if fitted.dataset in NO_FLIP else 2},
         evaluate=evaluated(fitted, "short"),
         cost=about if minutes is None else f"{minutes:g} minutes of the machine that it was timed on, experts included",

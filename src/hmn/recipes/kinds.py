@@ -29,7 +29,8 @@ class Kind:
 
     def __init__(self, setting: str, package: str, *bases: str) -> None:
         self.setting, self.package = setting, package
-        self._definition = re.compile(rf"^class (\w+)\((?:{'|'.join(bases)})\):", re.MULTILINE)
+        base = "|".join(bases)
+        self._definition = re.compile(rf"^class (?!(?:{base})\b)(\w+)\((?:{base})\):", re.MULTILINE)
 
     def names(self) -> tuple[str, ...]:
         """All that may be named."""
@@ -92,7 +93,7 @@ def _imported(path: Path) -> ModuleType:
     return module
 
 
-OBJECTIVES = Kind("condense.objective", "condense/objectives", "Objective", "Matching")
+OBJECTIVES = Kind("condense.objective", "condense/objectives", "Objective", "Matching", "StudentObjective")
 """How generated images should change."""
 CONTAINERS = Kind("container", "containers", "Container")
 """What images are stored as."""

@@ -11,7 +11,7 @@ from typing import Any
 from hmn.errors import UserError
 from hmn.recipes import fast, matching, short, trajectories
 from hmn.recipes.parts import ASSUMED_STD, Fitted
-from hmn.recipes.settings import OWN_LOOPS, Recipe
+from hmn.recipes.settings import Recipe
 
 MAKERS: dict[str, Callable[..., Recipe]] = {
     "fast": fast.fast, "quick": short.quick,
@@ -80,12 +80,14 @@ def recipe(
 def recipe_to_toml(recipe: Recipe) -> str:
     """The resolved recipe as TOML, which `hmn condense --config` reads again.
 
-    Settings that are None are left out, and so are the tables of other objectives' own loops.
+    Settings that are None are left out; the table of the objective's own bears its name.
     """
     import tomli_w
 
-    unused = [name for name in OWN_LOOPS if name != recipe.condense.objective]
-    return tomli_w.dumps(_without_none({key: value for key, value in asdict(recipe).items() if key not in unused}))
+    tables = {recipe.condense.objective if key == "settings" else key: value for key, value in asdict(recipe).items()}
+    if not recipe.settings:
+        del tables[recipe.condense.objective]
+    return tomli_w.dumps(_without_none(tables))
 
 
 def _without_none(table: dict[str, Any]) -> dict[str, Any]:

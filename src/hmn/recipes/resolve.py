@@ -8,9 +8,10 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args
 
 from hmn.errors import UserError
+from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.named import DEFAULT_RECIPE
-from hmn.recipes.settings import OWN_LOOPS, ObjectiveName, Recipe
-from hmn.recipes.values import changed, content, settings_of
+from hmn.recipes.settings import Recipe
+from hmn.recipes.values import changed, completed, content, is_of_objective, settings_of
 
 if TYPE_CHECKING:
     from hmn.data.real import Splits
@@ -22,7 +23,7 @@ def resolve(name: str | None, from_file: Mapping[str, Any], own: Mapping[str, An
     Raises:
         UserError: no such recipe, or a setting of one's own that its objective does not read.
     """
-    found = _resolved(name, from_file, own, splits, ipc)
+    found = completed(_resolved(name, from_file, own, splits, ipc))
     check_used(found, own)
     return found
 
@@ -69,23 +70,7 @@ def whole_recipe(values: Mapping[str, Any]) -> Recipe:
     }
     title = values.get("name", "file")
     found = changed(Recipe(name=title, cost=values["cost"], ipc=values["ipc"]), {**absent, **values})
-    return replace(found, name=title, cost=values["cost"])
-
-
-_NETWORK = ("trained_on", "warm_up_batches", "update_batches", "update_batch_size", "lr", "momentum", "weight_decay")
-_MATCHING = (
-    "condense.distance", "condense.cross_entropy_weight", "condense.generated_per_class", "condense.step_per",
-    *(f"condense.network.{name}" for name in (*_NETWORK, "cutmix_probability")),
-)  # fmt: skip
-"""What the loops of trajectory and unrolled have no use for: they take no sweeps, and their networks start afresh."""
-UNUSED: Mapping[ObjectiveName, tuple[str, ...]] = {
-    "gradient": ("condense.cross_entropy_weight",),
-    "features": ("condense.distance",),
-    "distribution": ("condense.distance", "condense.cross_entropy_weight"),
-    "trajectory": (*_MATCHING, "condense.real_per_class"),
-    "unrolled": _MATCHING,
-}
-"""Of each objective: settings of the condensation that it does not read."""
+    return completed(replace(found, name=title, cost=values["cost"]))
 
 
 def check_used(recipe: Recipe, given: Mapping[str, Any]) -> None:
@@ -99,9 +84,10 @@ def check_used(recipe: Recipe, given: Mapping[str, Any]) -> None:
         UserError: one of them is for another objective.
     """
     objective = recipe.condense.objective
+    reads = OBJECTIVES.load(objective).reads
     for path, value in given.items():
         owner = path.partition(".")[0]
-        if owner in OWN_LOOPS and owner != objective:
+        if is_of_objective(path) and owner != objective:
             raise UserError(f"{path} {value}: is for --objective {owner}, and this is {objective}: leave it out.")
-        if path in UNUSED[objective]:
+        if owner == "condense" and not any(path == name or path.startswith(f"{name}.") for name in reads):
             raise UserError(f"{path} {value}: --objective {objective} does not use it: leave it out.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from hmn.recipes.ranges import Count, Momentum, Positive, Range, Seed, Share
 
@@ -98,7 +98,6 @@ class NetworkConfig:
     cutmix_probability: Share = 0.5
 
 
-ObjectiveName = Literal["gradient", "features", "distribution", "trajectory", "unrolled"]
 Dtype = Literal["float32", "float16", "int8", "int4"]
 """How values are stored."""
 
@@ -107,7 +106,7 @@ Dtype = Literal["float32", "float16", "int8", "int4"]
 class CondenseConfig:
     """Condensation. The defaults are the paper's for CIFAR-10. Source: supplement C.2 of arXiv:2310.07506; IDC."""
 
-    objective: ObjectiveName = "gradient"
+    objective: str = "gradient"
     """gradient: match weight gradients (the paper). features: match class means of features, with cross-entropy.
     distribution: match class means of what the classifier sees (DM). trajectory: a student's way to an expert's (MTT).
     unrolled: cross-entropy on real images after a training on generated ones (LinBa)."""
@@ -148,68 +147,6 @@ class CondenseConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrajectoryConfig:
-    """Trajectory matching, beside CondenseConfig, whose epochs * inner_steps are its iterations.
-
-    The defaults are MTT's code's (distill.py, buffer.py). Source: MTT (arXiv:2203.11932).
-    """
-
-    student_steps: int = 20
-    """SGD steps of the student on generated images."""
-    student_batch: int = 256
-    """Generated images a step (all, where there are fewer)."""
-    student_lr: float = 0.01
-    """Learning rate of the student to begin with: it is learned too."""
-    student_lr_rule: Literal["gradient", "nearest"] = "gradient"
-    """gradient: by its derivative, with momentum 0.5 (MTT); nearest: towards the rate that, on the same steps, would
-    have ended nearest to the expert."""
-    student_lr_lr: float = 1e-5
-    """Learning rate of that learning rate, or the share of that way, in logarithms, an iteration; 0 keeps it."""
-    derivative: Literal["exact", "direct"] = "exact"
-    """exact: through all of the student's steps; direct: of every step by itself, later weights held still (TESLA),
-    and of kernels and the linear layer's weight alone. A fraction of the time, where a ConvNet runs on a CPU."""
-    differentiate_every: int = 1
-    """direct only: one at random of so many successive steps is differentiated, and stands for them."""
-    expert_steps: int | None = None
-    """SGD steps of the expert that count as an epoch below, its weights kept after each; None is an epoch."""
-    expert_epochs: int = 3
-    """Epochs of the expert between the student's start and its target."""
-    averaged: int = 1
-    """The target is the mean of the expert's weights after the last so many of these epochs: SGD at a constant rate
-    circles around what it finds, and a mean knows better (SWA, arXiv:1803.05407). 1 is MTT's."""
-    max_start_epoch: int = 25
-    """The student starts where the expert was after 0 to this many epochs, exclusive."""
-    experts: int = 100
-    expert_lr: float = 0.01
-    expert_batch: int = 256
-    strayed: int = 0
-    """Networks kept that trained on the container's images as they stood, and then on real ones as experts do for
-    `expert_epochs`: students start there too. 0 for none, as in MTT."""
-    strayed_every: int = 30
-    """Iterations from one such network to the next; the oldest makes way."""
-    strayed_share: float = 0.5
-    """Of the students, as soon as there is one."""
-    strayed_steps: int = 1300
-    """Steps on the container's images at most; as many as a random number says, at the student's rate."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnrolledConfig:
-    """Unrolled training, beside CondenseConfig, whose epochs * inner_steps are its iterations.
-
-    The defaults are LinBa's code's for CIFAR-10 at 1 IPC. Source: Remember the Past (arXiv:2206.02916).
-    """
-
-    student_steps: int = 150
-    student_per_class: int = 32
-    """Generated images of each class a step."""
-    student_lr: float = 0.01
-    student_momentum: float = 0.9
-    max_norm: float = 2.0
-    """The container's gradient is shortened to this norm."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """Training networks on a source, several seeds, and testing each at its last epoch."""
 
@@ -236,12 +173,6 @@ class Recipe:
     sizes: Mapping[str, Count] = field(default_factory=dict)
     """Sizes of that container, where they are not the ones that its plan chooses."""
     condense: CondenseConfig = CondenseConfig()
-    trajectory: TrajectoryConfig = TrajectoryConfig()
-    """For that objective alone."""
-    unrolled: UnrolledConfig = UnrolledConfig()
-    """For that objective alone."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The objective's own, by name: its `Settings`, as a table of the objective's name in files and flags."""
     evaluate: EvaluateConfig = EvaluateConfig()
-
-
-OWN_LOOPS = ("trajectory", "unrolled")
-"""Objectives with a loop and a table of settings of their own, called as they are."""

@@ -5,10 +5,10 @@ docs/methods.md has every number with the file or section that states it, and th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hmn.recipes.parts import DSA, NO_AUGMENT, Fitted, evaluated, in_pixels, untrained
-from hmn.recipes.settings import CondenseConfig, Recipe, StartConfig, TrajectoryConfig, UnrolledConfig
+from hmn.recipes.settings import CondenseConfig, Recipe, StartConfig
 
 
 class Way(NamedTuple):
@@ -60,7 +60,7 @@ def mtt(fitted: Fitted) -> Recipe:
         schedule="constant", augment=DSA, start=StartConfig(kind="real"), network=untrained(fitted),
     )  # fmt: skip
     return Recipe(
-        name="mtt", ipc=fitted.ipc, container="pixels", condense=condense, trajectory=_trajectory(way, fitted),
+        name="mtt", ipc=fitted.ipc, container="pixels", condense=condense, settings=_trajectory(way, fitted),
         evaluate=evaluated(fitted, "dsa"), cost=_cost(condense, way),
     )  # fmt: skip
 
@@ -73,7 +73,7 @@ def haba(fitted: Fitted) -> Recipe:
         schedule="constant", augment=DSA, start=StartConfig(kind="real"), network=untrained(fitted),
     )  # fmt: skip
     return Recipe(
-        name="haba", ipc=fitted.ipc, container="factorized", condense=condense, trajectory=_trajectory(way, fitted),
+        name="haba", ipc=fitted.ipc, container="factorized", condense=condense, settings=_trajectory(way, fitted),
         evaluate=evaluated(fitted, "dsa"), cost=_cost(condense, way),
     )  # fmt: skip
 
@@ -88,7 +88,7 @@ def ddif(fitted: Fitted) -> Recipe:
         network=untrained(fitted),
     )  # fmt: skip
     return Recipe(
-        name="ddif", ipc=fitted.ipc, container="inr", condense=condense, trajectory=_trajectory(way, fitted),
+        name="ddif", ipc=fitted.ipc, container="inr", condense=condense, settings=_trajectory(way, fitted),
         evaluate=evaluated(fitted, "dsa"), cost=_cost(condense, way),
     )  # fmt: skip
 
@@ -100,14 +100,14 @@ def linba(fitted: Fitted) -> Recipe:
         schedule="constant", augment=NO_AUGMENT, start=StartConfig(kind="noise"), network=untrained(fitted),
     )  # fmt: skip
     return Recipe(
-        name="linba", ipc=fitted.ipc, container="linear", condense=condense, unrolled=UnrolledConfig(),
+        name="linba", ipc=fitted.ipc, container="linear", condense=condense,
         evaluate=evaluated(fitted, "linba"),
         cost="up to 500,000 trainings of 150 steps, each differentiated: not for a CPU",
     )  # fmt: skip
 
 
-def _trajectory(way: Way, fitted: Fitted) -> TrajectoryConfig:
-    return TrajectoryConfig(
+def _trajectory(way: Way, fitted: Fitted) -> dict[str, Any]:
+    return dict(
         student_steps=way.steps, student_batch=way.batch or fitted.num_classes * fitted.ipc,
         student_lr=way.student_lr, student_lr_lr=way.lr_lr, expert_epochs=way.expert_epochs,
         max_start_epoch=way.max_start_epoch, experts=100, expert_lr=0.01, expert_batch=256,

@@ -8,16 +8,14 @@ import inspect
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from hmn.errors import UserError
-from hmn.recipes.settings import (
-    OWN_LOOPS,
-    Recipe,
-)
+from hmn.recipes.kinds import OBJECTIVES
+from hmn.recipes.settings import Recipe
 
 ENVIRONMENT_PREFIX = "HMN_"
 
@@ -39,12 +37,18 @@ def settings_of(cls: type, prefix: str = "") -> Iterator[Setting]:
         path = prefix + field.name
         if is_dataclass(hints[field.name]):
             yield from settings_of(hints[field.name], path + ".")
-        else:
-            yield Setting(path, hints[field.name], docs.get(field.name, ""))
+        elif path != "settings":  # whose table bears the objective's name
+            kind = Literal[OBJECTIVES.names()] if path == OBJECTIVES.setting else hints[field.name]
+            yield Setting(path, kind, docs.get(field.name, ""))
 
 
-def find(known: Mapping[str, Setting], path: str) -> Setting | None:
-    """The setting of a path: a known one, or one of an open table, whose keys are another file's to check."""
+def find(known: Mapping[str, Setting], path: str, *, load: bool = False) -> Setting | None:
+    """The setting of a path: a known one, or one of an open table, whose keys are another file's to check.
+
+    With `load`, the file of an objective whose table it is in checks them at once.
+    """
+    if is_of_objective(path):
+        return settings_of_objective(path.partition(".")[0]).get(path) if load else Setting(path, Any, "")
     table = known.get(path.partition(".")[0])
     if table is not None and path != table.path and get_origin(table.kind) is Mapping:
         return Setting(path, get_args(table.kind)[1] | None, "")
@@ -156,6 +160,8 @@ def convert(setting: Setting, value: Any, *, origin: str) -> Any:
         elif kind is NoneType:
             if value is None or (isinstance(value, str) and value.lower() == "none"):
                 return None
+        elif kind is Any:  # another file's to check
+            return value
         elif isinstance(value, str) and kind is not str:
             try:
                 return kind(value)
@@ -183,9 +189,13 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
     Results carry the recipe's name, so a recipe that was changed must not go under its old name.
     """
-    result = recipe
+    objective = values.get("condense.objective", recipe.condense.objective)
+    given = {path.partition(".")[2]: value for path, value in values.items() if path.startswith(f"{objective}.")}
+    kept = recipe.settings if objective == recipe.condense.objective else {}
+    result = replace(recipe, settings={**kept, **given})
     for path, value in values.items():
-        result = _set(result, path.split("."), value)
+        if not is_of_objective(path):
+            result = _set(result, path.split("."), value)
     if content(result) != content(recipe) and not result.name.endswith("-changed"):
         cost = f"see --dry-run; {result.name} as it stands: {result.cost}"
         result = replace(result, name=result.name + "-changed", cost=cost)
@@ -194,8 +204,43 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 def content(recipe: Recipe) -> tuple[Any, ...]:
     """What a recipe's name stands for: how it condenses, and into what."""
-    own = [getattr(recipe, name) for name in OWN_LOOPS if name == recipe.condense.objective]
-    return recipe.container, recipe.sizes, recipe.condense, *own
+    return recipe.container, recipe.sizes, recipe.condense, completed(recipe).settings
+
+
+def is_of_objective(path: str) -> bool:
+    """Whether a path is of a setting in an objective's own table, which is checked when its file is loaded."""
+    table, _, name = path.partition(".")
+    return bool(name) and table in OBJECTIVES.names()
+
+
+def settings_of_objective(name: str) -> dict[str, Setting]:
+    """An objective's own settings, by path; loads its file."""
+    return {setting.path: setting for setting in settings_of(OBJECTIVES.load(name).Settings, f"{name}.")}
+
+
+def completed(recipe: Recipe) -> Recipe:
+    """The recipe with all settings of its objective, defaults too; loads the objective's file.
+
+    Raises:
+        UserError: no such objective, or a setting that it does not have, or a value of the wrong kind.
+    """
+    return replace(recipe, settings=asdict(objective_settings(recipe)))
+
+
+def objective_settings(recipe: Recipe) -> Any:
+    """The settings of the recipe's objective, as the dataclass that its file defines.
+
+    Raises:
+        UserError: no such objective, or a setting that it does not have, or a value of the wrong kind.
+    """
+    name = recipe.condense.objective
+    known, found = settings_of_objective(name), {}
+    for key, value in recipe.settings.items():
+        path = f"{name}.{key}"
+        if path not in known:
+            raise UserError(f"no setting is called {path}{nearest(path, known)}")
+        found[key] = convert(known[path], value, origin=path)
+    return OBJECTIVES.load(name).Settings(**found)
 
 
 def _set(config: Any, path: list[str], value: Any) -> Any:

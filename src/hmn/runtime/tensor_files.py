@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from hmn.errors import UserError
 from hmn.runtime.files import write_atomically
 
-TREE_FORMAT = "hmn-checkpoint-1"
+TREE_FORMAT = "hmn-checkpoint-2"
 
 
 def save_checkpoint(path: Path, tree: dict[str, Any]) -> None:

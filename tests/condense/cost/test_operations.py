@@ -8,28 +8,25 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hmn.condense.cost.operations import (
-    Counts,
-    counts_of,
-    matching_operations,
-    net_operations,
-    reckon,
-    render_operations,
-    run_operations,
-    sweep_operations,
-)
-from hmn.condense.objectives import feature_match, gradient_match
+from hmn.condense.cost.operations import net_operations, reckon, render_operations
+from hmn.condense.cost.trial import blank_splits
+from hmn.condense.objectives.base import Training
+from hmn.condense.objectives.features import Features, feature_match
+from hmn.condense.objectives.gradient import Gradient, gradient_match
+from hmn.condense.objectives.matching import Counts
+from hmn.condense.run import new_state
+from hmn.condense.state import CondenseState
 from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape, preset
 from hmn.containers.shape import Budget
 from hmn.data.source import Batch, Normalisation
 from hmn.errors import UserError
 from hmn.nets import Net, build_net
-from hmn.recipes.settings import CondenseConfig, NetworkConfig, StartConfig
+from hmn.recipes.settings import CondenseConfig, NetworkConfig, Recipe, StartConfig
 from tests.condense.cost.flop_clock import FlopClock
 
 SHAPE = (3, 16, 16)
-COUNTS = Counts(classes=2, real_per_class=6, generated_per_class=4, update_batches=3, update_batch_size=5)
+COUNTS = Counts(classes=2, real_per_class=6, generated_per_class=4)
 
 
 @pytest.fixture(autouse=True)
@@ -79,11 +76,11 @@ def test_objectives(name: str) -> None:
     with FlopClock() as clock:
         gradient_match(net, real, generated)
         # The linear layer's own gradient is not taken, which the count does not know.
-        assert clock.total == pytest.approx(matching_operations(COUNTS, counted, "gradient"), rel=0.01)
+        assert clock.total == pytest.approx(Gradient().matching_operations(COUNTS, counted), rel=0.01)
         clock.total = 0
         feature_match(net, real, generated, cross_entropy_weight=1.0)
         # Class means are matrix products too, small ones for few classes.
-        assert clock.total == pytest.approx(matching_operations(COUNTS, counted, "features"), rel=0.05)
+        assert clock.total == pytest.approx(Features().matching_operations(COUNTS, counted), rel=0.05)
 
 
 def test_features_of_the_last_classes_cost_what_those_of_the_first_do() -> None:
@@ -111,32 +108,43 @@ def test_rendering(ipc: int) -> None:
         assert clock.total == pytest.approx(3 * render_operations(shape, 200), rel=0.03)
 
 
-def config(**values: Any) -> CondenseConfig:
-    return CondenseConfig(**{"epochs": 2, "inner_steps": 5, "network": NetworkConfig(update_batches=3), **values})
+def state(**values: Any) -> CondenseState:
+    shape = HmnShape.plan(Budget.of_images(10, 2, SHAPE))
+    real = blank_splits("blank", image_shape=SHAPE, num_classes=2, images_per_class=6).train
+    given = {
+        "epochs": 2,
+        "inner_steps": 5,
+        "real_per_class": 6,
+        "generated_per_class": 4,
+        "start": StartConfig(kind="noise"),
+    }
+    given |= {"network": NetworkConfig(update_batches=3, update_batch_size=5), **values}
+    container = Hmn(shape, class_names=("a", "b"), normalisation=real.normalisation)
+    return CondenseState(container, real, CondenseConfig(**given), seed=0)
 
 
 def test_a_sweep_and_a_run_add_up() -> None:
-    shape = HmnShape.plan(Budget.of_images(10, 2, SHAPE))
     net = net_operations("convnet3", width=16, num_classes=2, image_shape=SHAPE)
-    sweep = sweep_operations(COUNTS, net, shape, "gradient")
-    assert sweep.real + sweep.generated == matching_operations(COUNTS, net, "gradient")
-    assert sweep.total == sweep.real + sweep.generated + sweep.render + sweep.update
-    assert sweep.update == 3 * 5 * net.weight_gradient
-    noise = run_operations(config(), COUNTS, net, shape)
-    assert noise == 10 * sweep.total
-    start = StartConfig(kind="real", steps=7, batch=4)
-    real = run_operations(config(start=start), COUNTS, net, shape)
-    assert real - noise == 7 * 3 * render_operations(shape, 4)
-    warm = run_operations(config(network=NetworkConfig(update_batches=3, warm_up_batches=4)), COUNTS, net, shape)
-    assert warm - noise == 2 * 4 * 5 * net.weight_gradient
+    plain = state()
+    assert plain.objective.counts(plain) == COUNTS
+    matched = plain.objective.matching_operations(COUNTS, net)
+    assert matched == 2 * (6 * net.weight_gradient + 4 * (net.weight_gradient + 2 * net.image_gradient))
+    sweep = plain.objective.operations(plain, net)
+    assert sweep - matched == 3 * render_operations(plain.container.shape, 8)
+    assert plain.objective.training(plain) == Training(each=3 * 5)
+    by_class = state(step_per="class")
+    assert by_class.objective.operations(by_class, net) - matched == 2 * (sweep - matched)
+    warm = state(network=NetworkConfig(update_batches=3, update_batch_size=5, warm_up_batches=4))
+    assert warm.objective.training(warm) == Training(each=3 * 5, once=2 * 4 * 5)
 
 
 def test_counts_are_no_more_than_there_is() -> None:
     shape = preset("cifar10", 1)
     assert shape is not None
-    counts = counts_of(CondenseConfig(), shape, images_per_class=3)
-    assert (counts.classes, counts.real_per_class, counts.generated_per_class) == (10, 3, 85)
-    assert counts.update_batch_size == 30
+    splits = blank_splits("blank", image_shape=(3, 32, 32), num_classes=10, images_per_class=3)
+    made = new_state(splits, shape, Recipe(name="", cost="", ipc=1))
+    assert made.objective.counts(made) == Counts(10, 3, 85)
+    assert made.objective.training(made).each == 32 * 30
 
 
 def test_reckoning_divides() -> None:

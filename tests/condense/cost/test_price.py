@@ -9,12 +9,15 @@ import pytest
 import torch
 
 from hmn.condense.cost.footprint import Memory, absent_bytes, per_image
-from hmn.condense.cost.operations import Counts, NetOperations, matching_operations
-from hmn.condense.cost.price import batch_seconds, estimate, matching_seconds, price
-from hmn.condense.cost.trial import Seen, Sizes, blank_splits, extended
+from hmn.condense.cost.price import estimate, price
+from hmn.condense.cost.trial import blank_splits, extended
 from hmn.condense.loop import condense
+from hmn.condense.objectives import matching
+from hmn.condense.objectives.matching import Counts
 from hmn.condense.run import new_state
+from hmn.condense.state import CondenseState
 from hmn.containers.hmn_sizes import HmnShape
+from hmn.containers.pixels import Pixels
 from hmn.containers.shape import Budget
 from hmn.data.real import Splits
 from hmn.errors import UserError
@@ -23,13 +26,8 @@ from hmn.recipes.settings import CondenseConfig, NetworkConfig, Recipe, StartCon
 from hmn.runtime.memory import begin_peak, peak_bytes, resident_bytes
 from tests.condense.cost.flop_clock import FlopClock
 
-NET = NetOperations(forward=100, first=10)
-WHOLE = Counts(classes=40, real_per_class=64, generated_per_class=80, update_batches=32, update_batch_size=64)
-SMALL = replace(WHOLE, classes=1, real_per_class=16, generated_per_class=16, update_batches=0)
-ONE = replace(WHOLE, classes=1, update_batches=0)
-SIZES = Sizes(SMALL, ONE, replace(ONE, classes=4), replace(SMALL, update_batches=3))
-PER_IMAGE = 0.001
-STARTS = {100: Seen(0.5 + 100 * PER_IMAGE, None), 400: Seen(0.5 + 400 * PER_IMAGE, None)}
+WHOLE = Counts(classes=40, real_per_class=64, generated_per_class=80)
+ONE, FEW = WHOLE._replace(classes=1), WHOLE._replace(classes=4)
 
 
 @pytest.fixture(autouse=True)
@@ -37,35 +35,9 @@ def _uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HMN_COMPILE", "0")
 
 
-def law(counts: Counts, *, step_per: str = "sweep") -> float:
-    """Seconds of a sweep on a machine that keeps to the model."""
-    rendered = counts.generated * (counts.classes if step_per == "class" else 1)
-    each = 0.02 * counts.classes + 1e-6 * matching_operations(counts, NET, "gradient")
-    return 0.3 + each + PER_IMAGE * rendered + 0.05 * counts.update_batches
-
-
-@pytest.mark.parametrize("step_per", ["sweep", "class"])
-def test_the_law_is_found_again(step_per: Any) -> None:
-    seen = {name: Seen(law(counts, step_per=step_per), None) for name, counts in SIZES._asdict().items()}
-    config = CondenseConfig(step_per=step_per)
-    found = matching_seconds(WHOLE, SIZES, seen, STARTS, NET, config)
-    assert found == pytest.approx(law(replace(WHOLE, update_batches=0), step_per=step_per))
-    assert batch_seconds(WHOLE, SIZES, seen) == pytest.approx(0.05)
-
-
-def test_fewer_images_are_scaled_by_operations() -> None:
-    one = replace(ONE, real_per_class=32, generated_per_class=40)
-    sizes = Sizes(SMALL, one, replace(one, classes=4), replace(SMALL, update_batches=1, update_batch_size=16))
-    seen = {name: Seen(law(counts), None) for name, counts in sizes._asdict().items()}
-    found = matching_seconds(WHOLE, sizes, seen, STARTS, NET, CondenseConfig())
-    assert found == pytest.approx(law(replace(WHOLE, update_batches=0)), rel=0.01)
-    assert batch_seconds(WHOLE, sizes, seen) == pytest.approx(4 * 0.05)  # this law's batches cost alike; ours do not
-
-
 def test_noise_makes_nothing_negative() -> None:
-    seen = {name: Seen(1.0, None) for name in Sizes._fields}
-    assert matching_seconds(WHOLE, SIZES, seen, STARTS, NET, CondenseConfig()) > 0
-    assert batch_seconds(WHOLE, SIZES, seen) == 0
+    assert extended({10: 1.0, 30: 1.0}, 90) == 1.0
+    assert extended({10: 2.0, 30: 7.0}, 90) == 21.0  # in proportion: nothing fixed is negative
 
 
 def test_extension() -> None:
@@ -84,7 +56,7 @@ def test_prediction_where_operations_are_time(objective: Any, step_per: Any) -> 
         clock.total = 0
         state = new_state(splits, shape, settings)
         took = []
-        for record in condense(state, splits.train, settings.condense):
+        for record in condense(state):
             took.append((record.phase, 1e-9 * clock.total))
             clock.total = 0
     sweeps = [operations for phase, operations in took[1:] if phase == "condense"]
@@ -132,45 +104,61 @@ def test_stand_ins_take_no_memory() -> None:
 
 
 MEMORY = Memory(
-    whole=WHOLE,
-    sizes=SIZES,
     loaded=500,
     resting=1000,
     absent=7,
     parameters=10,
-    together=1,
-    above={"small": 100.0, "one": 200.0, "few": 200.0 + 3 * 80 * 2, "update": 50.0},
-    steps={100: 300.0, 400: 900.0},
+    step=lambda processes: 200.0,
+    training=50.0,
+    fits={100: 300.0, 400: 900.0},
     start_batch=0,
-    held=2.0,
+    rendered=40,
 )
 
 
+def step_bytes(above: dict[Counts, float], *, together: int, held: float = 2.0, processes: int = 1) -> float:
+    """Those of a sweep over WHOLE, of whose classes so many are matched together."""
+    side = int((matching.CLASSES_TOGETHER_VALUES / together / WHOLE.images) ** 0.5)
+    splits = blank_splits("blank", image_shape=(1, side, side), num_classes=40, images_per_class=64)
+    container = Pixels(
+        Pixels.shape_class.plan(Budget(num_classes=40, image_shape=(1, side, side), floats=40 * 80 * side**2)),
+        class_names=splits.train.class_names,
+        normalisation=splits.train.normalisation,
+    )
+    state = CondenseState(container, splits.train, CondenseConfig(), seed=0)
+    assert state.objective.counts(state) == WHOLE
+    return float(state.objective.step_bytes(state, above, held, processes))
+
+
 def test_memory_grows_with_what_is_rendered() -> None:
-    assert per_image(MEMORY.steps) == 2.0
+    assert per_image(MEMORY.fits) == 2.0
     # A class a group: beyond the first only rendering grows, by 2 bytes for each of a class's 80 images.
-    large = replace(MEMORY, above={**MEMORY.above, "one": 700.0, "few": 700.0 + 3 * 80 * 2})
-    assert large.working() == 700 + 39 * 80 * 2
-    assert large.peak() == 7 + 1000 + large.working()
-    assert large.working(processes=4) == 700 + 9 * 80 * 2
-    assert large.device(4) == 4 * 4 * 10 / 4 + large.working(4)
-    grouped = replace(MEMORY, together=10, above={**MEMORY.above, "few": 1000.0})
+    large = {ONE: 700.0, FEW: 700.0 + 3 * 80 * 2}
+    assert step_bytes(large, together=1) == 700 + 39 * 80 * 2
+    assert step_bytes(large, together=1, processes=4) == 700 + 9 * 80 * 2
     each = (1000 - 200) / 3 - 160  # of a class in its group
-    assert grouped.working() == pytest.approx(1000 + 6 * each + 36 * 160)
+    assert step_bytes({ONE: 200.0, FEW: 1000.0}, together=10) == pytest.approx(1000 + 6 * each + 36 * 160)
+    waiting = {ONE: 5000.0, FEW: 5000.0 + 3 * 80 * 1.5}
+    assert step_bytes(waiting, together=1, held=1.5) == 5000 + 39 * 80 * 1.5
 
 
-def test_images_hold_less_while_they_wait_than_when_they_are_sent_back() -> None:
-    waiting = replace(MEMORY, held=1.5, above={**MEMORY.above, "few": 200.0 + 3 * 80 * 1.5})
-    # All 3,200 images at once, as in a step of the reconstruction: 900 for 400, and 2 for each more.
-    assert waiting.working() == 900 + 2 * 2800
-    matching = replace(waiting, above={**waiting.above, "one": 5000.0, "few": 5000.0 + 3 * 80 * 1.5})
-    assert matching.working() == 5000 + 39 * 80 * 1.5
+def test_memory_of_images_that_no_trial_had() -> None:
+    """One class with half of its images was the largest: the others are added, and every class's are rendered."""
+    half = ONE._replace(real_per_class=32, generated_per_class=40)
+    quarter = ONE._replace(real_per_class=16, generated_per_class=20)
+    found = step_bytes({quarter: 500.0, half: 900.0}, together=1)
+    assert found == pytest.approx(900 + 39 * 40 * 2 + 72 * 400 / 36 + 40 * 40 * 2)
 
 
 def test_the_highest_phase_decides() -> None:
+    assert MEMORY.working() == 2 * 3 * 4 * 10  # a checkpoint
+    assert replace(MEMORY, rendered=3200).working() == 900 + 2 * 2800  # all at once, as in a step of the reconstruction
+    assert replace(MEMORY, step=lambda processes: 8000 / processes).device(4) == 4 * 4 * 10 / 4 + 2000
     assert replace(MEMORY, loaded=10**6).peak() == 7 + 10**6
+    assert MEMORY.peak() == 7 + 1000 + MEMORY.working()
     assert replace(MEMORY, parameters=10**4).working() == 2 * 3 * 4 * 10**4
-    assert replace(MEMORY, above={**MEMORY.above, "update": 1e6}).working() == 1e6
+    assert replace(MEMORY, training=1e6).working() == 1e6
+    assert replace(MEMORY, training=1e6).working(processes=4) == 1e6 / 4
     assert replace(MEMORY, start_batch=10**6).working() == pytest.approx(900 + 2 * (10**6 - 400))
 
 

@@ -16,8 +16,9 @@ from hmn.condense.objectives.direct import differentiate_directly
 from hmn.condense.objectives.exact import StudentStep, TrainingGradient, Weights
 from hmn.condense.objectives.experts import train_expert
 from hmn.condense.objectives.trajectory import drawn_steps, nearest_factor, trajectory_loss
+from hmn.condense.objectives.trajectory_settings import TrajectorySettings
 from hmn.nets import Net, build_net, native
-from hmn.recipes.settings import AugmentConfig, TrajectoryConfig
+from hmn.recipes.settings import AugmentConfig
 from hmn.train.augment import apply, draw
 from tests.condense.objectives.test_unrolled import BASE, data
 
@@ -147,7 +148,7 @@ def test_the_nearest_rate_is_the_best_of_all() -> None:
 def test_an_experts_epoch_may_be_some_steps() -> None:
     """One step of all images is plain SGD by hand; more than an epoch's steps go through the data again."""
     plain = replace(BASE, augment=AugmentConfig(strategy="none"))
-    own = TrajectoryConfig(
+    own = TrajectorySettings(
         expert_batch=60, expert_lr=0.05, expert_steps=1, expert_epochs=1, max_start_epoch=3, experts=1
     )
     expert = train_expert(data(), plain, own, seed=7)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hmn.condense.objectives import Match, feature_match, gradient_match
-from hmn.condense.objectives.base import convolution_kernels
+from hmn.condense.objectives.distances import matched_parameters
+from hmn.condense.objectives.features import feature_match
+from hmn.condense.objectives.gradient import gradient_match
+from hmn.condense.objectives.matching import Match
 from hmn.data.source import Batch
 from hmn.errors import UserError
 from hmn.nets import Net, build_net
@@ -108,5 +110,5 @@ def test_gradient_match_refuses_kinks_that_it_cannot_hold(name: str) -> None:
 
 
 def test_only_convolution_kernels_are_matched() -> None:
-    kernels = convolution_kernels(network())
+    kernels = matched_parameters(network(), "squared")
     assert [tuple(k.shape) for k in kernels] == [(16, 3, 3, 3), (16, 16, 3, 3), (16, 16, 3, 3)]

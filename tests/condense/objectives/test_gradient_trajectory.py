@@ -34,7 +34,7 @@ def test_container_gradient_along_a_real_run(
     if small:
         config = replace(config, real_per_class=16, generated_per_class=16)
     state = new_state(splits, shape, replace(named, condense=config))
-    errors = list(relative_errors(state, splits.train, config, steps=steps))
+    errors = list(relative_errors(state, steps=steps))
     assert len(errors) == steps
     # A unit within rounding of zero that float64 finds on the other side moves the gradient by more than that,
     # whatever the method in float32: docs/log.md.

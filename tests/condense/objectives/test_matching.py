@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmn.condense.objectives import distribution_match
 from hmn.condense.objectives.distances import Distance, gradient_distance, matched_parameters
+from hmn.condense.objectives.distribution import distribution_match
 from hmn.data.source import Batch
 from hmn.nets import Net, build_net
 from hmn.nets.base import embedding

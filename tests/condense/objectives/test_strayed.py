@@ -13,10 +13,10 @@ import torch.nn.functional as F
 
 from hmn.condense.check import check_recipe
 from hmn.condense.cost.price import price
-from hmn.condense.objectives.experts import Grown, _weights_of, new_expert, new_student, next_epoch, train_expert
+from hmn.condense.loop import condense
+from hmn.condense.objectives.experts import ExpertEpoch, _weights_of, new_expert, new_student, next_epoch, train_expert
 from hmn.condense.objectives.strayed import images_seen, is_due, stray
-from hmn.condense.objectives.trajectory import TrajectoryState, _drawn_way, condense_trajectory
-from hmn.condense.own_loops import follow
+from hmn.condense.objectives.trajectory_settings import TrajectorySettings
 from hmn.condense.run import Interrupted, Progress, condense_run, new_state
 from hmn.condense.state import CondenseState
 from hmn.errors import UserError
@@ -26,13 +26,12 @@ from hmn.recipes.settings import (
     NetworkConfig,
     Recipe,
     StartConfig,
-    TrajectoryConfig,
 )
 from hmn.train.evaluation import render
 from tests.condense.cost.flop_clock import FlopClock
 from tests.condense.test_own_loops import SPLITS, contents, shape_of, stop_at
 
-OWN = TrajectoryConfig(
+OWN = TrajectorySettings(
     derivative="direct",
     student_steps=4,
     student_batch=6,
@@ -66,7 +65,7 @@ RECIPE = Recipe(
         start=StartConfig(kind="real"),
         network=NetworkConfig(name="convnet2", width=8),
     ),
-    trajectory=OWN,
+    settings=vars(OWN),
 )
 
 
@@ -94,7 +93,7 @@ def test_a_step_on_generated_images_and_epochs_on_real_ones() -> None:
     far = stray(state.container, real, config, replace(own, expert_epochs=1), lr=0.05, seed=4)
     assert all(torch.equal(far.start[name], way.start[name]) for name in begun)
     generator = torch.Generator().manual_seed(0).get_state()
-    again = next_epoch(real, config, own, Grown(far.start, generator, 0.0))
+    again = next_epoch(real, config, own, ExpertEpoch(far.start, generator, 0.0))
     steps = sum(float((again.weights[name] - far.start[name]).norm()) for name in begun)
     taken = sum(float((far.target[name] - far.start[name]).norm()) for name in begun)
     assert taken == pytest.approx(steps, rel=0.5)  # two steps of an expert, other batches
@@ -102,17 +101,19 @@ def test_a_step_on_generated_images_and_epochs_on_real_ones() -> None:
 
 def test_targets_are_means_of_the_last_weights_on_the_way() -> None:
     own = replace(OWN, expert_epochs=3, max_start_epoch=3, averaged=2, strayed=1, strayed_steps=1)
-    state, real, config = follow(new(), RECIPE), SPLITS.train, RECIPE.condense
-    assert isinstance(state, TrajectoryState)
+    state, real, config = new(), SPLITS.train, RECIPE.condense
+    objective = state.objective
+    objective.settings = own
     expert = train_expert(real, config, own, seed=1)
-    ways = [_drawn_way(state, own, [expert]) for _ in range(20)]
+    objective.experts = [expert]
+    ways = [objective.drawn_way(state.generator) for _ in range(20)]
     firsts = [next(epoch for epoch in range(3) if start is expert[epoch]) for start, _, _ in ways]
     assert set(firsts) == {0, 1, 2}
     for first, (_, target, _) in zip(firsts, ways, strict=True):
         for name, value in target.items():
             assert torch.allclose(value, (expert[first + 2][name] + expert[first + 3][name]) / 2, atol=1e-7)
     # A strayed network's: its ways of one, two and three epochs are one way, from which the mean is taken.
-    container = state.base.container
+    container = state.container
     one, two, three = (
         stray(container, real, config, replace(own, expert_epochs=epochs, averaged=1), lr=0.05, seed=2).target
         for epochs in (1, 2, 3)
@@ -122,12 +123,12 @@ def test_targets_are_means_of_the_last_weights_on_the_way() -> None:
         for name, value in mean.items():
             expected = torch.stack([part[name].double() for part in parts]).mean(0)
             assert torch.allclose(value.double(), expected, atol=1e-6), name
-    state.strayed = [stray(container, real, config, own, lr=0.05, seed=2)]
-    assert _drawn_way(state, own, [expert])[1] is state.strayed[0].target
+    objective.strayed = [stray(container, real, config, own, lr=0.05, seed=2)]
+    assert objective.drawn_way(state.generator)[1] is objective.strayed[0].target
 
 
 def test_no_mean_over_more_than_the_way() -> None:
-    recipe = replace(RECIPE, trajectory=replace(OWN, averaged=3))
+    recipe = replace(RECIPE, settings={**vars(OWN), "averaged": 3})
     with pytest.raises(UserError, match=r"trajectory.averaged 3: .*at most trajectory.expert_epochs, 2"):
         check_recipe(recipe, image_shape=SPLITS.train.image_shape, num_classes=SPLITS.train.num_classes)
 
@@ -146,18 +147,18 @@ def test_the_number_of_steps_is_drawn() -> None:
 
 
 def test_the_oldest_makes_way_and_the_rate_is_learned_on_experts_ways_alone() -> None:
-    state, real = follow(new(), RECIPE), SPLITS.train
-    assert isinstance(state, TrajectoryState)
-    experts = [train_expert(real, RECIPE.condense, OWN, seed=1)]
+    state, real = new(), SPLITS.train
+    objective = state.objective
+    objective.experts = [train_expert(real, RECIPE.condense, OWN, seed=1)]
     counts, rates, newest = [], [], []
-    for _ in condense_trajectory(state, real, RECIPE.condense, OWN, experts):
-        counts.append(len(state.strayed))
-        rates.append(state.student_lr.item())
-        newest.append(state.strayed[-1] if state.strayed else None)
+    for _ in condense(state):
+        counts.append(len(objective.strayed))
+        rates.append(objective.student_lr.item())
+        newest.append(objective.strayed[-1] if objective.strayed else None)
     assert counts == [0] * 3 + [1] * 3 + [2] * 5
     assert len(set(rates[:3])) == 3 and len(set(rates[2:])) == 1  # every student starts at one, as soon as there is one
     assert newest[3] is newest[5] and newest[5] is not newest[6]
-    assert state.strayed[-1] is newest[10] and all(way is not newest[3] for way in state.strayed)
+    assert objective.strayed[-1] is newest[10] and all(way is not newest[3] for way in objective.strayed)
     assert [done for done in range(10) if is_due(OWN, done)] == [3, 6, 9]
     assert not any(is_due(replace(OWN, strayed=0), done) for done in range(10))
 
@@ -165,7 +166,7 @@ def test_the_oldest_makes_way_and_the_rate_is_learned_on_experts_ways_alone() ->
 @pytest.mark.parametrize("learned_as", ["float32", "int4"])
 def test_broken_off_and_resumed_ends_with_the_same_bytes(learned_as: Any, tmp_path: Path) -> None:
     own = replace(OWN, strayed_share=0.5)
-    recipe = replace(RECIPE, trajectory=own, condense=replace(RECIPE.condense, learned_as=learned_as))
+    recipe = replace(RECIPE, settings=vars(own), condense=replace(RECIPE.condense, learned_as=learned_as))
 
     def run(out: Path, watch: Callable[[Progress], None] = lambda _: None, *, resume: bool = False) -> None:
         condense_run(
@@ -190,14 +191,13 @@ def test_broken_off_and_resumed_ends_with_the_same_bytes(learned_as: Any, tmp_pa
 
 def test_what_they_cost() -> None:
     own = replace(OWN, student_batch=9, strayed_steps=1)
-    recipe = replace(RECIPE, trajectory=own)
+    recipe = replace(RECIPE, settings=vars(own))
     with FlopClock() as clock:
         found = price(SPLITS, shape_of(recipe), recipe, clock=lambda: 1e-9 * clock.total, budget_seconds=1e-9).estimate
-        state = follow(new_state(SPLITS, shape_of(recipe), recipe), recipe)
-        assert isinstance(state, TrajectoryState)
-        experts = [train_expert(SPLITS.train, recipe.condense, own, seed=1)]
+        state = new_state(SPLITS, shape_of(recipe), recipe)
+        state.objective.experts = [train_expert(SPLITS.train, recipe.condense, own, seed=1)]
         clock.total = 0
-        for _ in condense_trajectory(state, SPLITS.train, recipe.condense, own, experts):
+        for _ in condense(state):
             pass
     assert found.seconds_per_sweep * recipe.condense.num_sweeps == pytest.approx(1e-9 * clock.total, rel=0.03)
     assert images_seen(replace(OWN, strayed_steps=5), 4, 7) == 3 * 4 + 2 * 7

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hmn.condense.loop import condense
 from hmn.condense.objectives.exact import StudentStep, Weights, differentiate_training
 from hmn.condense.objectives.experts import train_expert
-from hmn.condense.objectives.trajectory import TrajectoryState, condense_trajectory, trajectory_loss
-from hmn.condense.objectives.unrolled import condense_unrolled
+from hmn.condense.objectives.trajectory import trajectory_loss
+from hmn.condense.objectives.trajectory_settings import TrajectorySettings
+from hmn.condense.objectives.unrolled import UnrolledSettings
 from hmn.condense.state import CondenseState
 from hmn.containers.choose import container_class
 from hmn.containers.container import Container
@@ -28,8 +30,6 @@ from hmn.recipes.settings import (
     CondenseConfig,
     NetworkConfig,
     StartConfig,
-    TrajectoryConfig,
-    UnrolledConfig,
 )
 from hmn.train.augment import apply, draw
 
@@ -119,8 +119,8 @@ BASE = CondenseConfig(
     start=StartConfig(kind="noise"),
     network=NetworkConfig(name="convnet2", width=4),
 )
-UNROLLED = UnrolledConfig(student_steps=5, student_per_class=4, student_lr=0.05)
-TRAJECTORY = TrajectoryConfig(
+UNROLLED = UnrolledSettings(student_steps=5, student_per_class=4, student_lr=0.05)
+TRAJECTORY = TrajectorySettings(
     student_steps=4,
     student_batch=16,
     student_lr=0.05,
@@ -134,16 +134,20 @@ TRAJECTORY = TrajectoryConfig(
 DIRECT = replace(TRAJECTORY, derivative="direct", student_lr_rule="nearest", student_lr_lr=0.5)
 
 
-def fresh(kind: str, config: CondenseConfig = BASE) -> CondenseState:
-    return CondenseState(container_of(kind), data(), config, seed=3)
+def fresh(kind: str, settings: UnrolledSettings | TrajectorySettings, config: CondenseConfig = BASE) -> CondenseState:
+    """A state of the objective whose settings are given."""
+    objective = "unrolled" if isinstance(settings, UnrolledSettings) else "trajectory"
+    state = CondenseState(container_of(kind), data(), replace(config, objective=objective), seed=3, settings=settings)
+    if objective == "trajectory":
+        state.objective.experts = experts()
+    return state
 
 
 @pytest.mark.parametrize("kind", CONTAINERS.names())
 def test_unrolled_training_lowers_its_loss_for_every_container(kind: str) -> None:
     """From the same noise, the first three losses against the last three of twenty-four."""
     config = replace(BASE, inner_steps=24, augment=AugmentConfig(strategy="none"))
-    state = fresh(kind, config)
-    records = list(condense_unrolled(state, data(), config, replace(UNROLLED, student_lr=0.1)))
+    records = list(condense(fresh(kind, replace(UNROLLED, student_lr=0.1), config)))
     assert [(r.phase, r.done, r.total) for r in records] == [("condense", n, 24) for n in range(1, 25)]
     losses = [r.loss for r in records]
     assert sum(losses[-3:]) < sum(losses[:3]), losses
@@ -151,16 +155,16 @@ def test_unrolled_training_lowers_its_loss_for_every_container(kind: str) -> Non
 
 def test_unrolled_training_goes_on_to_the_same_bits() -> None:
     config = replace(BASE, start=StartConfig(kind="real", steps=4, batch=8))
-    unbroken = fresh("linear", config)
-    records = list(condense_unrolled(unbroken, data(), config, UNROLLED))
+    unbroken = fresh("linear", UNROLLED, config)
+    records = list(condense(unbroken))
     assert records[0].phase == "start" and records[-1].done == 6
-    broken = fresh("linear", config)
-    for record in condense_unrolled(broken, data(), config, UNROLLED):
+    broken = fresh("linear", UNROLLED, config)
+    for record in condense(broken):
         if record.phase == "condense" and record.done == 3:
             break
-    resumed = fresh("linear", config)
-    resumed.load_state_dict(copy.deepcopy(broken.state_dict()), config, data())
-    rest = list(condense_unrolled(resumed, data(), config, UNROLLED))
+    resumed = fresh("linear", UNROLLED, config)
+    resumed.load_state_dict(copy.deepcopy(broken.state_dict()))
+    rest = list(condense(resumed))
     assert [r.loss for r in rest] == [r.loss for r in records[-3:]]
     assert torch.equal(resumed.container.render_all(), unbroken.container.render_all())
 
@@ -199,45 +203,37 @@ def test_experts_are_networks_on_their_way() -> None:
         *((kind, DIRECT, 5e-5) for kind in ("pixels", "frequency", "hmn")),
     ],
 )
-def test_trajectory_matching_learns_images_and_learning_rate(kind: str, own: TrajectoryConfig, least: float) -> None:
+def test_trajectory_matching_learns_images_and_learning_rate(kind: str, own: TrajectorySettings, least: float) -> None:
     config = replace(BASE, inner_steps=20, augment=AugmentConfig(strategy="none"))
     own = replace(own, max_start_epoch=1)
-    state = TrajectoryState(fresh(kind, config), own)
-    expert = [train_expert(data(), config, own, seed=0)]  # one way, one start: the losses can be compared
-    losses = [r.loss for r in condense_trajectory(state, data(), config, own, expert)]
+    state = fresh(kind, own, config)
+    state.objective.experts = [train_expert(data(), config, own, seed=0)]  # one way, one start: losses can be compared
+    losses = [r.loss for r in condense(state)]
     assert sum(losses[-3:]) < 0.95 * sum(losses[:3]), losses
-    assert float(state.student_lr.detach()) != pytest.approx(0.05, abs=least)
+    assert float(state.objective.student_lr.detach()) != pytest.approx(0.05, abs=least)
 
 
 @pytest.mark.parametrize(("kind", "own"), [("pixels", TRAJECTORY), ("frequency", DIRECT)])
-def test_trajectory_matching_goes_on_to_the_same_bits(kind: str, own: TrajectoryConfig) -> None:
-    told, ways = data(), experts()
-    unbroken = TrajectoryState(fresh(kind), own)
-    records = list(condense_trajectory(unbroken, told, BASE, own, ways))
-    broken = TrajectoryState(fresh(kind), own)
-    for record in condense_trajectory(broken, told, BASE, own, ways):
+def test_trajectory_matching_goes_on_to_the_same_bits(kind: str, own: TrajectorySettings) -> None:
+    unbroken = fresh(kind, own)
+    records = list(condense(unbroken))
+    broken = fresh(kind, own)
+    for record in condense(broken):
         if record.done == 2:
             break
-    resumed = TrajectoryState(fresh(kind), own)
-    resumed.load_state_dict(copy.deepcopy(broken.state_dict()), BASE, told)
-    rest = list(condense_trajectory(resumed, told, BASE, own, ways))
+    resumed = fresh(kind, own)
+    resumed.load_state_dict(copy.deepcopy(broken.state_dict()))
+    rest = list(condense(resumed))
     assert [r.loss for r in rest] == [r.loss for r in records[2:]]
-    assert torch.equal(resumed.student_lr, unbroken.student_lr)
-    assert torch.equal(resumed.base.container.render_all(), unbroken.base.container.render_all())
+    assert torch.equal(resumed.objective.student_lr, unbroken.objective.student_lr)
+    assert torch.equal(resumed.container.render_all(), unbroken.container.render_all())
 
 
-def test_mistakes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    state = TrajectoryState(fresh("pixels"), TRAJECTORY)
+def test_mistakes_are_told() -> None:
+    state = fresh("pixels", TRAJECTORY)
+    state.objective.experts = []
     with pytest.raises(UserError, match="at least one expert"):
-        next(condense_trajectory(state, data(), BASE, TRAJECTORY, []))
+        next(condense(state))
+    far = fresh("pixels", replace(TRAJECTORY, max_start_epoch=4))
     with pytest.raises(UserError, match="an expert of 3 epochs is too short .* train each for 5"):
-        next(condense_trajectory(state, data(), BASE, replace(TRAJECTORY, max_start_epoch=4), experts(1)))
-    from hmn.runtime import processes as distributed
-
-    monkeypatch.setattr(distributed, "_joined", distributed.Place(0, 2))
-    for loop in (
-        condense_trajectory(state, data(), BASE, TRAJECTORY, experts(1)),
-        condense_unrolled(state.base, data(), BASE, UNROLLED),
-    ):
-        with pytest.raises(UserError, match="one process"):
-            next(loop)
+        next(condense(far))

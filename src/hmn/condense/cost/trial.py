@@ -1,87 +1,67 @@
-"""Trials: single sweeps of a run cut down to some of its classes and images, with their seconds and peak memory."""
+"""Trials: parts of a run on its own container and network, with their seconds and the process's peak memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from statistics import median
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 
-from hmn.condense.cost.operations import Counts, NetOperations, matching_operations
-from hmn.condense.loop import condense
+from hmn.condense.cost.operations import NetOperations
+from hmn.condense.loop import fit_step
+from hmn.condense.objectives.base import Objective, Training
 from hmn.condense.run import new_state
-from hmn.condense.start import reconstruction_step
 from hmn.containers.shape import Shape
 from hmn.data.real import RealData, Splits
 from hmn.data.source import Normalisation
-from hmn.recipes.settings import Recipe, StartConfig
+from hmn.recipes.settings import Recipe
 from hmn.runtime.memory import begin_peak, peak_bytes
 
-SMALLEST_IMAGES, SMALLEST_OPERATIONS = 16, 2e10
-"""The smallest trial has at most so many images on either side, fewer where they take more operations; at least 2."""
 MIN_ROUNDS, MAX_ROUNDS = 3, 9
 START_VALUES = 2**24
-"""A trial of the reconstruction renders at most this many pixel values."""
+"""Pixel values that a trial of the reconstruction renders at most."""
 
 
-class Seen(NamedTuple):
+class Timed(NamedTuple):
     """The trials of one size together."""
 
     seconds: float
     """The median of theirs."""
     peak_bytes: int | None
     """The process's peak memory in one of them that began with nothing freed kept; None where nothing tells."""
-
-
-class Sizes(NamedTuple):
-    """What is timed, from the smallest on: no more than half of the run's classes, so never its own sweep."""
-
-    small: Counts
-    """One class with few images."""
-    one: Counts
-    """One class, with all of its images where that is cheap enough."""
-    few: Counts
-    """Several classes of that size."""
-    update: Counts
-    """The smallest, with some batches of the network's update."""
+    operations: int = 0
 
 
 @final
 class Trial:
-    """A run's own state (the whole container, its optimizer, a network), of which parts of a sweep are run."""
+    """A run's own state, of which parts are run."""
 
     def __init__(self, splits: Splits, shape: Shape, recipe: Recipe, *, clock: Callable[[], float]) -> None:
-        self.real, self.clock = splits.train, clock
-        self.state = new_state(splits, shape, recipe)
-        self.members = self.state.members
-        self.smallest = min(len(members) for members in self.members)
-        network = replace(recipe.condense.network, warm_up_batches=0)
-        # One network for all trials, and no reconstruction before the first.
-        self.config = replace(
-            recipe.condense, start=StartConfig(kind="noise"), network=network, epochs=1, inner_steps=2**30
-        )
+        self.clock, self.state = clock, new_state(splits, shape, recipe)
+        self.objective: Objective = self.state.objective
+        self.real, self.config = self.state.real, self.state.config
 
-    def sweep(self, counts: Counts) -> float:
-        """Seconds of one sweep over the first `counts.classes` classes, with the network's update."""
-        network = replace(
-            self.config.network, update_batches=counts.update_batches, update_batch_size=counts.update_batch_size
-        )
-        # A recipe may ask for more real images than there are, and groups classes by what it asks for.
-        real = counts.real_per_class if counts.real_per_class < self.smallest else self.config.real_per_class
-        config = replace(
-            self.config, real_per_class=real, generated_per_class=counts.generated_per_class, network=network
-        )
-        self.state.members = self.members[: counts.classes]
+    def begin_steps(self) -> None:
+        """Make ready for steps of the objective: one network serves all of them, and the first builds it."""
+        network = replace(self.config.network, warm_up_batches=0)
+        self.state.config = replace(self.config, network=network, epochs=1, inner_steps=2**30)
+        self.state.begin_matching()
+
+    def step(self, size: Any) -> float:
+        """Seconds of a step of the objective of one of its sizes."""
         began = self.clock()
-        next(condense(self.state, self.real, config))
+        with self.objective.reduced(self.state, size):
+            float(self.objective.step(self.state))
+        self.state.optimizer.step()
+        self.state.sweeps_done = 1
         return self.clock() - began
 
     def rendering(self, batch: int) -> float:
         """Seconds of rendering `batch` images and holding all that their way back needs, and their gradient."""
-        index = torch.arange(min(batch, len(self.state.container)), device=self.state.container.labels.device)
+        index = torch.arange(min(batch, len(self.state.container)), device=self.state.device)
         began = self.clock()
         images = self.state.container.images(index)
         torch.ones_like(images)
@@ -89,81 +69,74 @@ class Trial:
 
     def start_step(self, batch: int) -> float:
         """Seconds of one step of the reconstruction that renders `batch` images."""
-        state = self.state
         began = self.clock()
-        state.optimizer.zero_grad()
-        float(reconstruction_step(state.container, self.real, state.targets, batch, state.generator, own=state.images))
-        state.optimizer.step()
+        float(fit_step(self.state, batch))
         return self.clock() - began
 
 
-def choose_sizes(trial: Trial, whole: Counts, net: NetOperations, objective: str, round_seconds: float) -> Sizes:
-    """Sizes whose trials, all four together, take about `round_seconds`; runs a few of them to find out."""
-
-    def operations(counts: Counts) -> int:
-        return matching_operations(counts, net, objective)
-
-    pair = operations(replace(whole, classes=1, real_per_class=1, generated_per_class=1))
-    few_images = max(2, min(SMALLEST_IMAGES, int(SMALLEST_OPERATIONS / pair)))
-    small = replace(
-        whole, classes=1, update_batches=0, real_per_class=min(whole.real_per_class, few_images),
-        generated_per_class=min(whole.generated_per_class, few_images),
-    )  # fmt: skip
-    trial.sweep(small)  # builds the network, and compiles where that is done
-    small_seconds = trial.sweep(small)
-    per_operation = small_seconds / operations(small)
-    one = replace(small, real_per_class=whole.real_per_class, generated_per_class=whole.generated_per_class)
-    share = round_seconds / 2 / (per_operation * operations(one))
-    if share < 1:
-        one = replace(
-            one, real_per_class=max(small.real_per_class, int(share * whole.real_per_class)),
-            generated_per_class=max(small.generated_per_class, int(share * whole.generated_per_class)),
-        )  # fmt: skip
-    one_seconds = small_seconds if one == small else min(trial.sweep(one) for _ in range(2))
-    classes = max(1, min(whole.classes // 2, int(round_seconds * 0.4 / one_seconds)))
-    if not whole.update_batches:
-        return Sizes(small, one, replace(one, classes=classes), small)
-    one_batch = per_operation * net.weight_gradient * whole.update_batch_size
-    batch_size = max(2, min(whole.update_batch_size, int(whole.update_batch_size * 0.3 * round_seconds / one_batch)))
-    batches = max(1, min(whole.update_batches, int(0.3 * round_seconds / one_batch)))
-    update = replace(small, update_batches=batches, update_batch_size=batch_size)
-    return Sizes(small, one, replace(one, classes=classes), update)
+def timed_steps(trial: Trial, net: NetOperations, seconds: float) -> dict[Any, Timed]:
+    """Steps of two successive sizes, as large as `seconds` allow for some rounds of both, with their operations."""
+    sizes, number = trial.objective.sizes(trial.state), 0
+    trial.step(sizes[0])  # builds the network, and compiles where that is done
+    taken = trial.step(sizes[0])
+    while number + 1 < len(sizes) and 2 * taken * 1.5 * (MIN_ROUNDS + 2) < seconds:
+        number += 1
+        taken = trial.step(sizes[number])
+    chosen = sizes[max(0, number - 1) : number + 1]
+    found = in_rounds({size: partial(trial.step, size) for size in chosen}, seconds, trial.clock)
+    for size in chosen:
+        with trial.objective.reduced(trial.state, size):
+            found[size] = found[size]._replace(operations=trial.objective.operations(trial.state, net))
+    return found
 
 
-def timed_rounds(trial: Trial, sizes: Sizes, seconds: float) -> dict[str, Seen]:
-    """Each of the sizes in turn, again and again for about `seconds`, so that a busy moment falls on all of them.
+def in_rounds(work: dict[Any, Callable[[], float]], seconds: float, clock: Callable[[], float]) -> dict[Any, Timed]:
+    """Each of the works in turn, again and again for about `seconds`, so that a busy moment falls on all of them.
 
     Where even one round is longer than half of that (large images), its own times serve, cold as they are.
     """
-    began = trial.clock()
-    work = {name: partial(trial.sweep, counts) for name, counts in sizes._asdict().items()}
+    began = clock()
     peaks, taken = {}, {}
-    for name, one in work.items():  # the memory that is given back before these is kept from then on
-        first, peaks[name] = peak_of(one)
-        taken[name] = [first]
-    timing = trial.clock()
+    for size, one in work.items():  # the memory that is given back before these is kept from then on
+        first, peaks[size] = peak_of(one)
+        taken[size] = [first]
+    timing = clock()
     if timing - began < seconds / 2:
-        for name, one in work.items():
+        for size, one in work.items():
             one()
-            taken[name].clear()
+            taken[size].clear()
         for done in range(1, MAX_ROUNDS + 1):
-            for name, one in work.items():
-                taken[name].append(one())
-            now = trial.clock()
+            for size, one in work.items():
+                taken[size].append(one())
+            now = clock()
             if done >= MIN_ROUNDS and now - began + (now - timing) / (done + 1) > seconds:
                 break
-    return {name: Seen(median(taken[name]), peaks[name]) for name in work}
+    return {size: Timed(median(taken[size]), peaks[size]) for size in work}
 
 
-def timed_starts(trial: Trial, batch: int) -> dict[int, Seen]:
+def timed_training(trial: Trial, training: Training, seconds: float) -> Timed:
+    """Seconds that an image of the networks' training takes, and the peak memory of a batch."""
+    if not training.before + training.each + training.once:
+        return Timed(0.0, None)
+
+    def each(images: int) -> float:
+        began = trial.clock()
+        trained = trial.objective.train_some(trial.state, images)
+        return (trial.clock() - began) / trained
+
+    each(2)
+    images = min(int(seconds / each(2)), int(training.before + training.each + training.once))
+    return Timed(*peak_of(lambda: each(max(2, images))))
+
+
+def timed_starts(trial: Trial, batch: int) -> dict[int, Timed]:
     """Reconstruction steps of two sizes, up to `batch` images; one size where that is small."""
-    taken: dict[int, list[float]] = {}
-    peaks = {}
+    found = {}
     for size in _two_sizes(trial, batch):
         step = partial(trial.start_step, size)
-        peaks[size] = peak_of(step)[1]
-        taken[size] = [step() for _ in range(MIN_ROUNDS)]
-    return {size: Seen(median(times), peaks[size]) for size, times in taken.items()}
+        peak = peak_of(step)[1]
+        found[size] = Timed(median(step() for _ in range(MIN_ROUNDS)), peak)
+    return found
 
 
 def held_bytes(trial: Trial, batch: int) -> float | None:
@@ -182,20 +155,22 @@ def _two_sizes(trial: Trial, batch: int) -> list[int]:
     return sorted({max(2, most // 4), most})
 
 
-def peak_of(work: Callable[[], float]) -> tuple[float, int | None]:
+def peak_of(work: Callable[[], Any]) -> tuple[Any, int | None]:
     """What `work` gives, and the process's peak memory meanwhile; before it, what was freed is given back."""
     begin_peak()
     found = work()
     return found, peak_bytes()
 
 
-def extended(points: dict[int, float], size: int) -> float:
-    """The value at `size` on the line through the two points; in proportion where there is one."""
+def extended(points: Mapping[int, float], size: int) -> float:
+    """The value at `size` on the line through two points, or in proportion where that is less or there is one point."""
     (low, small), (high, large) = min(points.items()), max(points.items())
+    proportional = large * size / high
     if low == high:
-        return large * size / high
+        return proportional
     slope = max(0.0, (large - small) / (high - low))
-    return max(0.0, large + slope * (size - high))
+    found = max(0.0, large + slope * (size - high))
+    return min(found, proportional) if size > high else found  # nothing fixed is negative
 
 
 def blank_splits(name: str, *, image_shape: tuple[int, int, int], num_classes: int, images_per_class: int) -> Splits:

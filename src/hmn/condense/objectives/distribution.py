@@ -11,13 +11,30 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hmn.condense.objectives.base import Match, frozen
-from hmn.condense.objectives.features import class_means
+from hmn.condense.cost.operations import NetOperations
+from hmn.condense.objectives.features import class_means, frozen
+from hmn.condense.objectives.matching import Match, Matching
 from hmn.data.source import Batch
 from hmn.nets import Net
 from hmn.nets.base import embedding
 from hmn.nets.convnet_cpu import ConvNetOnCpu, prepared
+from hmn.recipes.settings import CondenseConfig
 from hmn.runtime.device import moved
+
+
+class Distribution(Matching):
+    """Match class means of what the classifier of an untrained network would see (DM)."""
+
+    sees_classes_together = True
+
+    def match(self, net: Net, real: Batch, generated: Batch, config: CondenseConfig) -> Match:
+        """The distance between mean embeddings."""
+        return distribution_match(net, real, generated)
+
+    @staticmethod
+    def passes(net: NetOperations) -> tuple[int, int]:
+        """A forward pass of the real images, an image gradient of the generated ones."""
+        return net.forward, net.image_gradient
 
 
 def distribution_match(net: Net, real: Batch, generated: Batch) -> Match:

@@ -7,17 +7,36 @@ every stage of networks trained on real data; docs/log.md has what it gave here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from hmn.condense.objectives.base import Match, frozen
+from hmn.condense.cost.operations import NetOperations
+from hmn.condense.objectives.matching import Match, Matching
 from hmn.data.source import Batch
 from hmn.nets import Net
 from hmn.nets.convnet_cpu import ConvNetOnCpu, prepared
+from hmn.recipes.settings import CondenseConfig
 from hmn.runtime.device import moved
+
+
+class Features(Matching):
+    """Match class means of a trained network's features, with its cross-entropy on the generated images."""
+
+    reads = Matching.reads | {"condense.cross_entropy_weight"}
+    sees_classes_together = True
+
+    def match(self, net: Net, real: Batch, generated: Batch, config: CondenseConfig) -> Match:
+        """The distance between class means of features, and the cross-entropy."""
+        return feature_match(net, real, generated, cross_entropy_weight=config.cross_entropy_weight)
+
+    @staticmethod
+    def passes(net: NetOperations) -> tuple[int, int]:
+        """A forward pass of the real images, an image gradient of the generated ones."""
+        return net.forward, net.image_gradient
 
 
 def feature_match(net: Net, real: Batch, generated: Batch, *, cross_entropy_weight: float) -> Match:
@@ -61,6 +80,20 @@ def _match_on_cpu(fast: ConvNetOnCpu, images: Tensor, loss_of: Callable[[list[Te
     *slopes, of_logits = torch.autograd.grad(loss, [*stages, logits])
     assert found.kept is not None
     return Match(loss.detach(), fast.image_gradient(images, found.kept, slopes, of_logits))
+
+
+@contextmanager
+def frozen(net: nn.Module) -> Iterator[None]:
+    """Inside, the network's parameters ask for no gradient."""
+    parameters = list(net.parameters())
+    asked = [parameter.requires_grad for parameter in parameters]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, before in zip(parameters, asked, strict=True):
+            parameter.requires_grad_(before)
 
 
 def class_means(features: Tensor, labels: Tensor) -> Tensor:

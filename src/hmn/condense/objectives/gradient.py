@@ -18,18 +18,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmn.condense.objectives.base import Match
+from hmn.condense.cost.operations import NetOperations
 from hmn.condense.objectives.distances import Distance, gradient_distance, matched_parameters
+from hmn.condense.objectives.matching import Match, Matching
 from hmn.data.source import Batch
 from hmn.errors import UserError
-from hmn.nets import forget_masks, gates, record_masks, replay_masks
+from hmn.nets import Net, forget_masks, gates, record_masks, replay_masks
 from hmn.nets.convnet_cpu import ConvNetOnCpu, mean_targets, prepared
+from hmn.recipes.settings import CondenseConfig
 from hmn.runtime.device import moved
 
 RELATIVE_STEP = 2e-4
-"""Of the central difference: how far the filter that moves most, relative to its own norm, moves. A filter's norm is
-what the normalisation after it divides by, so this is where curvature comes from. tests/test_gradient_trajectory.py
-holds the error to 1e-3 along real runs; docs/log.md has the measurements that chose it."""
+"""Step of the central difference: how far the filter that moves most, relative to its own norm, moves. A filter's norm
+is what the normalisation after it divides by, so this is where curvature comes from. The tests hold the error to 1e-3
+along real runs; docs/log.md has the measurements that chose it."""
+
+
+class Gradient(Matching):
+    """Match the gradients of the weights (the paper, IDC, DC, DSA)."""
+
+    reads = Matching.reads | {"condense.distance"}
+
+    def match(self, net: Net, real: Batch, generated: Batch, config: CondenseConfig) -> Match:
+        """The distance between weight gradients."""
+        return gradient_match(net, real, generated, distance=config.distance)
+
+    @staticmethod
+    def passes(net: NetOperations) -> tuple[int, int]:
+        """Kernel gradients on both sides, then an image gradient at either end of the step in the weights.
+
+        The derivative that `hmn.nets.convnet_cpu` takes in its place convolves as often.
+        """
+        return net.weight_gradient, net.weight_gradient + 2 * net.image_gradient
 
 
 def gradient_match(net: nn.Module, real: Batch, generated: Batch, *, distance: Distance = "squared") -> Match:

@@ -1,10 +1,10 @@
-"""Where training on generated images leads, and the way on from there that training on real ones takes.
+"""DAgger for trajectory matching: the expert is asked to go on from where the student has really come.
 
-Trajectory matching shows students nothing but places where experts have been. A network that trains on what was
-condensed leaves those within some hundred steps, and its errors add up: FTD (arXiv:2211.11004) calls this the
-accumulated trajectory error and flattens the experts' ways. Here networks are trained on the generated images as they
-stand, and then on real ones, so that students may start where such networks are. DAgger (arXiv:1011.0686) is the same
-remedy for imitated drivers.
+An imitator that only sees where its expert has been does not know the way back from its own errors, and they add up;
+DAgger (arXiv:1011.0686) has the expert show it from the imitator's own places. A network that trains on condensed
+images leaves the experts' trajectories within some hundred steps in the same way (FTD, arXiv:2211.11004: accumulated
+trajectory error). So networks are trained on the generated images as they stand, and then on real ones as experts are:
+students may start where the first ended and should come where the second led.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import NamedTuple
 import torch
 
 from hmn.condense.objectives.exact import Weights
-from hmn.condense.objectives.experts import expert_training, grown_on, mean_of, new_expert, next_epoch
+from hmn.condense.objectives.experts import expert_training, mean_of, new_expert, next_epoch, trained_on
+from hmn.condense.objectives.trajectory_settings import TrajectorySettings
 from hmn.containers.container import Container
 from hmn.data.real import RealData
-from hmn.recipes.settings import CondenseConfig, TrajectoryConfig
+from hmn.recipes.settings import CondenseConfig
 from hmn.train.evaluation import render
 
 
@@ -31,13 +32,13 @@ class Strayed(NamedTuple):
     """Where `expert_epochs` of an expert's lead from there, on real ones."""
 
 
-def is_due(own: TrajectoryConfig, done: int) -> bool:
+def is_due(settings: TrajectorySettings, done: int) -> bool:
     """Whether another network strays after so many iterations."""
-    return own.strayed > 0 and done > 0 and done % own.strayed_every == 0
+    return settings.strayed > 0 and done > 0 and done % settings.strayed_every == 0
 
 
 def stray(
-    container: Container, real: RealData, config: CondenseConfig, own: TrajectoryConfig, *, lr: float, seed: int
+    container: Container, real: RealData, config: CondenseConfig, settings: TrajectorySettings, *, lr: float, seed: int
 ) -> Strayed:
     """Train a fresh network on the container's images for a random number of steps, then on real images.
 
@@ -45,31 +46,33 @@ def stray(
         container: as it stands; where it is learned in few bits, showing what these hold.
         real: the training data.
         config: augmentation and network of students.
-        own: lengths of both trainings.
+        settings: lengths of both trainings.
         lr: the student's rate now.
         seed: of weights, number of steps, batches and augmentation.
     """
     begun = new_expert(real, config, seed=seed)
     generator = torch.Generator()
     generator.set_state(begun.generator)
-    steps = 1 + int(torch.randint(own.strayed_steps, (), generator=generator))
-    on_generated = replace(expert_training(config, own), steps=steps, batch_size=own.student_batch, lr=lr, min_lr=lr)
-    begun = begun._replace(generator=generator.get_state())
-    device = container.labels.device
-    grown = grown_on(render(container), real, config, on_generated, begun, device)
-    start, way = grown.weights, []
-    for _ in range(own.expert_epochs):
-        grown = next_epoch(real, config, own, grown, device)
-        way.append(grown.weights)
-    return Strayed(start, mean_of(way[-own.averaged :]))
+    steps = 1 + int(torch.randint(settings.strayed_steps, (), generator=generator))
+    as_expert = expert_training(config, settings)
+    on_generated = replace(as_expert, steps=steps, batch_size=settings.student_batch, lr=lr, min_lr=lr)
+    begun, device = begun._replace(generator=generator.get_state()), container.labels.device
+    # From there an expert's epochs lead on.
+    after = trained_on(render(container), real, config, on_generated, begun, device)
+    start, way = after.weights, []
+    for _ in range(settings.expert_epochs):
+        after = next_epoch(real, config, settings, after, device)
+        way.append(after.weights)
+    return Strayed(start, mean_of(way[-settings.averaged :]))
 
 
-def images_seen(own: TrajectoryConfig, generated: int, expert_epoch: int) -> float:
+def images_seen(settings: TrajectorySettings, generated: int, expert_epoch: int) -> float:
     """Images in all batches of one such network, on average.
 
     Args:
-        own: lengths of both trainings.
+        settings: lengths of both trainings.
         generated: images of the container.
         expert_epoch: images in all batches of an expert's epoch.
     """
-    return (1 + own.strayed_steps) / 2 * min(own.student_batch, generated) + own.expert_epochs * expert_epoch
+    straying = (1 + settings.strayed_steps) / 2 * min(settings.student_batch, generated)
+    return straying + settings.expert_epochs * expert_epoch

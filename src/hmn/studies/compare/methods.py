@@ -130,7 +130,7 @@ def read_overrides(flags: Sequence[str], methods: Mapping[str, Method]) -> dict[
         if name not in condensed:
             expected = ", ".join(condensed) or "none here"
             raise UserError(f"--set {flag}: {name} is no method that is condensed here; those are: {expected}.")
-        setting = find(SETTABLE, path)
+        setting = find(SETTABLE, path, load=True)
         if setting is None:
             raise UserError(f"--set {flag}: no setting is called {path}{nearest(path, SETTABLE)}")
         if path in found.get(name, {}):

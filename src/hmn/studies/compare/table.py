@@ -16,6 +16,7 @@ from hmn.measure.candidates import WHOLE, remarks
 from hmn.measure.label_robust import score_rounds
 from hmn.measure.training import Training
 from hmn.nets.build import width_of
+from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.published import Published, published, same_objective
 from hmn.recipes.values import given_file
 from hmn.runtime.files import write_atomically
@@ -148,7 +149,7 @@ def _condensed(place: Path, settings: ComparisonSettings) -> dict[str, Any]:
     return {
         "container": there.shape.kind,
         "objective": objective,
-        "distance": recipe.get("condense.distance") if objective == "gradient" else None,
+        "distance": recipe.get("condense.distance") if _reads_distance(objective) else None,
         "recipe": recipe.get("name"),
         "floats": there.ledger.num_floats,
         "bytes": there.value_bytes,
@@ -157,6 +158,10 @@ def _condensed(place: Path, settings: ComparisonSettings) -> dict[str, Any]:
         "detail": "; ".join([*notes, *remarks(run, there.ledger, settings.given.data.on)]),
         "made": {name: run[name] for name in (*COSTS, *MADE_BY) if name in run} | {"sha256": there.checksum},
     }
+
+
+def _reads_distance(objective: str | None) -> bool:
+    return objective is not None and "condense.distance" in OBJECTIVES.load(objective).reads
 
 
 def _chosen(place: Path) -> dict[str, Any]:

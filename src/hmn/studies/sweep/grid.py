@@ -82,7 +82,7 @@ def read_flags(flags: Sequence[str]) -> dict[str, list[Any]]:
 
 def checked_values(name: str, values: Sequence[Any], *, origin: str) -> list[Any]:
     """Values of one setting, of its own kind."""
-    setting = find(VARIED, name)
+    setting = find(VARIED, name, load=True)
     if setting is None:
         raise UserError(f"{origin}: no setting is called {name}{nearest(name, VARIED)}")
     if not values or "" in values:
