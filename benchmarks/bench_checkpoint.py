@@ -21,9 +21,9 @@ from statistics import median
 
 import torch
 
-import hmn.condense.run
-from hmn.condense.cost.trial import blank_splits
-from hmn.condense.run import CHECKPOINT_REST, CHECKPOINT_SECONDS, condense_run, is_finite, new_state
+import hmn.condensation.run
+from hmn.condensation.cost.trial import blank_splits
+from hmn.condensation.run import CHECKPOINT_REST, CHECKPOINT_SECONDS, condense_run, is_finite, new_state
 from hmn.containers.hmn_sizes import HmnShape, preset
 from hmn.containers.shape import Budget
 from hmn.data.load import load_data
@@ -78,17 +78,17 @@ def share_of_a_run(folder: Path) -> tuple[float, int]:
     class Enough(Exception):
         pass
 
-    def stop(progress: hmn.condense.run.Progress) -> None:
+    def stop(progress: hmn.condensation.run.Progress) -> None:
         if time.perf_counter() - began > 2.2 * CHECKPOINT_SECONDS:
             raise Enough
 
-    hmn.condense.run.save_checkpoint = timed  # type: ignore[attr-defined]
+    hmn.condensation.run.save_checkpoint = timed  # type: ignore[attr-defined]
     try:
         condense_run(splits, shape, settings, folder / "run", resume=False, force=False, command="", on_progress=stop)
     except Enough:
         pass
     finally:
-        hmn.condense.run.save_checkpoint = save_checkpoint  # type: ignore[attr-defined]
+        hmn.condensation.run.save_checkpoint = save_checkpoint  # type: ignore[attr-defined]
     return 100 * sum(times) / (time.perf_counter() - began), len(times)
 
 

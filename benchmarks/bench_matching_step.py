@@ -33,11 +33,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.memory_settings import default_memory
 from tests.reference.trajectory import free_errors
 
-from hmn.condense.cost.operations import net_operations
-from hmn.condense.objectives.distances import matched_parameters
-from hmn.condense.objectives.gradient import Gradient, gradient_match
-from hmn.condense.objectives.matching import Counts
-from hmn.condense.run import new_state
+from hmn.condensation.cost.operations import net_operations
+from hmn.condensation.objectives.distances import matched_parameters
+from hmn.condensation.objectives.gradient import Gradient, gradient_match
+from hmn.condensation.objectives.matching import Counts
+from hmn.condensation.run import new_state
 from hmn.containers.hmn_sizes import preset
 from hmn.data.load import load_data
 from hmn.data.options import DataOptions

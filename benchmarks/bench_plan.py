@@ -2,7 +2,7 @@
 
     python benchmarks/bench_plan.py [--clock cpu] [--only NAME,NAME] [--sweeps 8]
 
-For each configuration a fresh process predicts (hmn.condense.cost.price, which times at most half of the
+For each configuration a fresh process predicts (hmn.condensation.cost.price, which times at most half of the
 classes), another runs
 `condense_run` for some sweeps, of which the median counts, and reports its largest resident size, and a third predicts
 again; the mean of the two predictions is compared. The machine's speed changes from minute to minute where it is
@@ -129,7 +129,7 @@ def child(which: str, name: str, clock: str, sweeps: int) -> dict[str, float]:
     settings = changed(base, job.changes)
     before = reference_seconds(now)
     if which == "predict":
-        from hmn.condense.cost.price import price
+        from hmn.condensation.cost.price import price
 
         began = time.perf_counter()
         found = price(splits, shape, settings, clock=now).estimate
@@ -143,7 +143,7 @@ def child(which: str, name: str, clock: str, sweeps: int) -> dict[str, float]:
         }
     start = replace(settings.condense.start, steps=min(30, settings.condense.start.steps))
     few = replace(settings, condense=replace(settings.condense, epochs=1, inner_steps=sweeps, start=start))
-    from hmn.condense.run import condense_run
+    from hmn.condensation.run import condense_run
     from hmn.runtime.memory import peak_memory_bytes
 
     moments: list[float] = []

@@ -93,8 +93,8 @@ def ask(workers: list[subprocess.Popen[str]], name: str) -> float:
 
 def serve(data_dir: Path) -> None:
     """Do the pieces of work whose names come on stdin, and print the seconds that each took."""
-    from hmn.condense.loop import condense
-    from hmn.condense.run import new_state
+    from hmn.condensation.loop import condense
+    from hmn.condensation.run import new_state
     from hmn.containers.hmn_sizes import preset
     from hmn.recipes.named import recipe
     from hmn.recipes.settings import StartConfig

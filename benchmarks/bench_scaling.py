@@ -2,9 +2,8 @@
 
     python benchmarks/bench_scaling.py [--tables classes,pixels,ipc,width,presets,imagenet] [--clock wall] [--limit 10]
 
-Every row is a fresh process. It predicts the row (hmn.condense.cost.price), and where the predicted sweep is at most
---limit seconds
-also takes three whole sweeps, after one to warm up: those rows are measured, the others reckoned. Images are stand-ins
+Every row is a fresh process. It predicts the row (hmn.condensation.cost.price), and where the predicted sweep is at
+most --limit seconds also takes three whole sweeps, after one to warm up: those rows are measured, the others reckoned. Images are stand-ins
 (what they show does not change the cost). With --clock cpu (the default) seconds are processor time on one thread,
 which other processes disturb least; what they still disturb is taken out by a fixed reference that every row times too,
 before and after: seconds are scaled to the median of all rows' references. Prints tables; the
@@ -111,7 +110,7 @@ def print_row(name: str, row: Row, found: dict[str, float], usual: float) -> dic
 
 def print_gpus(found: dict[str, float]) -> None:
     """The division of the operations by an assumed rate."""
-    from hmn.condense.cost.operations import DEFAULT_TFLOPS, reckon
+    from hmn.condensation.cost.operations import DEFAULT_TFLOPS, reckon
 
     print(f"\n| GPUs of {DEFAULT_TFLOPS:g} TFLOP/s (assumed) | seconds a sweep | all sweeps | memory of one |")
     print("|---|---:|---:|---:|")
@@ -125,8 +124,8 @@ def print_gpus(found: dict[str, float]) -> None:
 
 def priced(row: Row, clock: str, limit: float) -> dict[str, float]:
     """A row's prediction, and its sweeps where they are short enough."""
-    from hmn.condense.cost.price import price
-    from hmn.condense.cost.trial import Trial, blank_splits
+    from hmn.condensation.cost.price import price
+    from hmn.condensation.cost.trial import Trial, blank_splits
     from hmn.containers.hmn_sizes import HmnShape, preset
     from hmn.containers.shape import Budget
     from hmn.recipes.named import recipe

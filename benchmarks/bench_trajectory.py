@@ -21,10 +21,10 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-import hmn.condense.objectives.direct
-from hmn.condense.objectives.direct import differentiate_directly
-from hmn.condense.objectives.exact import TrainingGradient, Weights, differentiate_training
-from hmn.condense.objectives.trajectory import student_batches, trajectory_loss
+import hmn.condensation.objectives.direct
+from hmn.condensation.objectives.direct import differentiate_directly
+from hmn.condensation.objectives.exact import TrainingGradient, Weights, differentiate_training
+from hmn.condensation.objectives.trajectory import student_batches, trajectory_loss
 from hmn.containers.frequency import Frequency, FrequencyShape
 from hmn.containers.shape import Budget
 from hmn.data.load import load_data
@@ -96,7 +96,7 @@ def measure(width: int, repeats: int, clock: Callable[[], float], images: Tensor
         return differentiate_directly(net, images, steps, start, lr=0.1, loss_after=loss_after)
 
     def by_torch() -> TrainingGradient:
-        with mock.patch.object(hmn.condense.objectives.direct, "prepared", lambda *_: None):
+        with mock.patch.object(hmn.condensation.objectives.direct, "prepared", lambda *_: None):
             return direct()
 
     def exact() -> TrainingGradient:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.reference.trajectory import Errors, relative_errors
 
-from hmn.condense.run import new_state
+from hmn.condensation.run import new_state
 from hmn.containers.hmn_sizes import preset
 from hmn.data.load import load_data
 from hmn.data.options import DataOptions

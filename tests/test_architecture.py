@@ -19,7 +19,7 @@ LEVELS = (
     ("runtime", "recipes", "nets"),
     ("data",),
     ("containers", "train"),
-    ("condense", "measure"),
+    ("condensation", "measure"),
     ("pruning",),
     ("studies",),
     ("report",),
@@ -125,7 +125,7 @@ def test_a_condensation_leads_through_few_files_which_the_document_names(tmp_pat
     command = [sys.executable, str(Path(__file__).with_name("follow_condense.py")), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     way = [line for line in done.stdout.splitlines() if line.endswith(".py") and not line.startswith("runtime/")]
-    assert "condense/loop.py" in way and len(way) <= MAX_FILES_OF_A_CONDENSATION
+    assert "condensation/loop.py" in way and len(way) <= MAX_FILES_OF_A_CONDENSATION
     assert [file for file in way if f"`{file}`" not in (ROOT / "docs" / "architecture.md").read_text()] == []
 
 

@@ -12,8 +12,8 @@ import torch
 import hmn
 from hmn.cli.flags import MethodFlags, named
 from hmn.cli.main import main
-from hmn.condense.loop import condense
-from hmn.condense.state import CondenseState
+from hmn.condensation.loop import condense
+from hmn.condensation.state import CondenseState
 from hmn.containers.artifact.load import info
 from hmn.containers.choose import choose_shape, container_class
 from hmn.containers.frequency import FrequencyShape
@@ -21,7 +21,7 @@ from hmn.containers.mosaic import MosaicShape
 from hmn.data.real import RealData
 from hmn.recipes.settings import AugmentConfig, CondenseConfig, NetworkConfig, StartConfig
 from tests.cli.test_main import refused
-from tests.condense.test_loop import toy
+from tests.condensation.test_loop import toy
 
 TINY = [
     "--condense.epochs",

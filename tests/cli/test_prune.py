@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from hmn.cli.main import main
-from hmn.condense.run import condense_run
+from hmn.condensation.run import condense_run
 from hmn.containers.artifact.load import info, load
 from hmn.containers.hmn_sizes import HmnShape
 from hmn.containers.shape import Budget

@@ -10,10 +10,10 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from hmn.condense.loop import condense
-from hmn.condense.objectives import gradient as product
-from hmn.condense.objectives.matching import Match, Matching
-from hmn.condense.state import CondenseState
+from hmn.condensation.loop import condense
+from hmn.condensation.objectives import gradient as product
+from hmn.condensation.objectives.matching import Match, Matching
+from hmn.condensation.state import CondenseState
 from hmn.data.source import Batch
 from tests.reference.matching import gradient_matching
 

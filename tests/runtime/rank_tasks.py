@@ -20,11 +20,11 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-import hmn.condense.run
-from hmn.condense.loop import condense
-from hmn.condense.objectives.matching import Matching
-from hmn.condense.run import Interrupted, condense_run
-from hmn.condense.state import CondenseRecord, CondenseState
+import hmn.condensation.run
+from hmn.condensation.loop import condense
+from hmn.condensation.objectives.matching import Matching
+from hmn.condensation.run import Interrupted, condense_run
+from hmn.condensation.state import CondenseRecord, CondenseState
 from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape
 from hmn.data.real import RealData, Splits
@@ -214,7 +214,7 @@ def stopped_on_last_process(after: int) -> Iterator[None]:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield record
 
-    with mock.patch.object(hmn.condense.run, "condense", watched):
+    with mock.patch.object(hmn.condensation.run, "condense", watched):
         yield
 
 
@@ -227,7 +227,7 @@ def diverged_on_last_process() -> Iterator[None]:
         if place().rank == place().size - 1:
             state.container.get_parameter("class_memory").data.fill_(torch.inf)
 
-    with mock.patch.object(hmn.condense.run, "condense", watched):
+    with mock.patch.object(hmn.condensation.run, "condense", watched):
         yield
 
 
@@ -249,7 +249,7 @@ def runs(folder: Path) -> dict[str, Any]:
     other = toy()
     if place().rank == 1:
         other.pixels[0, 0, 0, 0] += 1
-    with mock.patch.object(hmn.condense.run, "save_checkpoint", counted):
+    with mock.patch.object(hmn.condensation.run, "save_checkpoint", counted):
         note("unbroken", lambda: run(folder / "unbroken", checkpoint_seconds=0.0))
         for after in (1, 3):
             out = folder / f"broken-{after}"

@@ -18,7 +18,7 @@ import torch
 
 import hmn.runtime.processes as distributed
 from hmn.cli.main import main
-from hmn.condense.state import check_split
+from hmn.condensation.state import check_split
 from hmn.containers.hmn import Hmn
 from hmn.errors import UserError
 from hmn.nets.convnet_cpu import passes_problem
@@ -253,7 +253,9 @@ sys.exit(cli.main(["doctor"]))
 
 
 def test_a_mistake_is_told_once_and_ends_all_with_2(tmp_path: Path) -> None:
-    started = processes(2, "hmn", "condense", "digits", "--ipc", "10", "--out", str(tmp_path / "out"), "--resume")
+    started = processes(
+        2, "hmn", "condense", "digits", "--ipc", "10", "--recipe", "quick", "--out", str(tmp_path / "out"), "--resume"
+    )
     told = [process.communicate(timeout=DEADLINE_SECONDS) for process in started]
     assert [process.returncode for process in started] == [2, 2]
     assert "nothing to resume there" in told[0][1] and told[1] == ("", "")

@@ -24,7 +24,7 @@ from hmn.cli.flags import (
 from hmn.cli.ledger import shape_facts
 from hmn.cli.plan import print_plan
 from hmn.cli.prune import checked_beta, print_pruned
-from hmn.condense.job import Job, condensed, told_about_skipped
+from hmn.condensation.job import Job, condensed, told_about_skipped
 from hmn.containers.artifact.place import PREVIEW, RECIPE, read_run
 from hmn.containers.choose import checked_ipc, choose_shape, learned_as_stored
 from hmn.containers.over_budget import enlarged
@@ -109,8 +109,8 @@ def condense(
     json
         Print JSON.
     """
-    from hmn.condense.check import check_recipe
-    from hmn.condense.dial import in_minutes
+    from hmn.condensation.check import check_recipe
+    from hmn.condensation.dial import in_minutes
 
     _check_modes(force=force, resume=resume, dry_run=dry_run, minutes=minutes, checkpoint_seconds=checkpoint_seconds)
     _check_counts(images=images, over_budget=over_budget, prune=prune)

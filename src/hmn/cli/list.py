@@ -94,7 +94,7 @@ def details(kind: str, name: str) -> dict[str, Any]:
 
 def rows(cls: type, prefix: str) -> Any:
     """Settings of a table, with their kinds, defaults and lines."""
-    from hmn.condense.check import leaves
+    from hmn.condensation.check import leaves
 
     defaults = {path: value for path, _, value in leaves(cls(), prefix)}
     return [row(each.path, each.kind, defaults[each.path], each.help) for each in settings_of(cls, prefix)]

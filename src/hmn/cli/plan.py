@@ -20,8 +20,8 @@ from hmn.cli.flags import (
     named,
 )
 from hmn.cli.ledger import environment_ipc, memory_size, print_ledger, shape_facts
-from hmn.condense.cost.operations import DEFAULT_TFLOPS, Reckoned, reckon
-from hmn.condense.job import Job
+from hmn.condensation.cost.operations import DEFAULT_TFLOPS, Reckoned, reckon
+from hmn.condensation.job import Job
 from hmn.containers.choose import checked_ipc, choose_shape
 from hmn.data.known_sizes import PUBLISHED, DataSize, size_of
 from hmn.data.options import DataOptions
@@ -35,7 +35,7 @@ from hmn.recipes.values import given_environment
 from hmn.runtime.console import duration, note, print_facts, print_json, results
 
 if TYPE_CHECKING:
-    from hmn.condense.cost.price import Estimate
+    from hmn.condensation.cost.price import Estimate
     from hmn.data.real import RealData, Splits
 
 
@@ -110,7 +110,7 @@ def plan(
         splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
         real_per_class=smallest, images=images, container=settings.container, sizes=settings.sizes,
     )  # fmt: skip
-    from hmn.condense.cost.price import price
+    from hmn.condensation.cost.price import price
 
     note("timing parts of a sweep on this machine, about ten seconds ...")
     priced, memory = price(splits, chosen.shape, settings)
@@ -160,7 +160,7 @@ def find_data(data: str, flags: DataOptions, sizes: Mapping[str, Any]) -> tuple[
 
 def stand_ins(name: str, known: DataSize) -> Splits:
     """Images that cost what the absent ones would."""
-    from hmn.condense.cost.trial import blank_splits
+    from hmn.condensation.cost.trial import blank_splits
 
     return blank_splits(name, **known._asdict())
 
@@ -200,7 +200,7 @@ def next_command(
 
 def print_plan(job: Job, *, as_json: bool) -> None:
     """What would be done, and what it would take."""
-    from hmn.condense.cost.price import estimate
+    from hmn.condensation.cost.price import estimate
     from hmn.recipes.named import recipe_to_toml
 
     note("timing parts of a sweep on this machine, about ten seconds ...")

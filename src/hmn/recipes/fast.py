@@ -35,7 +35,7 @@ def fast(fitted: Fitted, minutes: float | None = None) -> Recipe:
     325 to 500 steps later, and half of them start where training on the condensed images led (`strayed`). There are
     then minutes / 30 + 3.5 experts, rounded down, and as many networks that strayed. By this rule a number of minutes
     makes the same recipe everywhere; only the iterations depend on the machine, and where none are timed
-    (`hmn.condense.dial` does) they are those of the one that docs/fast.md was measured on.
+    (`hmn.condensation.dial` does) they are those of the one that docs/fast.md was measured on.
     """
     time = MINUTES if minutes is None else minutes
     is_long = time >= LONG_FROM

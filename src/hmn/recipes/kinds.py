@@ -93,7 +93,7 @@ def _imported(path: Path) -> ModuleType:
     return module
 
 
-OBJECTIVES = Kind("condense.objective", "condense/objectives", "Objective", "Matching", "StudentObjective")
+OBJECTIVES = Kind("condense.objective", "condensation/objectives", "Objective", "Matching", "StudentObjective")
 """How generated images should change."""
 CONTAINERS = Kind("container", "containers", "Container")
 """What images are stored as."""

@@ -56,7 +56,7 @@ def recipe(
         std: standard deviations by which the pixels are normalised, which convert the learning rates of methods that
             store normalised images (`hmn.recipes.parts.in_pixels`); None for 0.25.
         minutes: what a recipe with a dial is made for; its iterations are then a guess, which
-            `hmn.condense.dial.in_minutes` puts right for this machine.
+            `hmn.condensation.dial.in_minutes` puts right for this machine.
 
     Raises:
         UserError: no recipe has this name, or minutes of one that has no dial, or minutes that are no time.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hmn.condense.job import Job, condensed
+from hmn.condensation.job import Job, condensed
 from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, read_run
 from hmn.containers.choose import Chosen
 from hmn.data.options import DataOptions

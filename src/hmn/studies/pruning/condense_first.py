@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hmn.condense.job import Job, condensed
+from hmn.condensation.job import Job, condensed
 from hmn.containers.artifact.load import info
 from hmn.containers.artifact.place import AUM
 from hmn.data.options import DataOptions

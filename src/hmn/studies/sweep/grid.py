@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from hmn.condense.check import check_recipe
+from hmn.condensation.check import check_recipe
 from hmn.containers.choose import checked_ipc, choose_shape, learned_as_stored
 from hmn.data.real import Splits
 from hmn.errors import UserError

@@ -1,0 +1,125 @@
+"""What a condensation will cost here, by a timing of about ten seconds.
+
+A step of the objective is timed at two sizes (fewer classes, or fewer steps of a student) on the run's own container
+and network, and extended to the whole by its operations; so are the reconstruction before it, by images, and the
+training of networks beside it. Peak memory is the largest of the phases' peaks, extended in the same way.
+benchmarks/bench_plan.py compares predictions with runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from hmn.condensation.check import check_recipe
+from hmn.condensation.cost.footprint import Memory, measured_memory
+from hmn.condensation.cost.operations import BACKWARD, net_operations, render_operations
+from hmn.condensation.cost.trial import Trial, extended, timed_starts, timed_steps, timed_training
+from hmn.containers.shape import Shape
+from hmn.data.real import Splits
+from hmn.recipes.settings import Recipe
+from hmn.runtime.memory import peak_bytes
+
+BUDGET_SECONDS = 8.0
+"""Seconds for the timing; building the container and a first, cold step come on top."""
+TRAINING_SHARE = 0.25
+"""Share of them for the training of networks."""
+
+
+class Estimate(NamedTuple):
+    """Cost of a run on this machine, from a short timing."""
+
+    seconds_per_sweep: float
+    matching_seconds: float
+    """Seconds of a sweep without those below: rendering, matching, and the container's step."""
+    update_seconds: float
+    """Seconds of a sweep in which networks are trained beside it."""
+    start_seconds: float
+    """Seconds of the reconstruction before the first sweep."""
+    total_seconds: float
+    peak_memory_bytes: int | None
+    operations_per_sweep: int
+    """Operations of convolutions and matrix products; a multiply-add is two."""
+    total_operations: int
+    timing_seconds: float
+    """Seconds that this estimate took."""
+    expert_seconds: float = 0.0
+    """Seconds of networks that are trained before everything else: experts."""
+
+
+class Price(NamedTuple):
+    """An estimate, and the memory model behind it, which also knows what a part of the classes would take."""
+
+    estimate: Estimate
+    memory: Memory | None
+
+
+def estimate(splits: Splits, shape: Shape, recipe: Recipe) -> Estimate:
+    """Predict the time, peak memory and operations of a run on this machine, in about ten seconds.
+
+    Raises:
+        UserError: a setting is out of its range, or the container is over its budget.
+    """
+    return price(splits, shape, recipe).estimate
+
+
+def price(
+    splits: Splits,
+    shape: Shape,
+    recipe: Recipe,
+    *,
+    budget_seconds: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Price:
+    """`estimate` with its memory model, a budget and a clock.
+
+    Args:
+        splits: the data, or `hmn.condensation.cost.trial.blank_splits` in their place.
+        shape: the container's sizes.
+        recipe: every setting.
+        budget_seconds: for the timing; None is BUDGET_SECONDS.
+        clock: what seconds are read from; the processor time of this process (time.process_time), on one thread,
+            does not see what else the machine does.
+
+    Raises:
+        UserError: a setting is out of its range, or the container is over its budget.
+    """
+    began, budget = time.perf_counter(), BUDGET_SECONDS if budget_seconds is None else budget_seconds
+    train, config = splits.train, recipe.condense
+    check_recipe(recipe, image_shape=train.image_shape, num_classes=train.num_classes)
+    loaded = peak_bytes()  # reading the data may take more than anything after it
+    network, num_classes = config.network, train.num_classes
+    net = net_operations(network.name, width=network.width, num_classes=num_classes, image_shape=train.image_shape)
+    # The trials.
+    trial = Trial(splits, shape, recipe, clock=clock)
+    objective, state = trial.objective, trial.state
+    operations, training = objective.operations(state, net), objective.training(state)
+    batch = min(config.start.batch, shape.num_images)
+    starts = timed_starts(trial, batch)
+    trial.begin_steps()
+    steps = timed_steps(trial, net, (1 - TRAINING_SHARE) * budget)
+    trained = timed_training(trial, training, TRAINING_SHARE * budget)
+    # What they come to in a whole run.
+    fits = config.start.steps_for(exact=shape.exact_start)
+    start_seconds = extended({size: step.seconds for size, step in starts.items()}, batch) * fits
+    matching = extended({step.operations: step.seconds for step in steps.values()}, operations)
+    per_step = matching + training.each * trained.seconds
+    experts, once = training.before * trained.seconds, training.once * trained.seconds
+    operations_per_step = operations + round(training.each * net.weight_gradient)
+    others = round((training.before + training.once) * net.weight_gradient)
+    rendering = fits * (1 + BACKWARD) * render_operations(shape, batch)
+    memory = measured_memory(trial, steps, trained, training, starts, loaded)
+    found = Estimate(
+        seconds_per_sweep=per_step,
+        matching_seconds=matching,
+        update_seconds=training.each * trained.seconds,
+        start_seconds=start_seconds,
+        total_seconds=start_seconds + experts + once + per_step * config.num_sweeps,
+        peak_memory_bytes=None if memory is None else memory.peak(),
+        operations_per_sweep=operations_per_step,
+        total_operations=rendering + others + config.num_sweeps * operations_per_step,
+        timing_seconds=time.perf_counter() - began,
+        expert_seconds=experts,
+    )
+    return Price(found, memory)

@@ -1,0 +1,259 @@
+"""A run: one condensation in one folder, with checkpoints, signals, progress and its record."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from hmn.condensation.check import check_recipe
+from hmn.condensation.folder import History, Spent, check_identity, clear, examine, identity_of
+from hmn.condensation.loop import condense
+from hmn.condensation.state import CondenseState, check_alike, check_split
+from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, FACTS, HISTORY, OWN_FILES, RECIPE
+from hmn.containers.artifact.save import save
+from hmn.containers.choose import container_class
+from hmn.containers.container import Container
+from hmn.containers.shape import Shape
+from hmn.data.real import Splits
+from hmn.errors import UserError
+from hmn.nets import native
+from hmn.recipes.kinds import OBJECTIVES
+from hmn.recipes.settings import Dtype, Recipe
+from hmn.recipes.values import completed, objective_settings
+from hmn.runtime.device import choose_device
+from hmn.runtime.facts import commit, hardware, versions
+from hmn.runtime.files import leftovers, write_atomically
+from hmn.runtime.launched import ProcessLost
+from hmn.runtime.memory import keep_freed_memory, peak_memory_bytes
+from hmn.runtime.processes import agreed, any_process, is_first, on_first, place
+from hmn.runtime.signals import stop_signals
+from hmn.runtime.tensor_files import load_checkpoint, save_checkpoint
+
+CHECKPOINT_SECONDS, CHECKPOINT_REST = 30.0, 120
+"""Between two checkpoints at least so long, and so many times as long as the last one took: large containers and slow
+disks then cost less than a percent of a run."""
+
+
+class Progress(NamedTuple):
+    """Where a run is; `seconds` is condensing time so far, earlier attempts included."""
+
+    phase: str
+    done: int
+    total: int
+    loss: float
+    seconds: float
+
+
+class Interrupted(Exception):
+    """A signal stopped the run after a checkpoint was written to `out`."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(f"interrupted; checkpoint in {out}")
+        self.out = out
+
+
+def new_state(splits: Splits, shape: Shape, recipe: Recipe, folder: Path | None = None) -> CondenseState:
+    """A fresh container and everything around it, on the accelerator where there is one; `folder` is the run's."""
+    keep_freed_memory()
+    train = splits.train
+    container = container_class(shape.kind)(
+        shape,
+        class_names=train.class_names,
+        normalisation=train.normalisation,
+        generator=torch.Generator().manual_seed(recipe.seed),
+    ).to(choose_device())
+    settings = objective_settings(recipe)
+    return CondenseState(container, train, recipe.condense, seed=recipe.seed, settings=settings, folder=folder)
+
+
+def condense_run(
+    splits: Splits,
+    shape: Shape,
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool,
+    force: bool,
+    dtype: Dtype = "float32",
+    command: str,
+    on_progress: Callable[[Progress], None],
+    checkpoint_seconds: float | None = None,
+    record: Mapping[str, Any] | None = None,
+    over_budget: bool = False,
+) -> Path:
+    """Condense `splits.train` into the folder `out`; returns it.
+
+    Interrupted and resumed, a run ends with the same container, ledger and history, to the bit, as an unbroken one of
+    as many processes. Everything that can be refused is refused before the folder is touched. Of several processes
+    (hmn.runtime.processes) all call this, and the first alone uses the folder and `on_progress`.
+
+    Args:
+        splits: the data.
+        shape: the container's sizes; over their budget only with `over_budget`, to be pruned.
+        recipe: every setting.
+        out: folder, made where it is absent.
+        resume: go on from the folder's checkpoint.
+        force: write over an earlier run's files.
+        dtype: how values are stored.
+        command: for the record.
+        on_progress: called after every record of the loop.
+        checkpoint_seconds: between two checkpoints; None is 30, or 120 times what one takes, where that is more.
+        record: more for run.json, such as where the data are found again.
+
+    Raises:
+        UserError: a setting is out of its range, the container is over its budget, the folder is in use and neither
+            `resume` nor `force` is given, or it is another's, or there is nothing to resume, or the checkpoint is of
+            other settings or other data, or the loss is no number any more.
+        Interrupted: SIGINT or SIGTERM came; a checkpoint is in the folder.
+        ProcessLost: another process has ended; the last checkpoint is in the folder.
+    """
+    train, recipe = splits.train, completed(recipe)
+    agreed(lambda: _check(splits, recipe, None if over_budget else shape))
+    identity = identity_of(train, shape, recipe, dtype)
+    check_alike(identity)
+    standing = on_first(lambda: examine(out, identity, resume=resume, force=force))
+    if standing == "done":
+        on_first(lambda: _forget(out))
+        return out
+    state = agreed(lambda: new_state(splits, shape, recipe, out))
+    saved = on_first(lambda: _prepared(out, identity, resumed=standing == "go on"))
+    spent, lines = Spent(), 0
+    if saved is not None:
+        state.load_state_dict(saved["state"])
+        spent, lines = Spent.since(saved), saved["lines"]
+    history = History(out / HISTORY, lines)
+    last_good = _place(state)
+
+    def checkpoint() -> None:
+        # A step after a finite loss may have led here: the checkpoint on the disk is then the last good one.
+        if any_process(not is_finite(state))[0]:
+            raise diverged(last_good, recipe)
+        tree = {"identity": identity, "state": state.state_dict(), **spent.state_dict()}
+
+        def write() -> None:
+            history.flush()
+            save_checkpoint(out / CHECKPOINT, {**tree, "lines": history.lines})
+
+        on_first(write)
+
+    def begin() -> None:
+        (out / CONTAINER).unlink(missing_ok=True)
+        write_atomically(out / RECIPE, identity["recipe"].encode())
+        history.cut()
+
+    def finish(whole: Container, processor_seconds: float) -> None:
+        history.flush()
+        facts = {
+            "command": command, "commit": commit(), "versions": versions(), "hardware": hardware(native.state()),
+            "condense_seconds": round(spent.seconds, 1), "processor_seconds": round(processor_seconds, 1),
+            "peak_memory_bytes": peak_memory_bytes(), "processes": place().size,
+        }  # fmt: skip
+        write_facts(out, {**(record or {}), **facts, "identity": identity})
+        # The card tells what made the container, not when or how long: a resumed run has the same bytes.
+        final = whole.finalised()
+        card = {"versions": facts["versions"]}
+        save(final, out, recipe=recipe, data_name=splits.name, dtype=dtype, facts=card)
+        (out / CHECKPOINT).unlink()
+        _forget(out)
+
+    with stop_signals() as stopped, _told_where(out):
+        # The checkpoint comes first and the old container goes after it: killed in between, the folder is still ours.
+        checkpoint()
+        on_first(begin)
+        last, pause = time.monotonic(), _pause(checkpoint_seconds)
+        for step in condense(state):
+            if not math.isfinite(step.loss):
+                raise diverged(last_good, recipe)
+            # Whether a checkpoint or the next loss finds it out, the place is the same.
+            last_good = _place(state)
+            if is_first():
+                history.add(step)
+                on_progress(Progress(*step, seconds=spent.seconds))
+            due = is_first() and time.monotonic() - last >= pause
+            stop, due = any_process(stopped.is_set(), due)
+            if stop or due:
+                before = time.monotonic()
+                checkpoint()
+                last = time.monotonic()
+                pause = _pause(checkpoint_seconds, last - before)
+            if stop:
+                raise Interrupted(out)
+        if any_process(not is_finite(state))[0]:
+            raise diverged(last_good, recipe)
+        whole, processor_seconds = state.whole(), spent.processor_seconds()
+        on_first(lambda: finish(whole, processor_seconds))
+    return out
+
+
+def _pause(asked: float | None, took: float = 0.0) -> float:
+    """Seconds until the next checkpoint, after one that took so long."""
+    return max(CHECKPOINT_SECONDS, CHECKPOINT_REST * took) if asked is None else asked
+
+
+def _check(splits: Splits, recipe: Recipe, within_budget: Shape | None) -> None:
+    if within_budget is not None:
+        within_budget.ledger().check()
+    check_recipe(recipe, image_shape=splits.train.image_shape, num_classes=splits.train.num_classes)
+    check_split(recipe.condense, splits.train)
+
+
+def _prepared(out: Path, identity: Mapping[str, str], *, resumed: bool) -> dict[str, Any] | None:
+    """The folder made ready, and its checkpoint where that is gone on from."""
+    if not resumed:
+        clear(out)
+        _forget(out)
+        return None
+    saved = load_checkpoint(out / CHECKPOINT)
+    check_identity(out, saved["identity"], identity)
+    for path in leftovers(out, OWN_FILES):
+        path.unlink(missing_ok=True)
+    return saved
+
+
+@contextmanager
+def _told_where(out: Path) -> Iterator[None]:
+    """The loss of another process says how to go on."""
+    try:
+        yield
+    except ProcessLost as error:
+        raise ProcessLost(
+            f"{error} Run the same command with --resume to go on from the last checkpoint in {out}."
+        ) from error
+
+
+def _forget(out: Path) -> None:
+    """Remove what objectives have kept in the folder of a run that is over, or that begins anew."""
+    for name in OBJECTIVES.names():
+        OBJECTIVES.load(name).forget(out)
+
+
+def write_facts(out: Path, facts: Mapping[str, Any]) -> None:
+    """The record of a run, into its folder."""
+    write_atomically(out / FACTS, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode())
+
+
+def is_finite(state: CondenseState) -> bool:
+    """Whether every value of the container is a number."""
+    return all(bool(torch.isfinite(values).all()) for values in state.container.parameters())
+
+
+def _place(state: CondenseState) -> str:
+    """Where a run is, in words."""
+    if state.sweeps_done:
+        return f"after sweep {state.sweeps_done:,}"
+    return f"after fitting step {state.start_steps_done:,}" if state.start_steps_done else "in the first step"
+
+
+def diverged(when: str, recipe: Recipe) -> UserError:
+    """What to say where values have grown beyond numbers."""
+    name = recipe.condense.objective
+    rates = [f"--{name}.{rate.replace('_', '-')}" for rate in OBJECTIVES.load(name).rates]
+    rates = ["--condense.lr", "--condense.start.lr", *rates]
+    return UserError(f"diverged {when}: choose a smaller learning rate ({', '.join(rates)}).")
