@@ -101,9 +101,12 @@ def _check_net(path: str, name: str, width: int | None, image_shape: tuple[int, 
 
     try:
         build_net(
-            name, num_classes=num_classes, image_shape=image_shape, width=width,
+            name,
+            num_classes=num_classes,
+            image_shape=image_shape,
+            width=width,
             generator=torch.Generator().manual_seed(0),
-        )  # fmt: skip
+        )
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (RuntimeError, MemoryError) as error:  # torch's allocator raises the former

@@ -117,7 +117,7 @@ class History:
 
 
 @final
-class Spent:
+class TimeTaken:
     """Counts on from what earlier attempts have taken."""
 
     def __init__(self, seconds: float = 0.0, processor_seconds: float = 0.0) -> None:
@@ -125,7 +125,7 @@ class Spent:
         self._processor_began = time.process_time() - processor_seconds
 
     @classmethod
-    def since(cls, saved: Mapping[str, Any]) -> Spent:
+    def since(cls, saved: Mapping[str, Any]) -> TimeTaken:
         """Going on from what `state_dict` gave; older versions did not save how long processors worked."""
         return cls(saved["seconds"], saved.get("processor_seconds", 0.0) if is_first() else 0.0)
 

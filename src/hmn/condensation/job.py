@@ -70,10 +70,19 @@ def condensed(job: Job, *, resume: bool, force: bool, checkpoint_seconds: float 
 
         try:
             condense_run(
-                job.splits, shape, job.recipe, job.out, resume=resume, force=force, dtype=job.dtype,
-                command=command_line(), on_progress=show, checkpoint_seconds=checkpoint_seconds,
-                record=record_data(job), over_budget=job.over_budget is not None,
-            )  # fmt: skip
+                job.splits,
+                shape,
+                job.recipe,
+                job.out,
+                resume=resume,
+                force=force,
+                dtype=job.dtype,
+                command=command_line(),
+                on_progress=show,
+                checkpoint_seconds=checkpoint_seconds,
+                record=record_data(job),
+                over_budget=job.over_budget is not None,
+            )
         except Interrupted:
             interrupted = True
         else:
@@ -93,7 +102,10 @@ def record_data(job: Job) -> dict[str, Any]:
     path = Path(job.data).expanduser()
     data = job.data if job.data in NAMES or not path.exists() else str(path.resolve())
     return {
-        "data": data, "data_flags": job.data_flags.recorded(), "recipe": job.recipe.name, "ipc": job.recipe.ipc,
+        "data": data,
+        "data_flags": job.data_flags.recorded(),
+        "recipe": job.recipe.name,
+        "ipc": job.recipe.ipc,
         "condensed_from": WHAT_FROM["validation" if job.hold_out else "test"],
         "over_budget": None if job.over_budget is None else asdict(job.over_budget),
-    }  # fmt: skip
+    }

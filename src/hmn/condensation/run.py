@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from hmn.condensation.check import check_recipe
-from hmn.condensation.folder import History, Spent, check_identity, clear, examine, identity_of
+from hmn.condensation.folder import History, TimeTaken, check_identity, clear, examine, identity_of
 from hmn.condensation.loop import condense
 from hmn.condensation.state import CondenseState, check_alike, check_split
 from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, FACTS, HISTORY, OWN_FILES, RECIPE
@@ -124,10 +124,10 @@ def condense_run(
         return out
     state = agreed(lambda: new_state(splits, shape, recipe, out))
     saved = on_first(lambda: _prepared(out, identity, resumed=standing == "go on"))
-    spent, lines = Spent(), 0
+    spent, lines = TimeTaken(), 0
     if saved is not None:
         state.load_state_dict(saved["state"])
-        spent, lines = Spent.since(saved), saved["lines"]
+        spent, lines = TimeTaken.since(saved), saved["lines"]
     history = History(out / HISTORY, lines)
     last_good = _place(state)
 
@@ -151,10 +151,15 @@ def condense_run(
     def finish(whole: Container, processor_seconds: float) -> None:
         history.flush()
         facts = {
-            "command": command, "commit": commit(), "versions": versions(), "hardware": hardware(native.state()),
-            "condense_seconds": round(spent.seconds, 1), "processor_seconds": round(processor_seconds, 1),
-            "peak_memory_bytes": peak_memory_bytes(), "processes": place().size,
-        }  # fmt: skip
+            "command": command,
+            "commit": commit(),
+            "versions": versions(),
+            "hardware": hardware(native.state()),
+            "condense_seconds": round(spent.seconds, 1),
+            "processor_seconds": round(processor_seconds, 1),
+            "peak_memory_bytes": peak_memory_bytes(),
+            "processes": place().size,
+        }
         write_facts(out, {**(record or {}), **facts, "identity": identity})
         # The card tells what made the container, not when or how long: a resumed run has the same bytes.
         final = whole.finalised()

@@ -36,7 +36,7 @@ from hmn.recipes.settings import (
 )
 from hmn.train.evaluation import render
 from tests.condensation.cost.flop_clock import FlopClock
-from tests.condensation.test_own_loops import SPLITS, contents, shape_of, stop_at
+from tests.condensation.test_objectives import SPLITS, contents, shape_of, stop_at
 
 OWN = TrajectorySettings(
     derivative="direct",
