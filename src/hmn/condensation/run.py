@@ -151,10 +151,7 @@ def condense_run(
     def finish(whole: Container, processor_seconds: float) -> None:
         history.flush()
         facts = {
-            "command": command,
-            "commit": commit(),
-            "versions": versions(),
-            "hardware": hardware(native.state()),
+            **{"command": command, "commit": commit(), "versions": versions(), "hardware": hardware(native.state())},
             "condense_seconds": round(spent.seconds, 1),
             "processor_seconds": round(processor_seconds, 1),
             "peak_memory_bytes": peak_memory_bytes(),
@@ -162,9 +159,8 @@ def condense_run(
         }
         write_facts(out, {**(record or {}), **facts, "identity": identity})
         # The card tells what made the container, not when or how long: a resumed run has the same bytes.
-        final = whole.finalised()
         card = {"versions": facts["versions"]}
-        save(final, out, recipe=recipe, data_name=splits.name, dtype=dtype, facts=card)
+        save(whole.finalised(), out, recipe=recipe, data_name=splits.name, dtype=dtype, facts=card)
         (out / CHECKPOINT).unlink()
         _forget(out)
 
