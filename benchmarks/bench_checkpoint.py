@@ -78,7 +78,7 @@ def share_of_a_run(folder: Path) -> tuple[float, int]:
     class Enough(Exception):
         pass
 
-    def stop(progress: hmn.condensation.run.Progress) -> None:
+    def stop(progress: hmn.condensation.run.RunProgress) -> None:
         if time.perf_counter() - began > 2.2 * CHECKPOINT_SECONDS:
             raise Enough
 

@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING, Any
 from hmn.errors import UserError
 
 if TYPE_CHECKING:
+    from hmn.condensation.job import Condensed as Condensed
+    from hmn.condensation.job import Plan as Plan
+    from hmn.condensation.job import condense as condense
+    from hmn.condensation.job import plan as plan
     from hmn.containers.artifact.load import load as load
     from hmn.containers.artifact.load import load_container as load_container
     from hmn.data.load import load_data as load_data
@@ -26,10 +30,16 @@ if TYPE_CHECKING:
     from hmn.runtime.console import Progress as Progress
     from hmn.studies.pruning.carry_out import Pruned as Pruned
     from hmn.studies.pruning.carry_out import prune as prune
+    from hmn.studies.pruning.condense_first import condense_and_prune as condense_and_prune
 
 __version__ = "0.1.0"
 _HOMES = {
+    "Condensed": "condensation.job",
     "DataOptions": "data.options",
+    "Plan": "condensation.job",
+    "condense": "condensation.job",
+    "condense_and_prune": "studies.pruning.condense_first",
+    "plan": "condensation.job",
     "Evaluation": "measure.evaluate",
     "Progress": "runtime.console",
     "Pruned": "studies.pruning.carry_out",

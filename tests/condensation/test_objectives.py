@@ -18,14 +18,14 @@ from hmn.condensation.check import check_recipe
 from hmn.condensation.cost.price import estimate, price
 from hmn.condensation.loop import condense
 from hmn.condensation.objectives.experts import EXPERTS, forget_experts
-from hmn.condensation.run import Interrupted, Progress, condense_run, new_state
+from hmn.condensation.run import RunProgress, condense_run, new_state
 from hmn.condensation.state import check_split
 from hmn.containers.artifact.load import info
 from hmn.containers.artifact.place import CHECKPOINT
 from hmn.containers.choose import container_class
 from hmn.containers.shape import Budget
 from hmn.data.real import Splits
-from hmn.errors import UserError
+from hmn.errors import Interruption, UserError
 from hmn.recipes.named import recipe_to_toml
 from hmn.recipes.resolve import whole_recipe
 from hmn.recipes.settings import (
@@ -98,7 +98,7 @@ def shape_of(recipe: Recipe) -> Any:
     )
 
 
-def run(recipe: Recipe, out: Path, on_progress: Callable[[Progress], None] = lambda _: None, **given: Any) -> Path:
+def run(recipe: Recipe, out: Path, on_progress: Callable[[RunProgress], None] = lambda _: None, **given: Any) -> Path:
     flags: dict[str, Any] = {"resume": False, "force": False, "checkpoint_seconds": 1e9, **given}
     return condense_run(SPLITS, shape_of(recipe), recipe, out, command="test", on_progress=on_progress, **flags)
 
@@ -107,8 +107,8 @@ def contents(out: Path) -> dict[str, bytes]:
     return {path.name: b"" if path.name == "run.json" else path.read_bytes() for path in out.iterdir()}
 
 
-def stop_at(phase: str, done: int) -> Callable[[Progress], None]:
-    def watch(progress: Progress) -> None:
+def stop_at(phase: str, done: int) -> Callable[[RunProgress], None]:
+    def watch(progress: RunProgress) -> None:
         if (progress.phase, progress.done) == (phase, done):
             signal.raise_signal(signal.SIGINT)
 
@@ -145,7 +145,7 @@ def test_broken_off_anywhere_and_resumed_ends_with_the_same_bytes(
     monkeypatch.setattr(hmn.condensation.objectives.experts, "next_epoch", counted)
     out, recipe = tmp_path / "broken", settings(objective)
     for number, (phase, done) in enumerate(places):
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interruption):
             run(recipe, out, stop_at(phase, done), resume=number > 0)
         assert (out / CHECKPOINT).exists() and (out / EXPERTS).exists() == (objective == "trajectory")
     run(recipe, out, resume=True)
@@ -169,7 +169,7 @@ def test_broken_off_anywhere_and_resumed_ends_with_the_same_bytes(
 
 def test_lost_and_damaged_experts_are_made_again(tmp_path: Path, unbroken: dict[str, dict[str, bytes]]) -> None:
     out, recipe = tmp_path / "broken", settings("trajectory")
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interruption):
         run(recipe, out, stop_at("condense", 3))
     files = sorted((out / EXPERTS).iterdir())
     assert len(files) == 2 * 4
@@ -182,7 +182,7 @@ def test_lost_and_damaged_experts_are_made_again(tmp_path: Path, unbroken: dict[
 
 def test_beginning_anew_forgets_other_experts(tmp_path: Path, unbroken: dict[str, dict[str, bytes]]) -> None:
     out, recipe = tmp_path / "broken", settings("trajectory")
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interruption):
         run(replace(recipe, seed=5), out, stop_at("condense", 1))
     with pytest.raises(UserError, match="other settings"):
         run(recipe, out, resume=True)
@@ -204,7 +204,7 @@ def test_only_experts_are_removed(tmp_path: Path) -> None:
 
 def test_processor_seconds_of_all_attempts(tmp_path: Path) -> None:
     out, recipe = tmp_path / "broken", settings("unrolled")
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interruption):
         run(recipe, out, stop_at("condense", 3))
     tree = load_checkpoint(out / CHECKPOINT)
     assert 0 < tree["processor_seconds"] < 600

@@ -12,6 +12,7 @@ import torch
 
 from hmn.cli.main import main
 from hmn.containers.artifact.place import need_artifact
+from hmn.containers.artifact.run_data import read_data
 from hmn.containers.artifact.save import save
 from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape
@@ -21,7 +22,7 @@ from hmn.data.real import RealData
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
 from hmn.measure.against import chosen_against, comparisons
-from hmn.measure.candidates import Candidate, read_data, target_of
+from hmn.measure.candidates import Candidate, target_of
 from hmn.measure.training import choose_training
 from hmn.recipes.settings import Recipe
 

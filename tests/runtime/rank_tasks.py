@@ -23,13 +23,13 @@ from torch import Tensor
 import hmn.condensation.run
 from hmn.condensation.loop import condense
 from hmn.condensation.objectives.matching import Matching
-from hmn.condensation.run import Interrupted, condense_run
+from hmn.condensation.run import condense_run
 from hmn.condensation.state import CondenseRecord, CondenseState
 from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape
 from hmn.data.real import RealData, Splits
 from hmn.data.source import Normalisation
-from hmn.errors import UserError
+from hmn.errors import Interruption, UserError
 from hmn.nets import native
 from hmn.recipes.settings import CondenseConfig, NetworkConfig, Recipe, StartConfig
 from hmn.runtime.processes import gather, is_first, joined, place
@@ -199,7 +199,7 @@ def run(out: Path, *, data: RealData | None = None, recipe: Recipe = RUN_RECIPE,
         condense_run(splits, SHAPE, recipe, out, command="test", on_progress=lambda _: None, **given)
     except UserError as error:
         return str(error)
-    except Interrupted:
+    except Interruption:
         return "interrupted"
     return "done"
 

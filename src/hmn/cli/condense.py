@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -22,24 +22,14 @@ from hmn.cli.flags import (
     named,
 )
 from hmn.cli.ledger import shape_facts
-from hmn.cli.plan import print_plan
 from hmn.cli.prune import checked_beta, print_pruned
-from hmn.condensation.job import Job, condensed, told_about_skipped
-from hmn.containers.artifact.place import PREVIEW, RECIPE, read_run
-from hmn.containers.choose import checked_ipc, choose_shape, learned_as_stored
-from hmn.containers.over_budget import enlarged
-from hmn.errors import UserError
-from hmn.measure.candidates import read_splits
-from hmn.recipes.resolve import resolve
 from hmn.recipes.settings import Dtype
-from hmn.recipes.values import given_environment, given_file
 from hmn.runtime.console import duration, print_facts, print_json
-from hmn.runtime.launched import launched
-from hmn.runtime.processes import in_turn, is_first, joined
-from hmn.studies.pruning.condense_first import OVER, condense_and_prune
+
+if TYPE_CHECKING:  # it imports torch
+    from hmn.condensation.job import Condensed
 
 
-@joined()
 def condense(
     data: str,
     /,
@@ -109,119 +99,59 @@ def condense(
     json
         Print JSON.
     """
-    from hmn.condensation.check import check_recipe
-    from hmn.condensation.dial import in_minutes
+    import hmn
+    from hmn.cli.plan import print_plan
+    from hmn.runtime.processes import is_first, joined
 
-    _check_modes(force=force, resume=resume, dry_run=dry_run, minutes=minutes, checkpoint_seconds=checkpoint_seconds)
-    _check_counts(images=images, over_budget=over_budget, prune=prune)
-    from_file = given_file(config) if config is not None else {}
-    _check_settled(config if "cost" in from_file else None, recipe, minutes)
-    own = {
-        **given_environment(), **given_flags(condense, "condense"), **given_flags(evaluate, "evaluate"),
-        **given_flags(sizes, "sizes"), **named(method, seed=seed, minutes=minutes),
-    }  # fmt: skip
-    given_ipc = (ipc, own.pop("ipc", None), from_file.get("ipc"))
-    ipc = checked_ipc(data, next((value for value in given_ipc if value is not None), None))
+    settings = {**given_flags(condense, "condense"), **given_flags(evaluate, "evaluate"), **given_flags(sizes, "sizes")}
+    how: dict[str, Any] = {"ipc": ipc, "recipe": recipe, "minutes": minutes, "config": config, "seed": seed}
+    how |= {"images": images, "over_budget": over_budget, "hold_out": hold_out, "dtype": dtype}
+    how |= {"options": data_options(data_flags), "settings": {**settings, **named(method)}}
+    run: dict[str, Any] = {"out": out, "resume": resume, "force": force, "checkpoint_seconds": checkpoint_seconds}
     beta = checked_beta(prune, flag="--prune")
-    flags = data_options(data_flags)
-    splits = in_turn(lambda: read_splits(data, flags, "validation" if hold_out else "test"))
-    if is_first():
-        told_about_skipped(splits)
-    train = splits.train
-    settings = resolve(recipe, from_file, own, splits, ipc)
-    settings = learned_as_stored(settings, dtype, {**from_file, **own})
-    chosen = choose_shape(
-        splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
-        real_per_class=int(train.labels.bincount(minlength=train.num_classes).min()), images=images,
-        container=settings.container, sizes=settings.sizes,
-    )  # fmt: skip
-    over = None
-    if over_budget is not None:
-        larger, over = enlarged(chosen.shape, over_budget, data=splits.name, ipc=ipc)
-        chosen = replace(chosen, shape=larger, reason=f"{chosen.reason}; {over}")
-    check_recipe(settings, image_shape=train.image_shape, num_classes=train.num_classes)
-    if settings.minutes is not None and "cost" not in from_file and "condense.epochs" not in {**from_file, **own}:
-        begun = (out if beta is None else out / OVER) / RECIPE if not force else None
-        settings = in_minutes(settings, splits, chosen.shape, begun=begun)
-    job = Job(
-        data=data, data_flags=flags, splits=splits, chosen=chosen, recipe=settings, out=out, dtype=dtype,
-        over_budget=over, hold_out=hold_out,
-    )  # fmt: skip
-    if dry_run:
-        print_plan(job, as_json=json)
-        return 0
-    if beta is not None:
-        done = condense_and_prune(job, beta, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)
-        return 130 if done is None else print_pruned(done, as_json=json)
-    return run(job, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds, as_json=json)
+    with joined():
+        if dry_run:
+            print_plan(hmn.plan(data, **how), out, as_json=json)
+        elif beta is not None:
+            return print_pruned(hmn.condense_and_prune(data, beta=beta, **run, **how), as_json=json)
+        else:
+            done = hmn.condense(data, **run, **how)
+            if is_first():
+                summarise(done, as_json=json)
+    return 0
 
 
-def _check_modes(
-    *, force: bool, resume: bool, dry_run: bool, minutes: float | None, checkpoint_seconds: float | None
-) -> None:
-    if force and resume:
-        raise UserError("--force begins anew and --resume goes on: give one of them.")
-    if (dry_run or minutes is not None) and launched().size > 1:
-        flag = "--dry-run" if dry_run else "--minutes"
-        raise UserError(f"{flag} times one process: give the same command to hmn, without torchrun.")
-    if checkpoint_seconds is not None and not checkpoint_seconds >= 0:
-        raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
-
-
-def _check_settled(whole: Path | None, recipe: str | None, minutes: float | None) -> None:
-    if whole is not None and recipe is not None:
-        raise UserError(f"--recipe {recipe} and --config {whole}, which is a whole recipe: give one of them.")
-    if whole is not None and minutes is not None:
-        raise UserError(
-            f"--minutes {minutes:g} and --config {whole}, which says how many iterations: give one of them."
-        )
-
-
-def _check_counts(*, images: int | None, over_budget: str | None, prune: str | None) -> None:
-    if images is not None and over_budget is not None:
-        raise UserError("--over-budget adds to as many images as fit, --images replaces them: give one of them.")
-    if prune is not None and over_budget is None:
-        raise UserError(f"--prune {prune}: prunes into the budget; give --over-budget too, such as 10%.")
-    if prune is not None and launched().size > 1:
-        raise UserError("--prune starts processes of its own: condense under torchrun, then run hmn prune.")
-
-
-def run(job: Job, *, resume: bool, force: bool, checkpoint_seconds: float | None, as_json: bool) -> int:
-    """Condense, with progress on stderr and a summary on stdout; returns the exit code."""
-    done = condensed(job, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)
-    if done and is_first():
-        summarise(job, as_json=as_json)
-    return 0 if done else 130
-
-
-def summarise(job: Job, *, as_json: bool) -> None:
+def summarise(done: Condensed, *, as_json: bool) -> None:
     """Where the result is and what it holds."""
     from hmn.containers.artifact.load import info
+    from hmn.containers.artifact.place import PREVIEW, read_run
 
-    written, record = job.out, read_run(job.out)
-    seconds = float(record.get("condense_seconds", 0.0))
-    stored = info(written)
+    job, stored = done.job, info(done.folder)
+    over, preview = job.over_budget, str(done.folder / PREVIEW)
     if as_json:
-        print_json({
-            "out": str(written), "data": job.splits.name, "recipe": job.recipe.name, "dtype": stored.dtype,
-            "condense_seconds": seconds, "processor_seconds": record.get("processor_seconds"),
-            "preview": str(written / PREVIEW),
-            "bytes_stored": stored.value_bytes,
-            "quantisation_error": stored.quantisation_error,
-            "over_budget": None if job.over_budget is None else asdict(job.over_budget), **shape_facts(stored.shape),
-        })  # fmt: skip
+        about: dict[str, Any] = {
+            "out": str(done.folder),
+            "data": job.splits.name,
+            "recipe": job.recipe.name,
+            "dtype": stored.dtype,
+        }
+        about |= {"condense_seconds": done.seconds, "processor_seconds": read_run(done.folder).get("processor_seconds")}
+        about |= {"preview": preview, "bytes_stored": stored.value_bytes}
+        about |= {"quantisation_error": stored.quantisation_error}
+        print_json({**about, "over_budget": None if over is None else asdict(over), **shape_facts(stored.shape)})
         return
+    excess = "" if over is None else f", {over.excess_floats:,} over: prune it"
     facts = {
         "images": f"{stored.shape.num_images:,} ({stored.shape.images_each()} per class)",
-        "floats": f"{stored.ledger.num_floats:,} of {stored.ledger.budget:,}"
-        + ("" if job.over_budget is None else f", {job.over_budget.excess_floats:,} over: prune it"),
+        "floats": f"{stored.ledger.num_floats:,} of {stored.ledger.budget:,}{excess}",
         "bytes": f"{stored.value_bytes:,} as {stored.dtype}",
     }
     if stored.quantisation_error is not None:
         facts["rounding"] = ", ".join(f"{name} {value:.4f}" for name, value in stored.quantisation_error.items())
+    verb = "evaluate" if over is None else "profile"
     facts |= {
-        "time": duration(seconds),
-        "preview": str(written / PREVIEW),
-        "next": f"hmn {'evaluate' if job.over_budget is None else 'profile'} {shlex.quote(str(written))}",
+        "time": duration(done.seconds),
+        "preview": preview,
+        "next": f"hmn {verb} {shlex.quote(str(done.folder))}",
     }
-    print_facts(f"condensed {job.splits.name} into {written}", facts)
+    print_facts(f"condensed {job.splits.name} into {done.folder}", facts)

@@ -10,13 +10,13 @@ from rich.table import Table
 
 from hmn.cli.flags import DataParameters, SizesFlags, Switch, data_options, given_flags
 from hmn.containers.artifact.place import CHECKPOINT, is_artifact
+from hmn.containers.artifact.run_data import read_data
 from hmn.containers.choose import Chosen, checked_ipc, choose_shape
 from hmn.containers.ledger import BITS_PER_VALUE, bytes_of
 from hmn.containers.shape import Shape
 from hmn.data.known_sizes import PUBLISHED
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
-from hmn.measure.candidates import read_data
 from hmn.recipes.values import given_environment
 from hmn.runtime.console import print_json, print_table, results, size
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
@@ -21,12 +22,12 @@ from hmn.cli.flags import (
 )
 from hmn.cli.ledger import environment_ipc, memory_size, print_ledger, shape_facts
 from hmn.condensation.cost.operations import DEFAULT_TFLOPS, Reckoned, reckon
-from hmn.condensation.job import Job
+from hmn.condensation.job import Plan
+from hmn.containers.artifact.run_data import read_data
 from hmn.containers.choose import checked_ipc, choose_shape
 from hmn.data.known_sizes import PUBLISHED, DataSize, size_of
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
-from hmn.measure.candidates import read_data
 from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.named import DEFAULT_RECIPE
 from hmn.recipes.resolve import resolve
@@ -198,28 +199,24 @@ def next_command(
     return shlex.join([*parts, "--out", "DIR"])
 
 
-def print_plan(job: Job, *, as_json: bool) -> None:
+def print_plan(planned: Plan, out: Path, *, as_json: bool) -> None:
     """What would be done, and what it would take."""
-    from hmn.condensation.cost.price import estimate
     from hmn.recipes.named import recipe_to_toml
 
-    note("timing parts of a sweep on this machine, about ten seconds ...")
-    priced = estimate(job.splits, job.chosen.shape, job.recipe)
-    toml = recipe_to_toml(job.recipe)
+    job, toml = planned.job, recipe_to_toml(planned.recipe)
     if as_json:
-        print_json({
-            "data": job.splits.name, "ipc": job.recipe.ipc, "out": str(job.out), "reason": job.chosen.reason,
-            "over_budget": None if job.over_budget is None else asdict(job.over_budget),
-            **shape_facts(job.chosen.shape), "recipe_toml": toml, "estimate": priced._asdict(),
-        })  # fmt: skip
+        over = None if job.over_budget is None else asdict(job.over_budget)
+        about = {"data": job.splits.name, "ipc": job.recipe.ipc, "out": str(out), "reason": job.chosen.reason}
+        priced = {"recipe_toml": toml, "estimate": planned.estimate._asdict()}
+        print_json({**about, "over_budget": over, **shape_facts(planned.shape), **priced})
         return
     console = results()
     console.print(toml, markup=False, soft_wrap=True)
-    print_ledger(f"{job.splits.name} at {job.recipe.ipc} ipc", job.chosen.shape)
+    print_ledger(f"{job.splits.name} at {job.recipe.ipc} ipc", planned.shape)
     console.print()
     print_facts(
         "estimate for this machine, from parts of a sweep timed just now",
-        {"sizes": job.chosen.reason, **price_facts(priced, job.recipe)},
+        {"sizes": job.chosen.reason, **price_facts(planned.estimate, planned.recipe)},
     )
 
 

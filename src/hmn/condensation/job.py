@@ -1,111 +1,286 @@
-"""A condensation with everything settled, run with its progress shown, and what its record says of the data."""
+"""`hmn.condense` and `hmn.plan`: a condensation settled from what was asked for, priced, or run in its folder."""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, final
 
-from hmn.containers.artifact.place import WHAT_FROM
-from hmn.containers.choose import Chosen
-from hmn.containers.over_budget import OverBudget
+from hmn.condensation.check import check_recipe
+from hmn.condensation.cost.price import Estimate, estimate
+from hmn.condensation.dial import in_minutes
+from hmn.condensation.run import RunProgress, condense_run
+from hmn.containers.artifact.load import CondensedImages, load
+from hmn.containers.artifact.place import RECIPE, WHAT_FROM, read_run
+from hmn.containers.artifact.run_data import read_splits
+from hmn.containers.choose import Chosen, checked_ipc, choose_shape, learned_as_stored
+from hmn.containers.over_budget import OverBudget, enlarged
+from hmn.containers.shape import Shape
+from hmn.data.named import NAMES
 from hmn.data.options import DataOptions
+from hmn.data.real import Splits
+from hmn.errors import UserError
+from hmn.recipes.resolve import resolve
 from hmn.recipes.settings import Dtype, Recipe
-from hmn.runtime.console import ProgressView, command_line, note
-from hmn.runtime.processes import is_first
-
-if TYPE_CHECKING:
-    from hmn.condensation.run import Progress
-    from hmn.data.real import Splits
-
+from hmn.recipes.values import given_environment, given_file
+from hmn.runtime.console import OnProgress, ProgressView, command_line, note, reported_to
+from hmn.runtime.launched import launched
+from hmn.runtime.processes import in_turn, is_first
 
 PHASES = {"experts": "experts' epochs", "start": "fitting", "condense": "matching"}
+"""Phases of a run as progress names them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A condensation with everything settled."""
 
-    data: str
-    data_flags: DataOptions
+    data: Any
+    """As it was given: a name, a path, or images in memory."""
+    options: DataOptions
     splits: Splits
     chosen: Chosen
     recipe: Recipe
-    out: Path
     dtype: Dtype
     over_budget: OverBudget | None = None
     hold_out: bool = False
     """Whether `splits` lacks the validation tenth of the training images."""
 
+    @property
+    def shape(self) -> Shape:
+        return self.chosen.shape
 
-def told_about_skipped(splits: Splits) -> None:
-    """Say how many bad images were left out."""
-    if splits.skipped:
-        note(f"{splits.skipped:,} bad {'image was' if splits.skipped == 1 else 'images were'} skipped.")
+    def run(self, out: Path, *, resume: bool, force: bool, checkpoint_seconds: float | None) -> None:
+        """Condense into a folder, with progress.
 
-
-def condensed(job: Job, *, resume: bool, force: bool, checkpoint_seconds: float | None) -> bool:
-    """Condense into the job's folder, with progress on stderr; False where a signal stopped it at a checkpoint."""
-    from hmn.condensation.run import Interrupted, condense_run
-
-    shape = job.chosen.shape
-    if is_first():
-        note(
-            f"{job.splits.name}: {len(job.splits.train):,} images -> {shape.images_each()} per class in "
-            f"{shape.ledger().num_floats:,} of {shape.budget:,} floats; recipe {job.recipe.name}: "
-            f"{job.recipe.cost}"
-        )
-        if job.over_budget is not None:
-            note(f"{job.over_budget}.")
-    with ProgressView(quiet=not is_first()) as view:
-
-        def show(progress: Progress) -> None:
-            view.show(
-                PHASES.get(progress.phase, progress.phase),
-                progress.done,
-                progress.total,
-                f"loss {progress.loss:.4g}",
+        Raises:
+            UserError, Interruption, ProcessLost: as `hmn.condensation.run.condense_run`.
+        """
+        if is_first():
+            note(
+                f"{self.splits.name}: {len(self.splits.train):,} images -> {self.shape.images_each()} per class in "
+                f"{self.shape.ledger().num_floats:,} of {self.shape.budget:,} floats; recipe {self.recipe.name}: "
+                f"{self.recipe.cost}"
             )
+            if self.over_budget is not None:
+                note(f"{self.over_budget}.")
+        how: dict[str, Any] = {"resume": resume, "force": force, "checkpoint_seconds": checkpoint_seconds}
+        how |= {"dtype": self.dtype, "command": command_line(), "record": self.record()}
+        with ProgressView(quiet=not is_first()) as view:
 
-        try:
-            condense_run(
-                job.splits,
-                shape,
-                job.recipe,
-                job.out,
-                resume=resume,
-                force=force,
-                dtype=job.dtype,
-                command=command_line(),
-                on_progress=show,
-                checkpoint_seconds=checkpoint_seconds,
-                record=record_data(job),
-                over_budget=job.over_budget is not None,
-            )
-        except Interrupted:
-            interrupted = True
-        else:
-            interrupted = False
-    if interrupted and is_first():
-        print(
-            f"hmn: interrupted; a checkpoint is in {job.out}: run the same command with --resume to go on.",
-            file=sys.stderr,
+            def show(progress: RunProgress) -> None:
+                phase = PHASES.get(progress.phase, progress.phase)
+                view.show(phase, progress.done, progress.total, f"loss {progress.loss:.4g}")
+
+            over = self.over_budget is not None
+            condense_run(self.splits, self.shape, self.recipe, out, on_progress=show, over_budget=over, **how)
+
+    def record(self) -> dict[str, Any]:
+        """What the run's record says of the data, so that `hmn evaluate` finds them again from any folder."""
+        data = None
+        if isinstance(self.data, str | PathLike):
+            path = Path(self.data).expanduser()
+            data = str(self.data if self.data in NAMES or not path.exists() else path.resolve())
+        return {
+            "data": data,
+            "data_flags": self.options.recorded(),
+            "recipe": self.recipe.name,
+            "ipc": self.recipe.ipc,
+            "condensed_from": WHAT_FROM["validation" if self.hold_out else "test"],
+            "over_budget": None if self.over_budget is None else asdict(self.over_budget),
+        }
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Condensed:
+    """A folder that was condensed; it may stand for the folder's path."""
+
+    folder: Path
+    job: Job
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    @property
+    def images(self) -> CondensedImages:
+        """What the container generates, as a torch Dataset of images and labels."""
+        return load(self.folder)
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.job.recipe
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, all attempts together."""
+        return float(read_run(self.folder).get("condense_seconds", 0.0))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a condensation would be, and what it would take on this machine."""
+
+    job: Job
+    estimate: Estimate
+    """Seconds, bytes of memory and operations, from some steps that were timed."""
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.job.recipe
+
+    @property
+    def shape(self) -> Shape:
+        """Sizes of the container; `shape.ledger()` counts them."""
+        return self.job.shape
+
+
+def condense(
+    data: Any,
+    *,
+    out: str | PathLike[str],
+    resume: bool = False,
+    force: bool = False,
+    checkpoint_seconds: float | None = None,
+    on_progress: OnProgress | None = None,
+    **asked: Any,
+) -> Condensed:
+    """Condense a data set into a folder, or go on with that.
+
+    Interrupted (Ctrl-C, SIGTERM) and resumed, it ends with the same container to the bit.
+
+    Args:
+        data: a name, a path, or images in memory, as `hmn.load_data` takes them.
+        out: the folder to write.
+        resume: go on from the folder's checkpoint.
+        force: write over what the folder holds.
+        checkpoint_seconds: between two checkpoints; None is 30, or 120 times what one takes, where that is more.
+        on_progress: called with an `hmn.Progress` after every step, in the place of progress on stderr.
+        asked: what to condense into and how, as for `hmn.condensation.job.settle`: ipc, recipe, minutes, config,
+            settings, seed, images, over_budget, hold_out, dtype, options.
+
+    Raises:
+        UserError: the data cannot be read, a setting makes no sense, or the folder is in use; before it is touched.
+        Interruption: a signal came; a checkpoint is in the folder.
+    """
+    if force and resume:
+        raise UserError("--force begins anew and --resume goes on: give one of them.")
+    if checkpoint_seconds is not None and not checkpoint_seconds >= 0:
+        raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
+    folder = Path(out)
+    with reported_to(on_progress):
+        job = settle(data, begun=None if force else folder, **asked)
+        job.run(folder, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)
+    return Condensed(folder=folder, job=job)
+
+
+def plan(data: Any, **asked: Any) -> Plan:
+    """What `hmn.condense` would do with the same arguments, and what it would take on this machine; writes nothing.
+
+    Raises:
+        UserError: as `hmn.condense`.
+    """
+    if launched().size > 1:
+        raise UserError("--dry-run times one process: give the same command to hmn, without torchrun.")
+    job = settle(data, **asked)
+    note("timing parts of a sweep on this machine, about ten seconds ...")
+    return Plan(job=job, estimate=estimate(job.splits, job.shape, job.recipe))
+
+
+def settle(
+    data: Any,
+    *,
+    ipc: int | None = None,
+    recipe: str | None = None,
+    minutes: float | None = None,
+    config: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    images: int | None = None,
+    over_budget: str | None = None,
+    hold_out: bool = False,
+    dtype: Dtype = "float32",
+    options: DataOptions | None = None,
+    begun: Path | None = None,
+) -> Job:
+    """Read the data, and settle the recipe and the container's sizes. What is given goes before HMN_* variables, these
+    before `config`, that before the recipe.
+
+    Args:
+        data: as for `hmn.condense`.
+        ipc: images per class whose floats are the budget.
+        recipe: a name of `hmn list`; None for the default.
+        minutes: how long a recipe with a dial may take on this machine, which is found by timing some steps.
+        config: a TOML file of settings, such as a recipe.toml that a run wrote.
+        settings: single settings by their paths, such as {"condense.lr": 0.02, "sizes.coefficients": 128}.
+        seed: of everything random.
+        images: generated images per class, in the place of as many as fit.
+        over_budget: more images than fit, to be pruned: a count, a per cent of those that fit ("10%"), or "preset".
+        hold_out: leave a tenth of the training images out, for `on="validation"`.
+        dtype: how values are stored: "float32", "float16", "int8" or "int4".
+        options: how to find and read the data.
+        begun: a run's folder whose number of iterations is taken where its minutes are these.
+
+    Raises:
+        UserError: as it says.
+    """
+    if images is not None and over_budget is not None:
+        raise UserError("--over-budget adds to as many images as fit, --images replaces them: give one of them.")
+    if minutes is not None and launched().size > 1:
+        raise UserError("--minutes times one process: give the same command to hmn, without torchrun.")
+    from_file = given_file(config) if config is not None else {}
+    if "cost" in from_file and recipe is not None:
+        raise UserError(f"--recipe {recipe} and --config {config}, which is a whole recipe: give one of them.")
+    if "cost" in from_file and minutes is not None:
+        raise UserError(
+            f"--minutes {minutes:g} and --config {config}, which says how many iterations: give one of them."
         )
-    return not interrupted
-
-
-def record_data(job: Job) -> dict[str, Any]:
-    """What the run's record says of the data, so that `hmn evaluate` finds them again from any folder."""
-    from hmn.data.named import NAMES
-
-    path = Path(job.data).expanduser()
-    data = job.data if job.data in NAMES or not path.exists() else str(path.resolve())
-    return {
-        "data": data,
-        "data_flags": job.data_flags.recorded(),
-        "recipe": job.recipe.name,
-        "ipc": job.recipe.ipc,
-        "condensed_from": WHAT_FROM["validation" if job.hold_out else "test"],
-        "over_budget": None if job.over_budget is None else asdict(job.over_budget),
+    named = {"seed": seed, "minutes": minutes}
+    given = {
+        **given_environment(),
+        **(settings or {}),
+        **{key: value for key, value in named.items() if value is not None},
     }
+    asked_ipc = (ipc, given.pop("ipc", None), from_file.get("ipc"))
+    words = data if isinstance(data, str | PathLike) else "the data"
+    ipc = checked_ipc(str(words), next((value for value in asked_ipc if value is not None), None))
+
+    # The data, one process of a machine after the other: they share a cache.
+    options = options or DataOptions()
+    splits = in_turn(lambda: read_splits(data, options, "validation" if hold_out else "test"))
+    if splits.skipped and is_first():
+        note(f"{splits.skipped:,} bad {'image was' if splits.skipped == 1 else 'images were'} skipped.")
+    train = splits.train
+
+    # The recipe, then the container that it names.
+    found = learned_as_stored(resolve(recipe, from_file, given, splits, ipc), dtype, {**from_file, **given})
+    chosen = choose_shape(
+        splits.name,
+        ipc,
+        image_shape=train.image_shape,
+        num_classes=train.num_classes,
+        real_per_class=int(train.labels.bincount(minlength=train.num_classes).min()),
+        images=images,
+        container=found.container,
+        sizes=found.sizes,
+    )
+    over = None
+    if over_budget is not None:
+        larger, over = enlarged(chosen.shape, over_budget, data=splits.name, ipc=ipc)
+        chosen = replace(chosen, shape=larger, reason=f"{chosen.reason}; {over}")
+    check_recipe(found, image_shape=train.image_shape, num_classes=train.num_classes)
+    if found.minutes is not None and "cost" not in from_file and "condense.epochs" not in {**from_file, **given}:
+        found = in_minutes(found, splits, chosen.shape, begun=None if begun is None else begun / RECIPE)
+    return Job(
+        data=data,
+        options=options,
+        splits=splits,
+        chosen=chosen,
+        recipe=found,
+        dtype=dtype,
+        over_budget=over,
+        hold_out=hold_out,
+    )

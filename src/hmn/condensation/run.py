@@ -22,7 +22,7 @@ from hmn.containers.choose import container_class
 from hmn.containers.container import Container
 from hmn.containers.shape import Shape
 from hmn.data.real import Splits
-from hmn.errors import UserError
+from hmn.errors import Interruption, UserError
 from hmn.nets import native
 from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.settings import Dtype, Recipe
@@ -41,7 +41,7 @@ CHECKPOINT_SECONDS, CHECKPOINT_REST = 30.0, 120
 disks then cost less than a percent of a run."""
 
 
-class Progress(NamedTuple):
+class RunProgress(NamedTuple):
     """Where a run is; `seconds` is condensing time so far, earlier attempts included."""
 
     phase: str
@@ -49,14 +49,6 @@ class Progress(NamedTuple):
     total: int
     loss: float
     seconds: float
-
-
-class Interrupted(Exception):
-    """A signal stopped the run after a checkpoint was written to `out`."""
-
-    def __init__(self, out: Path) -> None:
-        super().__init__(f"interrupted; checkpoint in {out}")
-        self.out = out
 
 
 def new_state(splits: Splits, shape: Shape, recipe: Recipe, folder: Path | None = None) -> CondenseState:
@@ -83,7 +75,7 @@ def condense_run(
     force: bool,
     dtype: Dtype = "float32",
     command: str,
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[RunProgress], None],
     checkpoint_seconds: float | None = None,
     record: Mapping[str, Any] | None = None,
     over_budget: bool = False,
@@ -111,7 +103,7 @@ def condense_run(
         UserError: a setting is out of its range, the container is over its budget, the folder is in use and neither
             `resume` nor `force` is given, or it is another's, or there is nothing to resume, or the checkpoint is of
             other settings or other data, or the loss is no number any more.
-        Interrupted: SIGINT or SIGTERM came; a checkpoint is in the folder.
+        Interruption: SIGINT or SIGTERM came; a checkpoint is in the folder.
         ProcessLost: another process has ended; the last checkpoint is in the folder.
     """
     train, recipe = splits.train, completed(recipe)
@@ -176,7 +168,7 @@ def condense_run(
             last_good = _place(state)
             if is_first():
                 history.add(step)
-                on_progress(Progress(*step, seconds=spent.seconds))
+                on_progress(RunProgress(*step, seconds=spent.seconds))
             due = is_first() and time.monotonic() - last >= pause
             stop, due = any_process(stopped.is_set(), due)
             if stop or due:
@@ -185,7 +177,9 @@ def condense_run(
                 last = time.monotonic()
                 pause = _pause(checkpoint_seconds, last - before)
             if stop:
-                raise Interrupted(out)
+                raise Interruption(
+                    f"interrupted; a checkpoint is in {out}: run the same command with --resume to go on."
+                )
         if any_process(not is_finite(state))[0]:
             raise diverged(last_good, recipe)
         whole, processor_seconds = state.whole(), spent.processor_seconds()

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hmn.containers.artifact.run_data import Split
 from hmn.data.real import Splits
 from hmn.errors import UserError
-from hmn.measure.candidates import Candidate, Split
+from hmn.measure.candidates import Candidate
 from hmn.measure.codec_choice import codec_candidate
 from hmn.measure.codec_options import CodecSettings, check_codec, codec_flags
 from hmn.measure.coresets import CORESETS, Chooser, budget_coreset, whole

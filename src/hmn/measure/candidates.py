@@ -8,28 +8,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from hmn.containers.artifact.load import info, load
 from hmn.containers.artifact.place import RECIPE, check_finished, held_out, is_artifact, need_artifact, read_run
+from hmn.containers.artifact.run_data import Split, read_splits
 from hmn.containers.ledger import Ledger
-from hmn.data.load import load_data, load_images
+from hmn.data.load import load_images
 from hmn.data.options import DataOptions
-from hmn.data.real import RealData, Splits, balanced_indices, split_validation
+from hmn.data.real import RealData, Splits, balanced_indices
 from hmn.data.source import Source
 from hmn.errors import UserError
 from hmn.recipes.named import DEFAULT_RECIPE, recipe
 from hmn.recipes.settings import EvaluateConfig
 from hmn.recipes.values import given_file
 
-Split = Literal["test", "validation"]
-"""What networks are tested on: the test split, or a part of the training images that is kept from training."""
 SUBSET_SEED = 0
 """Seed of every choice of random real images: the same images for every network."""
-VALIDATION_SHARE, VALIDATION_SEED = 0.1, 0
-"""The validation split that is carved from the training images, class by class."""
 RECORDED = ("command", "commit", "versions", "hardware")
 """What results repeat of the run that condensed."""
 WHOLE = {"test": "whole training set", "validation": "training set less validation"}
@@ -76,15 +73,6 @@ def target_of(
             return condensed(Path(target), data, flags, on)
         check_finished(Path(target))
     return real(target, data, subset, flags, on)
-
-
-def read_splits(data: Any, flags: DataOptions, on: Split) -> Splits:
-    """A data set, with a part of its training images in the place of the test split where `on` says so."""
-    splits = read_data(data, flags)
-    if on == "test":
-        return splits
-    rest, validation = split_validation(splits.train, share=VALIDATION_SHARE, seed=VALIDATION_SEED)
-    return replace(splits, train=rest, test=validation)
 
 
 def condensed(path: Path, data: Any, flags: DataOptions, on: Split) -> tuple[Candidate, Splits]:
@@ -192,19 +180,6 @@ def real_candidate(
         settings=default_settings(splits),
         record=record or {},
     )
-
-
-def read_data(data: Any, flags: DataOptions) -> Splits:
-    """The data set that a name or a path stands for.
-
-    Raises:
-        UserError: it cannot be found or read as it is.
-    """
-    if isinstance(data, str | PathLike):
-        if is_artifact(Path(data)):
-            raise UserError(f"{data} is a condensed folder, not data: give the name or the path of a data set.")
-        check_finished(Path(data))
-    return load_data(data, flags)
 
 
 def remarks(run: Mapping[str, Any], account: Ledger, on: Split) -> list[str]:

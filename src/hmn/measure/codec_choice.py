@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from hmn.containers.artifact.run_data import VALIDATION_SHARE
 from hmn.data.real import RealData, Splits
 from hmn.data.source import images_checksum
 from hmn.errors import UserError
-from hmn.measure.candidates import SUBSET_SEED, VALIDATION_SHARE, Candidate
+from hmn.measure.candidates import SUBSET_SEED, Candidate
 from hmn.measure.codec import CodecFacts
 from hmn.measure.codec_options import CodecSettings, check_codec, compressed
 from hmn.measure.coresets import Chooser, feature_words

@@ -9,18 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from hmn.containers.artifact.run_data import VALIDATION_SEED, VALIDATION_SHARE
 from hmn.data.real import RealData, Splits, balanced_indices, split_validation
 from hmn.data.source import images_checksum
 from hmn.errors import UserError
-from hmn.measure.candidates import (
-    SUBSET_SEED,
-    VALIDATION_SEED,
-    VALIDATION_SHARE,
-    WHOLE,
-    Candidate,
-    Split,
-    real_candidate,
-)
+from hmn.measure.candidates import SUBSET_SEED, WHOLE, Candidate, Split, real_candidate
 from hmn.nets import Net, build_net
 from hmn.nets.base import embedding
 from hmn.recipes.named import DEFAULT_RECIPE, recipe

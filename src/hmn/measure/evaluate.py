@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
+from hmn.containers.artifact.run_data import Split
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from hmn.measure.against import check_against, chosen_against, comparisons
-from hmn.measure.candidates import Candidate, Split, target_of
+from hmn.measure.candidates import Candidate, target_of
 from hmn.measure.training import Training, choose_training
 from hmn.nets.build import width_of
 from hmn.runtime.console import OnProgress, ProgressView, note, reported_to

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hmn.condensation.job import Job, condensed
+from hmn.condensation.job import Job
 from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, read_run
+from hmn.containers.artifact.run_data import Split, read_splits
 from hmn.containers.choose import Chosen
 from hmn.data.options import DataOptions
 from hmn.data.real import Splits
-from hmn.measure.candidates import Split, read_splits, target_of
+from hmn.errors import Interruption
+from hmn.measure.candidates import target_of
 from hmn.measure.evaluate import evaluation_report
 from hmn.measure.training import choose_training
 from hmn.recipes.settings import Dtype, EvaluateConfig, Recipe
@@ -99,18 +101,20 @@ def condense_into(run: Condensation, folder: Path) -> None:
     """One condensation into the run's folder, begun or gone on with; raises as `condense_and_evaluate`."""
     COMMAND.set(run.given.command)
     out = folder / CONDENSED
+    data = run.given.data
     job = Job(
-        data=run.given.data.name,
-        data_flags=run.given.data.options,
-        splits=run.given.data.splits(),
+        data=data.name,
+        options=data.options,
+        splits=data.splits(),
         chosen=run.chosen,
         recipe=run.recipe,
-        out=out,
         dtype=run.dtype,
-        hold_out=run.given.data.on == "validation",
+        hold_out=data.on == "validation",
     )
-    if not condensed(job, resume=is_begun(out), force=False, checkpoint_seconds=run.given.checkpoint_seconds):
-        raise Stopped
+    try:
+        job.run(out, resume=is_begun(out), force=False, checkpoint_seconds=run.given.checkpoint_seconds)
+    except Interruption:
+        raise Stopped from None
 
 
 def is_begun(out: Path) -> bool:

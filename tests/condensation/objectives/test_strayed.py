@@ -24,9 +24,9 @@ from hmn.condensation.objectives.experts import (
 )
 from hmn.condensation.objectives.strayed import images_seen, is_due, stray
 from hmn.condensation.objectives.trajectory_settings import TrajectorySettings
-from hmn.condensation.run import Interrupted, Progress, condense_run, new_state
+from hmn.condensation.run import RunProgress, condense_run, new_state
 from hmn.condensation.state import CondenseState
-from hmn.errors import UserError
+from hmn.errors import Interruption, UserError
 from hmn.recipes.settings import (
     AugmentConfig,
     CondenseConfig,
@@ -175,7 +175,7 @@ def test_broken_off_and_resumed_ends_with_the_same_bytes(learned_as: Any, tmp_pa
     own = replace(OWN, strayed_share=0.5)
     recipe = replace(RECIPE, settings=vars(own), condense=replace(RECIPE.condense, learned_as=learned_as))
 
-    def run(out: Path, watch: Callable[[Progress], None] = lambda _: None, *, resume: bool = False) -> None:
+    def run(out: Path, watch: Callable[[RunProgress], None] = lambda _: None, *, resume: bool = False) -> None:
         condense_run(
             SPLITS,
             shape_of(recipe),
@@ -190,7 +190,7 @@ def test_broken_off_and_resumed_ends_with_the_same_bytes(learned_as: Any, tmp_pa
 
     run(tmp_path / "whole")
     for number, place in enumerate((2, 3, 4, 8)):
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interruption):
             run(tmp_path / "broken", stop_at("condense", place), resume=number > 0)
     run(tmp_path / "broken", resume=True)
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")

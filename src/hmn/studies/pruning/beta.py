@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hmn.measure.candidates import Split
+from hmn.containers.artifact.run_data import Split
 from hmn.pruning.survivors import BETAS, Pruning
 from hmn.pruning.target import Counts, Target, share_removed, shown
 from hmn.runtime.console import note

@@ -8,9 +8,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from hmn.containers.artifact.run_data import Split
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
-from hmn.measure.candidates import Split
 from hmn.pruning.folder import check_out, remove_artifact, write_pruned
 from hmn.pruning.survivors import Method, Pruning
 from hmn.pruning.target import Counts, Target, read_target, surviving_counts

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hmn.condensation.job import Job, condensed
+from hmn.condensation.job import settle
 from hmn.containers.artifact.load import info
 from hmn.containers.artifact.place import AUM
 from hmn.data.options import DataOptions
@@ -16,6 +15,7 @@ from hmn.pruning.aum import EPOCHS, load_profile, save_profile
 from hmn.pruning.folder import check_out
 from hmn.pruning.profile import ProfileSettings
 from hmn.runtime.console import note
+from hmn.runtime.launched import launched
 from hmn.studies.condensation import is_begun
 from hmn.studies.pruning.carry_out import Beta, Pruned, PruneOrder, carry_out
 from hmn.studies.pruning.trials import TRIALS
@@ -26,40 +26,48 @@ OVER = "over-budget"
 
 
 def condense_and_prune(
-    job: Job, beta: Beta, *, resume: bool, force: bool, checkpoint_seconds: float | None
-) -> Pruned | None:
-    """Condense into a folder of the job's, take the AUM there, and write the pruned container to the job's folder.
+    data: Any,
+    *,
+    out: Path,
+    beta: Beta,
+    resume: bool = False,
+    force: bool = False,
+    checkpoint_seconds: float | None = None,
+    **asked: Any,
+) -> Pruned:
+    """Condense over budget into a folder in `out`, take the AUM there, and write the pruned container to `out`.
 
     Every stage that is done is kept when it is resumed. Networks that choose beta are trained by the recipe's
     evaluation settings.
 
     Args:
-        job: over its budget.
+        data: as for `hmn.condense`.
+        out: the folder to write.
         beta: a share, or "auto".
         resume: go on.
         force: begin anew.
         checkpoint_seconds: between two checkpoints of the condensation.
-
-    Returns:
-        what came of it; None where a signal stopped the condensation, which has said so.
+        asked: as for `hmn.condense`, over_budget among it.
 
     Raises:
         UserError: the folder is in use, or a stage refuses its settings.
-        Interruption: a signal came later.
+        Interruption: a signal came; with `resume` it goes on.
     """
-    out, beside = job.out, (OVER, TRIALS)
+    if asked.get("over_budget") is None:
+        raise UserError(f"--prune {beta}: prunes into the budget; give --over-budget too, such as 10%.")
+    if launched().size > 1:
+        raise UserError("--prune starts processes of its own: condense under torchrun, then run hmn prune.")
+    if force and resume:
+        raise UserError("--force begins anew and --resume goes on: give one of them.")
+    run, beside = out / OVER, (OVER, TRIALS)
+    job = settle(data, begun=None if force else run, **asked)
     check_out(out, beside=beside, sha256=None, resume=resume, force=force)
-    over = replace(job, out=out / OVER)
-    begun = is_begun(over.out)
-    how: dict[str, Any] = {
-        "resume": resume and begun,
-        "force": force and begun,
-        "checkpoint_seconds": checkpoint_seconds,
-    }
-    if not condensed(over, **how):
-        return None
-    profile_once(over.out)
-    order = PruneOrder(run=over.out, out=out, beta=beta, beside=beside, resume=not force, force=force, where=Where())
+
+    # A stage that has left nothing is begun, whatever is asked of the whole.
+    begun = is_begun(run)
+    job.run(run, resume=resume and begun, force=force and begun, checkpoint_seconds=checkpoint_seconds)
+    profile_once(run)
+    order = PruneOrder(run=run, out=out, beta=beta, beside=beside, resume=not force, force=force, where=Where())
     return carry_out(order)
 
 

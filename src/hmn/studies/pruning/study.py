@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hmn.containers.artifact.place import read_run
-from hmn.measure.candidates import Split
+from hmn.containers.artifact.run_data import Split
 from hmn.nets.build import width_of
 from hmn.pruning.survivors import Method, Pruning, counts_at_rate
 from hmn.pruning.target import Counts, Target, share_removed, shown

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from hmn.containers.artifact.place import read_run
+from hmn.containers.artifact.run_data import Split
 from hmn.data.named import absolute
 from hmn.data.options import DataOptions
 from hmn.data.real import fingerprint
 from hmn.errors import UserError
-from hmn.measure.candidates import Split, target_of
+from hmn.measure.candidates import target_of
 from hmn.measure.training import choose_training
 from hmn.pruning.survivors import Pruning
 from hmn.pruning.target import Target
