@@ -195,7 +195,8 @@ def test_seed_and_ipc_from_the_environment(
     for more, lines in (([], {"seed = 7", "ipc = 3"}), (["--seed", "8", "--ipc", "2"], {"seed = 8", "ipc = 2"})):
         assert main([*command, *more]) == 0
         assert lines <= set(json.loads(capsys.readouterr().out)["recipe_toml"].splitlines())
-    assert main(["ledger", "cifar10", "--json"]) == 2
+    assert main(["ledger", "cifar10", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["budget"] == 3 * 30_720
     monkeypatch.setenv("HMN_IPC", "10")
     assert main(["ledger", "cifar10", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images_per_class"] == 278
