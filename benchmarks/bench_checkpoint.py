@@ -41,7 +41,7 @@ def checkpoint_seconds(data: str, ipc: int, folder: Path, repeats: int) -> tuple
     settings = recipe("paper", dataset=data, ipc=ipc, image_shape=shape.image_shape)
     state = new_state(splits, shape, settings)
     state.begin_matching()
-    state.begin_network(settings.condense.network, splits.train)
+    state.objective.begin_network(state)
     for values in state.container.parameters():
         values.grad = torch.randn_like(values)
     state.optimizer.step()  # from here on there are moments

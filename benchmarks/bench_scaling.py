@@ -3,11 +3,11 @@
     python benchmarks/bench_scaling.py [--tables classes,pixels,ipc,width,presets,imagenet] [--clock wall] [--limit 10]
 
 Every row is a fresh process. It predicts the row (hmn.condensation.cost.price), and where the predicted sweep is at
-most --limit seconds also takes three whole sweeps, after one to warm up: those rows are measured, the others
-reckoned. Images are stand-ins (what they show does not change the cost). With --clock cpu (the default) seconds are
-processor time on one thread, which other processes disturb least; what they still disturb is taken out by a fixed
-reference that every row times too, before and after: seconds are scaled to the median of all rows' references. Prints
-tables; the last line is a JSON object.
+most --limit seconds also takes three whole sweeps, after one to warm up: those rows are measured, the others reckoned.
+Images are stand-ins (what they show does not change the cost). With --clock cpu (the default) seconds are processor
+time on one thread, which other processes disturb least; what they still disturb is taken out by a fixed reference that
+every row times too, before and after: seconds are scaled to the median of all rows' references. Prints tables; the
+last line is a JSON object.
 """
 
 from __future__ import annotations
