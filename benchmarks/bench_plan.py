@@ -109,7 +109,7 @@ def answer(script: str, flags: dict[str, object], clock: str) -> dict[str, float
 
 def child(which: str, name: str, clock: str, sweeps: int) -> dict[str, float]:
     """Predict one configuration, or run it."""
-    from hmn.cli.ledger import choose_shape
+    from hmn.containers.choose import choose_shape
     from hmn.data.options import DataOptions
     from hmn.measure.candidates import read_data
     from hmn.recipes.named import recipe

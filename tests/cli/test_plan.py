@@ -30,7 +30,7 @@ def test_ledger_of_an_unfinished_run(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_ledger_of_a_planned_shape_gives_no_published_advice(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from hmn.cli.ledger import choose_shape
+    from hmn.containers.choose import choose_shape
 
     planned = choose_shape("cifar10", 1, image_shape=(3, 16, 16), num_classes=10)
     monkeypatch.setattr("hmn.cli.ledger.shape_for", lambda *_: planned)

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from hmn.cli.flags import CondenseFlags, DataParameters, MethodFlags, Switch, data_options, given_flags, named
 from hmn.cli.outputs import check_at_least, check_study_flags
-from hmn.data.named import absolute
 from hmn.errors import UserError
 from hmn.recipes.kinds import CONTAINERS
 from hmn.recipes.named import ALIASES, RECIPES
@@ -128,6 +127,7 @@ def compare(
     json
         Print JSON.
     """
+    from hmn.data.named import absolute
     from hmn.measure.coresets import whole
     from hmn.measure.stored import stored_dtypes
     from hmn.studies.compare.cells import FULL, ComparisonSettings, settle_cells

@@ -21,13 +21,14 @@ from hmn.cli.flags import (
     given_flags,
     named,
 )
-from hmn.cli.ledger import shape_facts
 from hmn.cli.prune import checked_beta, print_pruned
+from hmn.cli.shapes import price_facts, print_ledger, shape_facts
+from hmn.recipes.named import recipe_to_toml
 from hmn.recipes.settings import Dtype
-from hmn.runtime.console import duration, print_facts, print_json
+from hmn.runtime.console import duration, print_facts, print_json, results
 
 if TYPE_CHECKING:  # it imports torch
-    from hmn.condensation.job import Condensed
+    from hmn.condensation.job import Condensed, Plan
 
 
 def condense(
@@ -100,7 +101,6 @@ def condense(
         Print JSON.
     """
     import hmn
-    from hmn.cli.plan import print_plan
     from hmn.runtime.processes import is_first, joined
 
     settings = {**given_flags(condense, "condense"), **given_flags(evaluate, "evaluate"), **given_flags(sizes, "sizes")}
@@ -119,6 +119,25 @@ def condense(
             if is_first():
                 summarise(done, as_json=json)
     return 0
+
+
+def print_plan(planned: Plan, out: Path, *, as_json: bool) -> None:
+    """What would be done, and what it would take."""
+    job, toml = planned.job, recipe_to_toml(planned.recipe)
+    if as_json:
+        over = None if job.over_budget is None else asdict(job.over_budget)
+        about = {"data": job.splits.name, "ipc": job.recipe.ipc, "out": str(out), "reason": job.chosen.reason}
+        priced = {"recipe_toml": toml, "estimate": planned.estimate._asdict()}
+        print_json({**about, "over_budget": over, **shape_facts(planned.shape), **priced})
+        return
+    console = results()
+    console.print(toml, markup=False, soft_wrap=True)
+    print_ledger(f"{job.splits.name} at {job.recipe.ipc} ipc", planned.shape)
+    console.print()
+    print_facts(
+        "estimate for this machine, from parts of a sweep timed just now",
+        {"sizes": job.chosen.reason, **price_facts(planned.estimate, planned.recipe)},
+    )
 
 
 def summarise(done: Condensed, *, as_json: bool) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hmn.errors import UserError
 from hmn.runtime.launched import launched
-
-if TYPE_CHECKING:  # it imports torch
-    from hmn.studies.where import Where
+from hmn.studies.where import Where
 
 
 def check_output(out: Path | None, *, flag: str = "--out", kind: str = ".json") -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
@@ -20,23 +18,19 @@ from hmn.cli.flags import (
     given_flags,
     named,
 )
-from hmn.cli.ledger import environment_ipc, memory_size, print_ledger, shape_facts
-from hmn.condensation.cost.operations import DEFAULT_TFLOPS, Reckoned, reckon
-from hmn.condensation.job import Plan
-from hmn.containers.artifact.run_data import read_data
-from hmn.containers.choose import checked_ipc, choose_shape
-from hmn.data.known_sizes import PUBLISHED, DataSize, size_of
+from hmn.cli.ledger import environment_ipc
+from hmn.cli.shapes import memory_size, price_facts, print_ledger, shape_facts
+from hmn.data.known_sizes import PUBLISHED, size_of
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.named import DEFAULT_RECIPE
-from hmn.recipes.resolve import resolve
 from hmn.recipes.settings import Recipe
 from hmn.recipes.values import given_environment
-from hmn.runtime.console import duration, note, print_facts, print_json, results
+from hmn.runtime.console import duration, note, print_facts, print_json
 
-if TYPE_CHECKING:
-    from hmn.condensation.cost.price import Estimate
+if TYPE_CHECKING:  # they import torch
+    from hmn.condensation.cost.operations import Reckoned
     from hmn.data.real import RealData, Splits
 
 
@@ -89,6 +83,11 @@ def plan(
     tflops
         Rate assumed of each, in 10^12 operations a second (default: 20, in float32).
     """
+    from hmn.condensation.cost.operations import DEFAULT_TFLOPS, reckon
+    from hmn.condensation.cost.price import price
+    from hmn.containers.choose import checked_ipc, choose_shape
+    from hmn.recipes.resolve import resolve
+
     ipc = checked_ipc(data, environment_ipc() if ipc is None else ipc)
     if tflops is not None and gpus is None:
         raise UserError(f"--tflops {tflops}: a rate is assumed of GPUs: give --gpus too.")
@@ -99,20 +98,14 @@ def plan(
     splits, absent = find_data(data, flags, {"shape": shape, "classes": classes, "images_per_class": images_per_class})
     train = splits.train
     smallest = int(train.labels.bincount(minlength=train.num_classes).min())
-    given = {
-        **given_flags(condense, "condense"), **given_flags(sizes, "sizes"),
-        **named(method),
-    }  # fmt: skip
+    given = {**given_flags(condense, "condense"), **given_flags(sizes, "sizes"), **named(method)}
     settings = resolve(recipe, {}, {**given_environment(), **given, "ipc": ipc}, splits, ipc)
     objective = OBJECTIVES.load(settings.condense.objective)
     if gpus is not None and gpus > 1 and not objective.divisible:
         raise UserError(f"--gpus {gpus}: --objective {settings.condense.objective} runs in one process: give --gpus 1.")
-    chosen = choose_shape(
-        splits.name, ipc, image_shape=train.image_shape, num_classes=train.num_classes,
-        real_per_class=smallest, images=images, container=settings.container, sizes=settings.sizes,
-    )  # fmt: skip
-    from hmn.condensation.cost.price import price
-
+    asked: dict[str, Any] = {"images": images, "container": settings.container, "sizes": settings.sizes}
+    asked |= {"image_shape": train.image_shape, "num_classes": train.num_classes, "real_per_class": smallest}
+    chosen = choose_shape(splits.name, ipc, **asked)
     note("timing parts of a sweep on this machine, about ten seconds ...")
     priced, memory = price(splits, chosen.shape, settings)
     reckoned = None
@@ -121,12 +114,10 @@ def plan(
         reckoned = reckon(priced.operations_per_sweep, priced.total_operations, gpus=gpus, tflops=assumed)
         gpu_bytes = None if memory is None else memory.device(gpus)
     if json:
-        print_json({
-            "data": splits.name, "data_read": not absent, "ipc": ipc, "reason": chosen.reason,
-            **shape_facts(chosen.shape), "recipe": settings.name, "sweeps": settings.condense.num_sweeps,
-            "estimate": priced._asdict(),
-            "reckoned": reckoned and {"measured": False, **reckoned._asdict(), "memory_bytes_per_gpu": gpu_bytes},
-        })  # fmt: skip
+        about = {"data": splits.name, "data_read": not absent, "ipc": ipc, "reason": chosen.reason}
+        run = {"recipe": settings.name, "sweeps": settings.condense.num_sweeps, "estimate": priced._asdict()}
+        on_gpus = reckoned and {"measured": False, **reckoned._asdict(), "memory_bytes_per_gpu": gpu_bytes}
+        print_json({**about, **shape_facts(chosen.shape), **run, "reckoned": on_gpus})
         return 0
     print_ledger(f"{splits.name} at {ipc} ipc", chosen.shape)
     facts = {
@@ -150,20 +141,15 @@ def find_data(data: str, flags: DataOptions, sizes: Mapping[str, Any]) -> tuple[
     Raises:
         UserError: data that cannot be read, or sizes that are not known.
     """
+    from hmn.condensation.cost.trial import blank_splits
+    from hmn.containers.artifact.run_data import read_data
     from hmn.data.named import NAMES
 
     given = any(value is not None for value in sizes.values())
     if not given and (data in NAMES or data not in PUBLISHED):
         return read_data(data, flags), False
     known = size_of(data, **sizes, side=flags.size, channels=flags.channels)
-    return stand_ins(data, known), True
-
-
-def stand_ins(name: str, known: DataSize) -> Splits:
-    """Images that cost what the absent ones would."""
-    from hmn.condensation.cost.trial import blank_splits
-
-    return blank_splits(name, **known._asdict())
+    return blank_splits(data, **known._asdict()), True
 
 
 def data_facts(train: RealData, smallest: int) -> str:
@@ -197,42 +183,3 @@ def next_command(
     for path, value in (settings or {}).items():
         parts += ["--" + path.replace("_", "-"), str(value)]
     return shlex.join([*parts, "--out", "DIR"])
-
-
-def print_plan(planned: Plan, out: Path, *, as_json: bool) -> None:
-    """What would be done, and what it would take."""
-    from hmn.recipes.named import recipe_to_toml
-
-    job, toml = planned.job, recipe_to_toml(planned.recipe)
-    if as_json:
-        over = None if job.over_budget is None else asdict(job.over_budget)
-        about = {"data": job.splits.name, "ipc": job.recipe.ipc, "out": str(out), "reason": job.chosen.reason}
-        priced = {"recipe_toml": toml, "estimate": planned.estimate._asdict()}
-        print_json({**about, "over_budget": over, **shape_facts(planned.shape), **priced})
-        return
-    console = results()
-    console.print(toml, markup=False, soft_wrap=True)
-    print_ledger(f"{job.splits.name} at {job.recipe.ipc} ipc", planned.shape)
-    console.print()
-    print_facts(
-        "estimate for this machine, from parts of a sweep timed just now",
-        {"sizes": job.chosen.reason, **price_facts(planned.estimate, planned.recipe)},
-    )
-
-
-def price_facts(priced: Estimate, recipe: Recipe) -> dict[str, str]:
-    """What a run takes, in words."""
-    unit = OBJECTIVES.load(recipe.condense.objective).unit
-    matching = f"{recipe.condense.num_sweeps:,} {unit}s of {priced.seconds_per_sweep:.3g} s"
-    if priced.update_seconds:
-        matching += f" ({priced.update_seconds:.2g} s of it the network's own training)"
-    experts = {"experts": duration(priced.expert_seconds)} if priced.expert_seconds else {}
-    return {
-        "fitting": duration(priced.start_seconds),
-        **experts,
-        "matching": matching,
-        "time in all": f"about {duration(priced.total_seconds)}",
-        "peak memory": memory_size(priced.peak_memory_bytes),
-        "operations": f"{priced.operations_per_sweep:.3g} of one {unit}, {priced.total_operations:.3g} in all "
-        "(convolutions and matrix products, a multiply-add counted as two)",
-    }

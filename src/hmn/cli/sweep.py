@@ -22,7 +22,6 @@ from hmn.cli.flags import (
     named,
 )
 from hmn.cli.outputs import check_at_least, check_study_flags
-from hmn.data.named import absolute
 from hmn.recipes.settings import Dtype
 from hmn.recipes.values import given_environment
 from hmn.runtime.console import note, print_json, print_table, results
@@ -104,6 +103,7 @@ def sweep(
     json
         Print JSON.
     """
+    from hmn.data.named import absolute
     from hmn.studies.condensation import RunSettings, StudyData
     from hmn.studies.sweep.grid import check_conflicts, read_config, read_flags, settle_runs
     from hmn.studies.sweep.run import Sweep

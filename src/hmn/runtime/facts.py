@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from hmn.runtime.memory import num_cores
+
 NUMERIC_PACKAGES = ("hmn", "torch", "numpy", "pillow", "safetensors")
 """Packages on whose versions numbers depend."""
 
@@ -77,13 +79,6 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def num_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def memory_bytes() -> int | None:

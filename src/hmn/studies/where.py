@@ -10,8 +10,7 @@ from typing import Literal
 from cyclopts import Group, Parameter
 
 from hmn.errors import UserError
-from hmn.runtime.device import choose_device
-from hmn.runtime.facts import num_cores
+from hmn.runtime.memory import num_cores
 from hmn.studies.pool import LocalPool, RayPool, SlurmPool
 from hmn.studies.pool.attempt import Backend
 from hmn.studies.pool.on_slurm import slurm_parameters
@@ -72,6 +71,8 @@ class Where:
 
     def workers_for(self, num_runs: int) -> int:
         """Runs at a time."""
+        from hmn.runtime.device import choose_device  # imports torch, which the help of the verbs does without
+
         if self.workers is not None:
             return min(self.workers, num_runs)
         if self.is_cluster:
@@ -90,6 +91,8 @@ class Where:
         Raises:
             UserError: it cannot be reached, or a parameter is wrong.
         """
+        from hmn.runtime.device import choose_device
+
         if self.backend == "ray":
             return RayPool(address=self.address, slots=workers, threads=threads, gpus=self.gpus_per_run or 0.0)
         if self.backend == "slurm":
