@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from hmn.condensation.objectives.base import Objective
 from hmn.condensation.state import CondenseState
-from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
