@@ -24,7 +24,7 @@ from hmn.data.real import Splits
 from hmn.errors import UserError
 from hmn.recipes.resolve import resolve
 from hmn.recipes.settings import Dtype, Recipe
-from hmn.recipes.values import given_environment, given_file
+from hmn.recipes.values import given_environment, given_file, given_table
 from hmn.runtime.console import OnProgress, ProgressView, command_line, note, reported_to
 from hmn.runtime.launched import launched
 from hmn.runtime.processes import in_turn, is_first
@@ -241,7 +241,7 @@ def settle(
     named = {"seed": seed, "minutes": minutes}
     given = {
         **given_environment(),
-        **(settings or {}),
+        **given_table(settings or {}, origin="settings"),
         **{key: value for key, value in named.items() if value is not None},
     }
     asked_ipc = (ipc, given.pop("ipc", None), from_file.get("ipc"))

@@ -115,8 +115,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a TOML file that can be read ({error}).") from None
 
 
-def given_table(table: Mapping[str, Any], *, origin: Path) -> dict[str, Any]:
-    """Settings from tables like a recipe's, by path; `origin` is the file to name.
+def given_table(table: Mapping[str, Any], *, origin: Path | str) -> dict[str, Any]:
+    """Settings from tables like a recipe's, by path; `origin` is the file to name, or what else they come from.
 
     Raises:
         UserError: a key that names no setting, or a value of the wrong kind.
