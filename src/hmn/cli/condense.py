@@ -21,7 +21,6 @@ from hmn.cli.flags import (
     given_flags,
     named,
 )
-from hmn.cli.prune import checked_beta, print_pruned
 from hmn.cli.shapes import price_facts, print_ledger, shape_facts
 from hmn.recipes.named import recipe_to_toml
 from hmn.recipes.settings import Dtype
@@ -101,6 +100,7 @@ def condense(
         Print JSON.
     """
     import hmn
+    from hmn.cli.prune import checked_beta, print_pruned
     from hmn.runtime.processes import is_first, joined
 
     settings = {**given_flags(condense, "condense"), **given_flags(evaluate, "evaluate"), **given_flags(sizes, "sizes")}

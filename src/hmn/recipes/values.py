@@ -9,6 +9,7 @@ import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -56,6 +57,7 @@ def find(known: Mapping[str, Setting], path: str, *, load: bool = False) -> Sett
     return None if found is None or get_origin(found.kind) is Mapping else found
 
 
+@cache
 def _field_docs(cls: type) -> dict[str, str]:
     """The string under each field of a class, which Python itself does not keep."""
     body = ast.parse(inspect.getsource(cls)).body[0]
