@@ -40,33 +40,28 @@ def fast(fitted: Fitted, minutes: float | None = None) -> Recipe:
     time = MINUTES if minutes is None else minutes
     is_long = time >= LONG_FROM
     kept = int(time / 30 + 3.5)
-    settings: dict[str, Any] = dict(
-        derivative="direct", student_batch=64, student_lr_rule="nearest", student_lr_lr=0.05, expert_steps=25,
-        expert_lr=0.2, expert_batch=128, **(_long(kept) if is_long else _SHORT),
-    )  # fmt: skip
-    condense = CondenseConfig(
-        objective="trajectory", epochs=max(1, round(time * (12 if is_long else 400 / MINUTES))), inner_steps=1, lr=0.05,
-        schedule="cosine", start=StartConfig(kind="real"), network=replace(untrained(fitted), width=WIDTH),
-    )  # fmt: skip
+    settings = {"derivative": "direct", **_STUDENT, **_EXPERT, **(_long(kept) if is_long else _SHORT)}
+    epochs = max(1, round(time * (12 if is_long else 400 / MINUTES)))
+    network = replace(untrained(fitted), width=WIDTH)
+    how: dict[str, Any] = {"objective": "trajectory", "inner_steps": 1, "lr": 0.05, "schedule": "cosine"}
+    condense = CondenseConfig(**how, epochs=epochs, start=StartConfig(kind="real"), network=network)
+    # The container's sizes, then what is said of it.
     values = math.prod(fitted.image_shape)
     coefficients = min(max(values // IMAGES, MIN_FREQUENCIES), values)
     about = "a quarter of an hour of one thread for CIFAR-10 at 1 IPC; more with classes and pixels"
-    return Recipe(
-        name="fast", ipc=fitted.ipc, minutes=minutes, container="frequency", condense=condense, settings=settings,
-        sizes={"coefficients": coefficients, "views": 1 if fitted.dataset in NO_FLIP else 2},
-        evaluate=evaluated(fitted, "short"),
-        cost=about if minutes is None else f"{minutes:g} minutes of the machine that it was timed on, experts included",
-    )  # fmt: skip
+    cost = about if minutes is None else f"{minutes:g} minutes of the machine that it was timed on, experts included"
+    sizes = {"coefficients": coefficients, "views": 1 if fitted.dataset in NO_FLIP else 2}
+    made: dict[str, Any] = {"container": "frequency", "sizes": sizes, "condense": condense, "settings": settings}
+    return Recipe(name="fast", ipc=fitted.ipc, minutes=minutes, **made, evaluate=evaluated(fitted, "short"), cost=cost)
 
 
-_SHORT: dict[str, Any] = {
-    "student_steps": 40, "differentiate_every": 2, "student_lr": 0.1, "experts": 8, "expert_epochs": 8,
-    "max_start_epoch": 26,
-}  # fmt: skip
+_STUDENT: dict[str, Any] = {"student_batch": 64, "student_lr_rule": "nearest", "student_lr_lr": 0.05}
+_EXPERT: dict[str, Any] = {"expert_steps": 25, "expert_lr": 0.2, "expert_batch": 128}
+_SHORT_STUDENT: dict[str, Any] = {"student_steps": 40, "differentiate_every": 2, "student_lr": 0.1}
+_SHORT: dict[str, Any] = {**_SHORT_STUDENT, "experts": 8, "expert_epochs": 8, "max_start_epoch": 26}
 
 
 def _long(kept: int) -> dict[str, Any]:
-    return {
-        "student_steps": 100, "differentiate_every": 5, "student_lr": 0.15, "experts": kept, "expert_epochs": 20,
-        "max_start_epoch": 44, "strayed": kept, "averaged": 8,
-    }  # fmt: skip
+    student = {"student_steps": 100, "differentiate_every": 5, "student_lr": 0.15}
+    experts = {"experts": kept, "expert_epochs": 20, "max_start_epoch": 44}
+    return {**student, **experts, "strayed": kept, "averaged": 8}

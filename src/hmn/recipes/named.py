@@ -13,15 +13,17 @@ from hmn.recipes import fast, matching, short, trajectories
 from hmn.recipes.parts import ASSUMED_STD, Fitted
 from hmn.recipes.settings import Recipe
 
+_PUBLISHED = (
+    *(matching.dc, matching.dsa, matching.dm, matching.idc_i, matching.idc),
+    *(trajectories.mtt, trajectories.haba, trajectories.linba, matching.hmn, trajectories.ddif),
+)
+_SMALLER = (
+    *(short.dsa_cpu, short.dm_cpu, short.idc_i_cpu, short.idc_cpu),
+    *(short.haba_cpu, short.linba_cpu, short.hmn_cpu, short.ddif_cpu),
+)
 MAKERS: dict[str, Callable[..., Recipe]] = {
-    "fast": fast.fast, "quick": short.quick,
-    "dc": matching.dc, "dsa": matching.dsa, "dm": matching.dm, "idc-i": matching.idc_i,
-    "idc": matching.idc, "mtt": trajectories.mtt, "haba": trajectories.haba, "linba": trajectories.linba,
-    "hmn": matching.hmn, "ddif": trajectories.ddif,
-    "dsa-cpu": short.dsa_cpu, "dm-cpu": short.dm_cpu, "idc-i-cpu": short.idc_i_cpu,
-    "idc-cpu": short.idc_cpu, "haba-cpu": short.haba_cpu, "linba-cpu": short.linba_cpu,
-    "hmn-cpu": short.hmn_cpu, "ddif-cpu": short.ddif_cpu,
-}  # fmt: skip
+    maker.__name__.replace("_", "-"): maker for maker in (fast.fast, short.quick, *_PUBLISHED, *_SMALLER)
+}
 RECIPES = tuple(MAKERS)
 DIALS = tuple(name for name, maker in MAKERS.items() if "minutes" in signature(maker).parameters)
 """Recipes with a dial: they are made for a number of minutes."""

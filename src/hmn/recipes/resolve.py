@@ -36,10 +36,8 @@ def _resolved(
 
     def named(name: str, minutes: float | None) -> Recipe:
         train = splits.train
-        return named_recipe(
-            name, dataset=splits.name, ipc=ipc, image_shape=train.image_shape, num_classes=train.num_classes,
-            std=train.normalisation.std, minutes=minutes,
-        )  # fmt: skip
+        sizes: dict[str, Any] = {"image_shape": train.image_shape, "num_classes": train.num_classes}
+        return named_recipe(name, dataset=splits.name, ipc=ipc, **sizes, std=train.normalisation.std, minutes=minutes)
 
     if "cost" not in from_file:
         given = {**{path: value for path, value in from_file.items() if path not in ("name", "ipc")}, **own}

@@ -5,6 +5,7 @@ docs/methods.md has every number with the file or section that states it, and th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from hmn.recipes.parts import DSA, NO_AUGMENT, Fitted, evaluated, in_pixels, untrained
@@ -25,24 +26,18 @@ class Way(NamedTuple):
     """Images a step; None for all."""
 
 
+_SHORT_WAYS = (Way(50, 2, 2, 100, 1e-7, 0.01), Way(30, 2, 20, 100, 1e-5, 0.001))
+_MANY_CLASSES = (Way(20, 3, 20, 1000, 1e-5, 0.01), Way(20, 2, 20, 1000, 1e-5, 0.01))
+_TINY_WAY = Way(20, 2, 40, 10_000, 1e-4, 0.01, 200)
 MTT_WAYS: dict[str, tuple[Way, Way, Way]] = {
-    "cifar10": (
-        Way(50, 2, 2, 100, 1e-7, 0.01), Way(30, 2, 20, 100, 1e-5, 0.001), Way(30, 2, 40, 1000, 1e-5, 0.001),
-    ),
-    "cifar100": (
-        Way(20, 3, 20, 1000, 1e-5, 0.01), Way(20, 2, 20, 1000, 1e-5, 0.01), Way(80, 2, 40, 1000, 1e-5, 0.01, 125),
-    ),
-    "tiny-imagenet": (
-        Way(10, 2, 10, 10_000, 1e-4, 0.01), Way(20, 2, 40, 10_000, 1e-4, 0.01, 200),
-        Way(20, 2, 40, 10_000, 1e-4, 0.01, 300),
-    ),
-}  # fmt: skip
+    "cifar10": (*_SHORT_WAYS, Way(30, 2, 40, 1000, 1e-5, 0.001)),
+    "cifar100": (*_MANY_CLASSES, Way(80, 2, 40, 1000, 1e-5, 0.01, 125)),
+    "tiny-imagenet": (Way(10, 2, 10, 10_000, 1e-4, 0.01), _TINY_WAY, _TINY_WAY._replace(batch=300)),
+}
 """At 1, 10 and 50 IPC. Source: justincui03/dc_benchmark methods/tm/readme.md, "provided by the author"."""
 MTT_ELSEWHERE = Way(20, 3, 25, 1000, 1e-5, 0.01)
 """The defaults of MTT's distill.py."""
-HABA_WAYS = (
-    Way(50, 2, 2, 100, 1e-7, 0.01), Way(30, 2, 20, 100, 1e-5, 0.001), Way(30, 2, 20, 100, 1e-5, 0.01),
-)  # fmt: skip
+HABA_WAYS = (*_SHORT_WAYS, Way(30, 2, 20, 100, 1e-5, 0.01))
 """At 1, 10 and 50 IPC of CIFAR-10, taken for all data. Source: Huage001/DatasetFactorization run_cifar10_*.sh."""
 DDIF_STARTS = {"cifar10": (10, 10, 40), "cifar100": (40, 40, 40)}
 """Latest start at 1, 10 and 50 IPC (DDiF's code: TM/hyper_params.py); elsewhere CIFAR-10's."""
@@ -55,63 +50,55 @@ MANY = 10_000
 def mtt(fitted: Fitted) -> Recipe:
     """Trajectory matching of pixels. Source: arXiv:2203.11932 and its code (distill.py, buffer.py)."""
     way = MTT_WAYS[fitted.dataset][fitted.column] if fitted.dataset in MTT_WAYS else MTT_ELSEWHERE
-    condense = CondenseConfig(
-        objective="trajectory", epochs=5000, inner_steps=1, optimizer="sgd", lr=in_pixels(way.lr, fitted), momentum=0.5,
-        schedule="constant", augment=DSA, start=StartConfig(kind="real"), network=untrained(fitted),
-    )  # fmt: skip
-    return Recipe(
-        name="mtt", ipc=fitted.ipc, container="pixels", condense=condense, settings=_trajectory(way, fitted),
-        evaluate=evaluated(fitted, "dsa"), cost=_cost(condense, way),
-    )  # fmt: skip
+    condense = _steps("trajectory", fitted, 5000, optimizer="sgd", lr=in_pixels(way.lr, fitted), momentum=0.5)
+    return _matched("mtt", fitted, "pixels", condense, way)
 
 
 def haba(fitted: Fitted) -> Recipe:
     """Trajectory matching of bases and hallucinators. Source: arXiv:2210.16774 and its code (distill_fac.py)."""
     way = HABA_WAYS[fitted.column]
-    condense = CondenseConfig(
-        objective="trajectory", epochs=15_000, inner_steps=1, optimizer="sgd", lr=way.lr, momentum=0.95,
-        schedule="constant", augment=DSA, start=StartConfig(kind="real"), network=untrained(fitted),
-    )  # fmt: skip
-    return Recipe(
-        name="haba", ipc=fitted.ipc, container="factorized", condense=condense, settings=_trajectory(way, fitted),
-        evaluate=evaluated(fitted, "dsa"), cost=_cost(condense, way),
-    )  # fmt: skip
+    condense = _steps("trajectory", fitted, 15_000, optimizer="sgd", lr=way.lr, momentum=0.95)
+    return _matched("haba", fitted, "factorized", condense, way)
 
 
 def ddif(fitted: Fitted) -> Recipe:
     """Trajectory matching of small networks, one an image. Source: DDiF's code (TM/, SynSet/DDiF.py)."""
     start_epoch = DDIF_STARTS.get(fitted.dataset, DDIF_STARTS["cifar10"])[fitted.column]
     way = Way(60, 2, start_epoch, 1e-4, 1e-5, 0.01, DDIF_BATCH)
-    condense = CondenseConfig(
-        objective="trajectory", epochs=15_000, inner_steps=1, optimizer="adam", lr=way.lr, beta1=0.9, beta2=0.999,
-        schedule="constant", augment=DSA, start=StartConfig(kind="real", steps=5000, lr=5e-4, batch=MANY),
-        network=untrained(fitted),
-    )  # fmt: skip
-    return Recipe(
-        name="ddif", ipc=fitted.ipc, container="inr", condense=condense, settings=_trajectory(way, fitted),
-        evaluate=evaluated(fitted, "dsa"), cost=_cost(condense, way),
-    )  # fmt: skip
+    condense = _steps("trajectory", fitted, 15_000, optimizer="adam", lr=way.lr, beta1=0.9, beta2=0.999)
+    condense = replace(condense, start=StartConfig(kind="real", steps=5000, lr=5e-4, batch=MANY))
+    return _matched("ddif", fitted, "inr", condense, way)
 
 
 def linba(fitted: Fitted) -> Recipe:
     """Training unrolled, into bases and coefficients. Source: arXiv:2206.02916 and its code."""
-    condense = CondenseConfig(
-        objective="unrolled", epochs=2500, inner_steps=200, real_per_class=64, optimizer="sgd", lr=0.1, momentum=0.5,
-        schedule="constant", augment=NO_AUGMENT, start=StartConfig(kind="noise"), network=untrained(fitted),
-    )  # fmt: skip
-    return Recipe(
-        name="linba", ipc=fitted.ipc, container="linear", condense=condense,
-        evaluate=evaluated(fitted, "linba"),
-        cost="up to 500,000 trainings of 150 steps, each differentiated: not for a CPU",
-    )  # fmt: skip
+    condense = _steps("unrolled", fitted, 2500, optimizer="sgd", lr=0.1, momentum=0.5)
+    condense = replace(
+        condense, inner_steps=200, real_per_class=64, augment=NO_AUGMENT, start=StartConfig(kind="noise")
+    )
+    cost = "up to 500,000 trainings of 150 steps, each differentiated: not for a CPU"
+    tested = evaluated(fitted, "linba")
+    return Recipe(name="linba", ipc=fitted.ipc, container="linear", condense=condense, evaluate=tested, cost=cost)
+
+
+def _steps(objective: Any, fitted: Fitted, epochs: int, **optimizer: Any) -> CondenseConfig:
+    """Single steps at a constant rate, from real images, with DSA's augmentation."""
+    how: dict[str, Any] = {"inner_steps": 1, "schedule": "constant", "augment": DSA, "start": StartConfig(kind="real")}
+    return CondenseConfig(objective=objective, epochs=epochs, network=untrained(fitted), **how, **optimizer)
+
+
+def _matched(name: str, fitted: Fitted, container: str, condense: CondenseConfig, way: Way) -> Recipe:
+    """A recipe of trajectory matching, tested by DSA's protocol."""
+    said: dict[str, Any] = {"settings": _trajectory(way, fitted), "cost": _cost(condense, way)}
+    tested = evaluated(fitted, "dsa")
+    return Recipe(name=name, ipc=fitted.ipc, container=container, condense=condense, evaluate=tested, **said)
 
 
 def _trajectory(way: Way, fitted: Fitted) -> dict[str, Any]:
-    return dict(
-        student_steps=way.steps, student_batch=way.batch or fitted.num_classes * fitted.ipc,
-        student_lr=way.student_lr, student_lr_lr=way.lr_lr, expert_epochs=way.expert_epochs,
-        max_start_epoch=way.max_start_epoch, experts=100, expert_lr=0.01, expert_batch=256,
-    )  # fmt: skip
+    batch = way.batch or fitted.num_classes * fitted.ipc
+    student = {"student_steps": way.steps, "student_batch": batch, "student_lr": way.student_lr}
+    experts = {"expert_epochs": way.expert_epochs, "max_start_epoch": way.max_start_epoch, "experts": 100}
+    return {**student, "student_lr_lr": way.lr_lr, **experts, "expert_lr": 0.01, "expert_batch": 256}
 
 
 def _cost(condense: CondenseConfig, way: Way) -> str:
