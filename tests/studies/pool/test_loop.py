@@ -75,14 +75,14 @@ def when(condition: Callable[[], bool], act: Callable[[], object]) -> threading.
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_runs_save_and_resuming_goes_on(tmp_path: Path, number: signal.Signals) -> None:
-    runs = runs_of("a", "b", "c")
+    runs, before = runs_of("a", "b", "c"), signal.getsignal(signal.SIGTERM)
     thread = when(lambda: len(list(tmp_path.glob("*/begun"))) == 2, lambda: os.kill(os.getpid(), number))
     with pytest.raises(SweepInterrupted) as caught:
         run_sweep(runs, patient, tmp_path, backend=pool(), threads=1)
     thread.join()
     assert [outcome.status for outcome in caught.value.outcomes.values()] == ["interrupted"] * 2
     assert [(tmp_path / run.name / "saved").exists() for run in runs] == [True, True, False]
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # the handlers are as they were
+    assert signal.getsignal(signal.SIGTERM) == before
     (tmp_path / runs[2].name).mkdir(exist_ok=True)
     (tmp_path / runs[2].name / "saved").touch()
     outcomes = run_sweep(runs, patient, tmp_path, backend=pool(), threads=1)
