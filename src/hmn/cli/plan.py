@@ -26,7 +26,6 @@ from hmn.errors import UserError
 from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.named import DEFAULT_RECIPE
 from hmn.recipes.settings import Recipe
-from hmn.recipes.values import given_environment
 from hmn.runtime.console import duration, note, print_facts, print_json
 
 if TYPE_CHECKING:  # they import torch
@@ -85,8 +84,8 @@ def plan(
     """
     from hmn.condensation.cost.operations import DEFAULT_TFLOPS, reckon
     from hmn.condensation.cost.price import price
-    from hmn.containers.choose import checked_ipc, choose_shape
-    from hmn.recipes.resolve import resolve
+    from hmn.condensation.job import settle
+    from hmn.containers.choose import checked_ipc
 
     ipc = checked_ipc(data, environment_ipc() if ipc is None else ipc)
     if tflops is not None and gpus is None:
@@ -99,15 +98,13 @@ def plan(
     train = splits.train
     smallest = int(train.labels.bincount(minlength=train.num_classes).min())
     given = {**given_flags(condense, "condense"), **given_flags(sizes, "sizes"), **named(method)}
-    settings = resolve(recipe, {}, {**given_environment(), **given, "ipc": ipc}, splits, ipc)
+    job = settle(splits, ipc=ipc, recipe=recipe, images=images, settings=given, options=flags)
+    chosen, settings = job.chosen, job.recipe
     objective = OBJECTIVES.load(settings.condense.objective)
     if gpus is not None and gpus > 1 and not objective.divisible:
         raise UserError(f"--gpus {gpus}: --objective {settings.condense.objective} runs in one process: give --gpus 1.")
-    asked: dict[str, Any] = {"images": images, "container": settings.container, "sizes": settings.sizes}
-    asked |= {"image_shape": train.image_shape, "num_classes": train.num_classes, "real_per_class": smallest}
-    chosen = choose_shape(splits.name, ipc, **asked)
     note("timing parts of a sweep on this machine, about ten seconds ...")
-    priced, memory = price(splits, chosen.shape, settings)
+    priced, memory = price(job.splits, job.shape, settings)
     reckoned = None
     gpu_bytes = None
     if gpus is not None:
