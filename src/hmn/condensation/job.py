@@ -256,7 +256,7 @@ def settle(
     train = splits.train
 
     # The recipe, then the container that it names.
-    found = learned_as_stored(resolve(recipe, from_file, given, splits, ipc), dtype, {**from_file, **given})
+    found = learned_as_stored(resolve(recipe, from_file, given, splits.fitted(ipc)), dtype, {**from_file, **given})
     chosen = choose_shape(
         splits.name,
         ipc,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
+from hmn.recipes.parts import Fitted
 from hmn.runtime.device import moved, resident
 
 
@@ -91,6 +92,16 @@ class Splits:
     test: RealData
     name: str
     skipped: int
+
+    def fitted(self, ipc: int) -> Fitted:
+        """What a recipe is fitted to: these data, and a budget of `ipc` real images a class."""
+        return Fitted(
+            dataset=self.name,
+            ipc=ipc,
+            image_shape=self.train.image_shape,
+            num_classes=self.train.num_classes,
+            std=tuple(self.train.normalisation.std),
+        )
 
 
 def stratified_indices(labels: Tensor, *, share: float, seed: int) -> tuple[Tensor, Tensor]:

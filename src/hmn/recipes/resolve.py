@@ -5,39 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import NoneType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from hmn.errors import UserError
 from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.named import DEFAULT_RECIPE
+from hmn.recipes.parts import Fitted
 from hmn.recipes.settings import Recipe
 from hmn.recipes.values import changed, completed, content, is_of_objective, settings_of
 
-if TYPE_CHECKING:
-    from hmn.data.real import Splits
 
-
-def resolve(name: str | None, from_file: Mapping[str, Any], own: Mapping[str, Any], splits: Splits, ipc: int) -> Recipe:
+def resolve(name: str | None, from_file: Mapping[str, Any], own: Mapping[str, Any], fitted: Fitted) -> Recipe:
     """The recipe with the file's settings, then one's own, put over it.
 
     Raises:
         UserError: no such recipe, or a setting of one's own that its objective does not read.
     """
-    found = completed(_resolved(name, from_file, own, splits, ipc))
+    found = completed(_resolved(name, from_file, own, fitted))
     check_used(found, own)
     return found
 
 
-def _resolved(
-    name: str | None, from_file: Mapping[str, Any], own: Mapping[str, Any], splits: Splits, ipc: int
-) -> Recipe:
+def _resolved(name: str | None, from_file: Mapping[str, Any], own: Mapping[str, Any], fitted: Fitted) -> Recipe:
     from hmn.recipes.named import ALIASES, RECIPES
     from hmn.recipes.named import recipe as named_recipe
 
     def named(name: str, minutes: float | None) -> Recipe:
-        train = splits.train
-        sizes: dict[str, Any] = {"image_shape": train.image_shape, "num_classes": train.num_classes}
-        return named_recipe(name, dataset=splits.name, ipc=ipc, **sizes, std=train.normalisation.std, minutes=minutes)
+        return named_recipe(name, **vars(fitted), minutes=minutes)
 
     if "cost" not in from_file:
         given = {**{path: value for path, value in from_file.items() if path not in ("name", "ipc")}, **own}
@@ -45,7 +39,7 @@ def _resolved(
         if given.get("container", base.container) != base.container:
             given = {"sizes": {}, **given}  # the recipe's sizes are of its own container
         return changed(base, given)
-    whole = whole_recipe({**from_file, "ipc": ipc})
+    whole = whole_recipe({**from_file, "ipc": fitted.ipc})
     title = whole.name
     # Settings may have been edited in the file: it keeps a recipe's name only where it holds that recipe's settings.
     edited = title in (*RECIPES, *ALIASES) and content(_alike(named(title, whole.minutes), whole)) != content(whole)

@@ -148,7 +148,7 @@ def condensation(values: Mapping[str, Any], given: RunSettings, splits: Splits) 
     # From here on as `hmn condense` settles one run.
     ipc = checked_ipc(given.data.name, settings.pop("ipc", given.from_file.get("ipc")))
     dtype, train = values.get("dtype", given.dtype), splits.train
-    recipe = resolve(name, given.from_file, settings, splits, ipc)
+    recipe = resolve(name, given.from_file, settings, splits.fitted(ipc))
     recipe = learned_as_stored(recipe, dtype, {**given.from_file, **settings})
     check_recipe(recipe, image_shape=train.image_shape, num_classes=train.num_classes)
     fewest = int(train.labels.bincount(minlength=train.num_classes).min())
