@@ -98,7 +98,7 @@ def test_the_data_folder_is_recorded_and_other_data_do_not_inherit_it(
         asked.append((data, options.data_dir))
         raise UserError(f"{data}: not found.")
 
-    monkeypatch.setattr("hmn.measure.candidates.load_data", spy)
+    monkeypatch.setattr("hmn.containers.artifact.run_data.load_data", spy)
     out = container(tmp_path / "out", {"data": "cifar10", "data_flags": {"data_dir": str(tmp_path / "d")}})
     with pytest.raises(UserError, match=r"cifar10: not found; name the container's data with --data$"):
         choose(out)
