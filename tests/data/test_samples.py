@@ -10,6 +10,8 @@ import pytest
 from hmn.cli.main import main
 
 SHORT = [
+    "--recipe",
+    "hmn-cpu",
     "--condense.epochs",
     "1",
     "--condense.inner-steps",
