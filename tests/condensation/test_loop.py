@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from hmn.condensation.loop import condense, lr_factor
+from hmn.condensation.loop import condense, lr_factor, reconstruction_step
 from hmn.condensation.objectives import matching
 from hmn.condensation.objectives.matching import Match
 from hmn.condensation.objectives.network import draw_group
-from hmn.condensation.start import choose_targets, reconstruction_step
-from hmn.condensation.state import CondenseRecord, CondenseState
+from hmn.condensation.state import CondenseRecord, CondenseState, choose_targets
 from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape
 from hmn.containers.shape import Budget

@@ -16,17 +16,16 @@ import hmn.condensation.objectives.experts
 from hmn.cli.main import main
 from hmn.condensation.check import check_recipe
 from hmn.condensation.cost.price import estimate, price
+from hmn.condensation.folder import forget_experts
 from hmn.condensation.loop import condense
-from hmn.condensation.objectives.experts import EXPERTS, forget_experts
 from hmn.condensation.run import RunProgress, condense_run, new_state
 from hmn.condensation.state import check_split
 from hmn.containers.artifact.load import info
-from hmn.containers.artifact.place import CHECKPOINT
+from hmn.containers.artifact.place import CHECKPOINT, EXPERTS
 from hmn.containers.choose import container_class
 from hmn.containers.shape import Budget
 from hmn.data.real import Splits
 from hmn.errors import Interruption, UserError
-from hmn.recipes.named import recipe_to_toml
 from hmn.recipes.resolve import whole_recipe
 from hmn.recipes.settings import (
     AugmentConfig,
@@ -35,7 +34,7 @@ from hmn.recipes.settings import (
     Recipe,
     StartConfig,
 )
-from hmn.recipes.values import changed, completed, content, given_file
+from hmn.recipes.values import changed, completed, content, given_file, recipe_to_toml
 from hmn.runtime import processes as distributed
 from hmn.runtime.tensor_files import load_checkpoint, save_checkpoint
 from tests.cli.test_main import refused

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hmn.condensation.start import reconstruction_step
+from hmn.condensation.loop import reconstruction_step
 from hmn.containers.choose import container_class
 from hmn.containers.container import Container
 from hmn.containers.factorized import Factorized, FactorizedShape

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hmn.cli.main import main
-from hmn.condensation.start import reconstruction_step
+from hmn.condensation.loop import reconstruction_step
 from hmn.containers.artifact.load import info, load
 from hmn.containers.frequency import Frequency, FrequencyShape
 from hmn.containers.over_budget import enlarged

@@ -14,7 +14,7 @@ from PIL import Image
 
 from hmn.data.load import load_data
 from hmn.data.options import DataOptions
-from hmn.data.real import Splits, fingerprint
+from hmn.data.real import Splits
 from hmn.errors import UserError
 
 LABELS = np.arange(20) % 4
@@ -83,7 +83,7 @@ def same(found: Splits, expected: Splits) -> None:
     for part, model in ((found.train, expected.train), (found.test, expected.test)):
         assert part.pixels.equal(model.pixels) and part.labels.equal(model.labels)
         assert part.class_names == model.class_names and part.normalisation == model.normalisation
-        assert fingerprint(part) == fingerprint(model)
+        assert part.fingerprint() == model.fingerprint()
     assert found.skipped == expected.skipped
 
 

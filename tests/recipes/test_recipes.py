@@ -14,13 +14,13 @@ from hmn.containers.choose import choose_shape
 from hmn.data.known_sizes import PUBLISHED
 from hmn.data.statistics import KNOWN
 from hmn.errors import UserError
-from hmn.recipes.named import ALIASES, RECIPES, recipe, recipe_to_toml
+from hmn.recipes.named import ALIASES, RECIPES, recipe
 from hmn.recipes.parts import Fitted, in_pixels
 from hmn.recipes.protocols import protocol
 from hmn.recipes.resolve import whole_recipe
 from hmn.recipes.settings import Recipe
 from hmn.recipes.short import SWEEPS
-from hmn.recipes.values import completed, content, given_file, objective_settings
+from hmn.recipes.values import completed, content, given_file, objective_settings, recipe_to_toml
 from hmn.studies.sweep.grid import read_flags
 from hmn.train.loop import learning_rate
 

@@ -7,9 +7,9 @@ import pytest
 
 from hmn.cli.flags import CondenseFlags, given_flags
 from hmn.errors import UserError
-from hmn.recipes.named import RECIPES, recipe, recipe_to_toml
+from hmn.recipes.named import RECIPES, recipe
 from hmn.recipes.settings import Recipe
-from hmn.recipes.values import changed, given_environment, given_file, settings_of
+from hmn.recipes.values import changed, given_environment, given_file, recipe_to_toml, settings_of
 
 BASE = recipe("quick", dataset="digits", ipc=10, image_shape=(1, 8, 8))
 

@@ -22,8 +22,8 @@ from hmn.cli.flags import (
     named,
 )
 from hmn.cli.shapes import price_facts, print_ledger, shape_facts
-from hmn.recipes.named import recipe_to_toml
 from hmn.recipes.settings import Dtype
+from hmn.recipes.values import recipe_to_toml
 from hmn.runtime.console import duration, print_facts, print_json, results
 
 if TYPE_CHECKING:  # it imports torch

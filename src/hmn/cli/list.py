@@ -8,10 +8,10 @@ from typing import Any
 from hmn.cli.flags import Switch
 from hmn.errors import UserError
 from hmn.recipes.kinds import CONTAINERS, OBJECTIVES
-from hmn.recipes.named import MAKERS, recipe, recipe_to_toml
+from hmn.recipes.named import MAKERS, recipe
 from hmn.recipes.protocols import PROTOCOLS, protocol
 from hmn.recipes.settings import CondenseConfig, EvaluateConfig
-from hmn.recipes.values import expected, nearest, settings_of
+from hmn.recipes.values import expected, nearest, recipe_to_toml, settings_of
 from hmn.runtime.console import print_facts, print_json, results
 
 COMMON = {"condense": CondenseConfig, "evaluate": EvaluateConfig}

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, final
 
 from hmn.condensation.state import CondenseRecord
-from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, FACTS, OWN_FILES, RECIPE, RESULTS, is_own
+from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, EXPERTS, FACTS, OWN_FILES, RECIPE, RESULTS, is_own
 from hmn.containers.shape import Shape
-from hmn.data.real import RealData, fingerprint
+from hmn.data.real import RealData
 from hmn.errors import UserError
-from hmn.recipes.named import recipe_to_toml
 from hmn.recipes.settings import Recipe
+from hmn.recipes.values import recipe_to_toml
 from hmn.runtime.files import leftovers, write_atomically
 from hmn.runtime.processes import gather, is_first
+
+_EXPERT = re.compile(r"\.?\d{4,}-\d{3,}\.safetensors(\.[0-9a-f]{8}\.tmp)?")
 
 
 def identity_of(data: RealData, shape: Shape, recipe: Recipe, dtype: str) -> dict[str, str]:
@@ -25,7 +28,7 @@ def identity_of(data: RealData, shape: Shape, recipe: Recipe, dtype: str) -> dic
     return {
         "recipe": recipe_to_toml(recipe),
         "shape": repr(shape),
-        "data": fingerprint(data),
+        "data": data.fingerprint(),
         "dtype": dtype,
     }
 
@@ -64,6 +67,19 @@ def clear(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for path in [*leftovers(out, OWN_FILES), *(out / name for name in RESULTS if name != RECIPE)]:
         path.unlink(missing_ok=True)
+    forget_experts(out)
+
+
+def forget_experts(out: Path) -> None:
+    """Remove the experts of a run's folder, and nothing that is not theirs."""
+    folder = out / EXPERTS
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if _EXPERT.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def recorded_identity(out: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from hmn.condensation.check import check_recipe
-from hmn.condensation.folder import History, TimeTaken, check_identity, clear, examine, identity_of
+from hmn.condensation.folder import History, TimeTaken, check_identity, clear, examine, forget_experts, identity_of
 from hmn.condensation.loop import condense
 from hmn.condensation.state import CondenseState, check_alike, check_split
 from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, FACTS, HISTORY, OWN_FILES, RECIPE
@@ -112,7 +112,7 @@ def condense_run(
     check_alike(identity)
     standing = on_first(lambda: examine(out, identity, resume=resume, force=force))
     if standing == "done":
-        on_first(lambda: _forget(out))
+        on_first(lambda: forget_experts(out))
         return out
     state = agreed(lambda: new_state(splits, shape, recipe, out))
     saved = on_first(lambda: _prepared(out, identity, resumed=standing == "go on"))
@@ -154,7 +154,7 @@ def condense_run(
         card = {"versions": facts["versions"]}
         save(whole.finalised(), out, recipe=recipe, data_name=splits.name, dtype=dtype, facts=card)
         (out / CHECKPOINT).unlink()
-        _forget(out)
+        forget_experts(out)
 
     with stop_signals() as stopped, _told_where(out):
         # The checkpoint comes first and the old container goes after it: killed in between, the folder is still ours.
@@ -203,7 +203,6 @@ def _prepared(out: Path, identity: Mapping[str, str], *, resumed: bool) -> dict[
     """The folder made ready, and its checkpoint where that is gone on from."""
     if not resumed:
         clear(out)
-        _forget(out)
         return None
     saved = load_checkpoint(out / CHECKPOINT)
     check_identity(out, saved["identity"], identity)
@@ -221,12 +220,6 @@ def _told_where(out: Path) -> Iterator[None]:
         raise ProcessLost(
             f"{error} Run the same command with --resume to go on from the last checkpoint in {out}."
         ) from error
-
-
-def _forget(out: Path) -> None:
-    """Remove what objectives have kept in the folder of a run that is over, or that begins anew."""
-    for name in OBJECTIVES.names():
-        OBJECTIVES.load(name).forget(out)
 
 
 def write_facts(out: Path, facts: Mapping[str, Any]) -> None:

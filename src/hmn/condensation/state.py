@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from hmn.condensation.start import choose_targets
 from hmn.containers.container import Container
 from hmn.containers.quantise import rounded
 from hmn.data.real import RealData
@@ -162,6 +161,27 @@ class CondenseState:
             return values
         parts = gather(values.detach().cpu())
         return torch.cat(parts) if parts else values
+
+
+def choose_targets(real: RealData, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """For each generated image, the index of a random real image of its class; repeated only where there are too few.
+
+    Args:
+        real: the training data.
+        labels: int64 [n], labels of the generated images.
+        generator: source of the choice.
+
+    Returns:
+        int64 [n], indices into `real`.
+    """
+    targets = torch.empty_like(labels)
+    for label in labels.unique():
+        members = (real.labels == label).nonzero()[:, 0]
+        wanted = (labels == label).nonzero()[:, 0]
+        rounds = -(-len(wanted) // len(members))
+        order = torch.cat([torch.randperm(len(members), generator=generator) for _ in range(rounds)])
+        targets[wanted] = members[order[: len(wanted)]]
+    return targets
 
 
 def check_split(config: CondenseConfig, real: RealData) -> None:

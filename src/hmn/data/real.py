@@ -71,6 +71,11 @@ class RealData:
         index = index.to(self.pixels.device)
         return replace(self, pixels=self.pixels[index], labels=self.labels[index])
 
+    def fingerprint(self) -> str:
+        """A checksum of pixels and labels, to know the same data again."""
+        total = zlib.crc32(self.pixels.contiguous().numpy().data, zlib.crc32(self.labels.numpy().tobytes()))
+        return f"{len(self)} images, crc32 {total:08x}"
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
@@ -157,9 +162,3 @@ def balanced_indices(labels: Tensor, per_class: int, generator: torch.Generator)
         order = torch.randperm(len(members), generator=generator, device=generator.device).cpu()
         chosen.append(members[order[:per_class]])
     return torch.cat(chosen) if chosen else labels.new_empty(0)
-
-
-def fingerprint(data: RealData) -> str:
-    """A checksum of pixels and labels, to know the same data again."""
-    total = zlib.crc32(data.pixels.contiguous().numpy().data, zlib.crc32(data.labels.numpy().tobytes()))
-    return f"{len(data)} images, crc32 {total:08x}"

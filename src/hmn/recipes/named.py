@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from inspect import signature
-from typing import Any
 
 from hmn.errors import UserError
 from hmn.recipes import fast, matching, short, trajectories
@@ -77,27 +75,6 @@ def recipe(
     if not 0 < minutes <= MAX_MINUTES:
         raise UserError(f"--minutes {minutes:g}: expected a number above 0, up to {MAX_MINUTES:,}.")
     return maker(fitted, minutes)
-
-
-def recipe_to_toml(recipe: Recipe) -> str:
-    """The resolved recipe as TOML, which `hmn condense --config` reads again.
-
-    Settings that are None are left out; the table of the objective's own bears its name.
-    """
-    import tomli_w
-
-    tables = {recipe.condense.objective if key == "settings" else key: value for key, value in asdict(recipe).items()}
-    if not recipe.settings:
-        del tables[recipe.condense.objective]
-    return tomli_w.dumps(_without_none(tables))
-
-
-def _without_none(table: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if value is not None
-    }
 
 
 DEFAULT_RECIPE = "fast"

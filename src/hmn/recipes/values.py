@@ -14,6 +14,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+import tomli_w
+
 from hmn.errors import UserError
 from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.settings import Recipe
@@ -115,6 +117,22 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such file.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: not a TOML file that can be read ({error}).") from None
+
+
+def recipe_to_toml(recipe: Recipe) -> str:
+    """The resolved recipe as TOML, which `hmn condense --config` reads again.
+
+    Settings that are None are left out; the table of the objective's own bears its name.
+    """
+    tables = {recipe.condense.objective if key == "settings" else key: value for key, value in asdict(recipe).items()}
+    if not recipe.settings:
+        del tables[recipe.condense.objective]
+    return tomli_w.dumps(_without_none(tables))
+
+
+def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    found = {key: _without_none(value) if isinstance(value, dict) else value for key, value in table.items()}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def given_table(table: Mapping[str, Any], *, origin: Path | str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hmn.data.real import Splits, fingerprint
+from hmn.data.real import Splits
 from hmn.errors import Interruption, UserError
 from hmn.runtime.console import ProgressView, duration, note
 from hmn.runtime.files import leftovers, write_atomically
@@ -48,7 +48,7 @@ def plan_of(
 
 def fingerprints(splits: Splits) -> dict[str, str]:
     """The data, for an identity."""
-    return {part: fingerprint(getattr(splits, part)) for part in ("train", "test")}
+    return {part: getattr(splits, part).fingerprint() for part in ("train", "test")}
 
 
 def examine_study(out: Path, plan: Mapping[str, Any], *, resume: bool, force: bool) -> dict[str, Any] | None:

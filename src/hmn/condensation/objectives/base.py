@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
@@ -120,7 +119,3 @@ class Objective(ABC):
 
     def load_state_dict(self, saved: dict[str, Any], state: CondenseState) -> None:  # noqa: B027
         """Restore what `state_dict` gave, into an objective of the same settings."""
-
-    @classmethod  # noqa: B027
-    def forget(cls, out: Path) -> None:
-        """Remove what `prepare` has left in a run's folder, and nothing else; by default it leaves nothing."""

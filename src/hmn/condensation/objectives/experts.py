@@ -6,7 +6,6 @@ Resuming would otherwise train them again, for hours on real data; and in publis
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +25,6 @@ from hmn.recipes.settings import CondenseConfig, TrainConfig
 from hmn.runtime.tensor_files import load_checkpoint, save_checkpoint
 from hmn.train import train
 
-EXPERTS = "experts"
-"""Their folder, in the run's."""
-_FILE = re.compile(r"\.?\d{4,}-\d{3,}\.safetensors(\.[0-9a-f]{8}\.tmp)?")
 _SEEDS_APART = 1_000_003
 
 
@@ -89,18 +85,6 @@ class _ExpertInFiles:
 
     def __getitem__(self, epochs: int, /) -> Weights:
         return self.files.after(self.number, epochs).weights
-
-
-def forget_experts(out: Path) -> None:
-    """Remove the experts of a run's folder, and nothing that is not theirs."""
-    folder = out / EXPERTS
-    if folder.is_symlink() or not folder.is_dir():
-        return
-    for path in folder.iterdir():
-        if _FILE.fullmatch(path.name):
-            path.unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
 
 
 class ExpertEpoch(NamedTuple):

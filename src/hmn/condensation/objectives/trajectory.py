@@ -16,11 +16,9 @@ from hmn.condensation.objectives.base import Training
 from hmn.condensation.objectives.direct import differentiate_directly
 from hmn.condensation.objectives.exact import StudentStep, TrainingGradient, Weights, augmented, differentiate_training
 from hmn.condensation.objectives.experts import (
-    EXPERTS,
     ExpertFiles,
     Experts,
     expert_training,
-    forget_experts,
     mean_of,
     new_expert,
     new_student,
@@ -29,6 +27,7 @@ from hmn.condensation.objectives.strayed import Strayed, images_seen, is_due, st
 from hmn.condensation.objectives.student import StudentObjective
 from hmn.condensation.objectives.trajectory_settings import TrajectorySettings
 from hmn.condensation.state import CondenseRecord, CondenseState, shown_as_stored
+from hmn.containers.artifact.place import EXPERTS
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
 from hmn.nets import Net
@@ -56,7 +55,6 @@ class Trajectory(StudentObjective):
 
     Settings = TrajectorySettings
     rates = ("student_lr", "expert_lr")
-    forget = staticmethod(forget_experts)
 
     def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)

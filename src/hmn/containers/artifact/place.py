@@ -18,6 +18,8 @@ CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
 FACTS = "run.json"
 """What a run records about itself beside its results: data, time, machine."""
 AUM, PRUNING = "aum.npz", "pruning.json"
+EXPERTS = "experts"
+"""Folder of the networks that trajectory matching trains first; a finished run has none."""
 RESULTS = (HISTORY, FACTS, RECIPE, LEDGER, PREVIEW, CARD, AUM, PRUNING)
 """What stands beside a checkpoint or a container, and goes when a run begins anew."""
 OWN_FILES = (CHECKPOINT, CONTAINER, *RESULTS)

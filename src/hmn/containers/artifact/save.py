@@ -29,8 +29,8 @@ from hmn.containers.artifact.place import CARD, CONTAINER, LEDGER, PREVIEW, RECI
 from hmn.containers.container import Container
 from hmn.containers.quantise import SCALE_SUFFIX, STORED_AS, decode, encode
 from hmn.errors import UserError
-from hmn.recipes.named import recipe_to_toml
 from hmn.recipes.settings import Dtype, Recipe
+from hmn.recipes.values import recipe_to_toml
 from hmn.runtime.files import write_atomically
 
 

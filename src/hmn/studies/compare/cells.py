@@ -15,8 +15,7 @@ from hmn.errors import UserError
 from hmn.measure.candidates import check_classes
 from hmn.measure.codec_options import CodecSettings, check_codec
 from hmn.measure.training import Training
-from hmn.recipes.named import recipe_to_toml
-from hmn.recipes.values import given_file
+from hmn.recipes.values import given_file, recipe_to_toml
 from hmn.studies.choice import ImageChoice
 from hmn.studies.compare.methods import CONDENSED, Method
 from hmn.studies.condensation import CONDENSED as CONDENSED_FOLDER

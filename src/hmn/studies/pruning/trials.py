@@ -13,7 +13,6 @@ from hmn.containers.artifact.place import read_run
 from hmn.containers.artifact.run_data import Split
 from hmn.data.named import absolute
 from hmn.data.options import DataOptions
-from hmn.data.real import fingerprint
 from hmn.errors import UserError
 from hmn.measure.candidates import target_of
 from hmn.measure.training import choose_training
@@ -82,7 +81,7 @@ class Trials:
 
         # Container, profile, data and protocol: another of these is another study.
         profile = None if target.profile is None else hashlib.sha256(target.profile.aum.numpy().tobytes()).hexdigest()
-        images = {"container": sha256, "aum": profile, "test": fingerprint(self.candidate.test), "from": name}
+        images = {"container": sha256, "aum": profile, "test": self.candidate.test.fingerprint(), "from": name}
         protocol = {"net": self.training.net, "width": self.training.width, "config": asdict(self.training.config)}
         identity = {"tested_on": "as each run's name says", "data": images, "runs": protocol}
         self.study = Study(folder, where, plan_of(identity, []))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hmn.data.real import Splits
-from hmn.recipes.named import recipe_to_toml
+from hmn.recipes.values import recipe_to_toml
 from hmn.studies.condensation import MEASURED, Condensation, condense_and_evaluate, evaluation_row, run_seconds
 from hmn.studies.folder import Study, fingerprints, plan_of
 from hmn.studies.pool import Outcome, SweepRun
