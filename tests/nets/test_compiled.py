@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmn.nets import compiled
+from hmn.nets import compiled, native
 from hmn.nets.compiled import compile_step, compiler_problem
 
 
 @pytest.fixture(autouse=True)
 def _wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HMN_COMPILE", "1")
-    compiled._warn_once.cache_clear()
+    native.warn_once.cache_clear()
 
 
 def double(x: Tensor) -> Tensor:

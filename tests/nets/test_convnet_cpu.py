@@ -33,7 +33,7 @@ def _compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         pytest.skip("no C compiler")
     monkeypatch.delenv("HMN_COMPILE", raising=False)
     yield
-    native._warn_once.cache_clear()
+    native.warn_once.cache_clear()
 
 
 def network(shape: tuple[int, int, int], width: int, depth: int, seed: int = 0) -> Net:

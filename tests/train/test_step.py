@@ -118,7 +118,7 @@ def test_a_backward_pass_that_fails_goes_on_uncompiled(
     monkeypatch.setenv("HMN_COMPILE", "1")
     monkeypatch.setattr(compiled, "compiler_problem", lambda device: None)
     monkeypatch.setattr(compiled, "_torch_compile", compile_badly)
-    compiled._warn_once.cache_clear()
+    native.warn_once.cache_clear()
     training_step._compiled_loss.cache_clear()
     nets = [convnet() for _ in range(2)]
     images, labels, others = batch(20)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hmn.nets.base import Net
+from hmn.nets.base import Gate, Net, forget_masks, gates, record_masks, replay_masks
 from hmn.nets.build import NET_NAMES, build_net
-from hmn.nets.gate import Gate, forget_masks, gates, record_masks, replay_masks
 
 __all__ = ["NET_NAMES", "Gate", "Net", "build_net", "forget_masks", "gates", "record_masks", "replay_masks"]

@@ -55,21 +55,22 @@ def width_of(name: str, width: int | None) -> int | None:
     return width if width is not None else _OWN_WIDTH.get(kind)
 
 
-def _build(name: str, num_classes: int, image_shape: tuple[int, int, int], width: int | None) -> Net:
+def _build(name: str, num_classes: int, image_shape: tuple[int, int, int], given_width: int | None) -> Net:
     if name.startswith("timm/"):
-        if width is not None:
-            raise UserError(f"network {name} has its own widths: leave out width={width}.")
+        if given_width is not None:
+            raise UserError(f"network {name} has its own widths: leave out width={given_width}.")
         return TimmNet(name.removeprefix("timm/"), num_classes=num_classes, image_shape=image_shape)
     # All others have a width; "-in" says instance norm where BatchNorm is usual.
-    kind, norm = (name.removesuffix("-in"), "instance") if name.endswith("-in") else (name, "batch")
+    kind, norm = name.removesuffix("-in"), "instance" if name.endswith("-in") else "batch"
+    sizes = width_of(name, given_width) or 0, num_classes, image_shape  # 0: an unknown name, refused below
     if depth := re.fullmatch(r"convnet([1-9]\d?)", name):
-        return ConvNet(int(depth[1]), width or _OWN_WIDTH["convnet"], num_classes, image_shape)
+        return ConvNet(int(depth[1]), *sizes)
     if name == "resnetap10":
-        return resnet_ap10(width or _OWN_WIDTH[name], num_classes, image_shape)
+        return resnet_ap10(*sizes)
     if kind == "resnet18":
-        return resnet18(width or _OWN_WIDTH[kind], num_classes, image_shape, norm=norm)
+        return resnet18(*sizes, norm=norm)
     if kind in ("vgg11", "vgg16"):
-        return Vgg(int(kind[3:]), width or _OWN_WIDTH[kind], num_classes, image_shape, norm=norm)
+        return Vgg(int(kind[3:]), *sizes, norm=norm)
     if kind == "densenet121":
-        return DenseNet(width or _OWN_WIDTH[kind], num_classes, image_shape, norm=norm)
+        return DenseNet(*sizes, norm=norm)
     raise UserError(f"unknown network {name!r}: expected convnetD, {', '.join(NET_NAMES[2:])} or timm/NAME.")

@@ -7,19 +7,15 @@ keeps its files (here, where it is not set, in hmn's own cache folder, which out
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import os
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, final
 
-import platformdirs
 import torch
 
-from hmn.nets.native import SWITCH, wanted
+from hmn.nets.native import SWITCH, cache_place, say, wanted, warn_once
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,9 +42,8 @@ def compile_step(function: Callable[P, R], *, what: str, device: str) -> Callabl
     """
     if not wanted():
         return function
-    problem = compiler_problem(device)
-    if problem is not None:
-        _warn_once(f"{what} runs uncompiled, and slower: {problem}. {SWITCH}=0 silences this.")
+    if (problem := compiler_problem(device)) is not None:
+        warn_once(f"{what} runs uncompiled, and slower: {problem}. {SWITCH}=0 silences this.")
         return function
     return Guarded(function, what, device)
 
@@ -68,7 +63,7 @@ class Guarded:
         began, first = time.perf_counter(), self.compiled is None
         try:
             if self.compiled is None:
-                _say(f"compiling {self.what}: a minute or two the first time, seconds later ({SWITCH}=0 does without)")
+                say(f"compiling {self.what}: a minute or two the first time, seconds later ({SWITCH}=0 does without)")
                 self.compiled = _torch_compile(self.function, self.device)
             result = self.compiled(*args, **kwargs)
         except Exception as error:
@@ -76,31 +71,18 @@ class Guarded:
             self.give_up(error)
             return self.function(*args, **kwargs)
         if first:
-            _say(f"compiled {self.what} in {time.perf_counter() - began:.0f} s (a backward pass, if any, comes after)")
+            say(f"compiled {self.what} in {time.perf_counter() - began:.0f} s (a backward pass, if any, comes after)")
         return result
 
     def give_up(self, error: Exception) -> None:
         """Go on uncompiled, with a warning. For callers too: torch compiles a backward pass only when it is run."""
         self.failed = True
         reason = (str(error).strip().splitlines() or ["no message"])[0][:200]
-        _warn_once(f"{self.what} could not be compiled and runs slower ({type(error).__name__}: {reason})")
+        warn_once(f"{self.what} could not be compiled and runs slower ({type(error).__name__}: {reason})")
 
 
 def _torch_compile(function: Callable[..., Any], device: str) -> Callable[..., Any]:
-    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
-        told = os.environ.get("HMN_CACHE")
-        folder = (Path(told) if told else platformdirs.user_cache_path("hmn")) / "compiled"
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
-    compiled: Callable[..., Any] = torch.compile(
-        function, dynamic=False, mode="reduce-overhead" if device == "cuda" else None
-    )
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_place(os.environ.get("HMN_CACHE"), "compiled")))
+    mode = "reduce-overhead" if device == "cuda" else None
+    compiled: Callable[..., Any] = torch.compile(function, dynamic=False, mode=mode)
     return compiled
-
-
-def _say(text: str) -> None:
-    print(f"hmn: {text}", file=sys.stderr, flush=True)
-
-
-@functools.cache
-def _warn_once(text: str) -> None:
-    _say(f"warning: {text}")

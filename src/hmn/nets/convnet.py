@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import NamedTuple, final
 
 from torch import Tensor, nn
 
-from hmn.nets.base import Net, normalise, require_side
-from hmn.nets.gate import Gate
+from hmn.nets.base import Net, rectified, require_side
+
+
+class Layer(NamedTuple):
+    """The parameters of one block: convolution kernel, scale and shift of its norm; the convolution's padding."""
+
+    kernel: Tensor
+    scale: Tensor
+    shift: Tensor
+    padding: int
 
 
 @final
@@ -31,18 +39,24 @@ class ConvNet(Net):
         for block in range(depth):
             padding = 3 if small_grey and block == 0 else 1
             convolution = nn.Conv2d(channels if block == 0 else width, width, 3, padding=padding)
-            norm = normalise(width, "instance")
-            self.blocks.append(nn.Sequential(convolution, norm, Gate(), nn.AvgPool2d(2)))
+            self.blocks.append(nn.Sequential(*rectified(convolution, "instance"), nn.AvgPool2d(2)))
         self.classifier = nn.Linear(width * (height >> depth) * (columns >> depth), num_classes)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """After each pooling: [b, width, h / 2, w / 2] and so on."""
-        stages = []
-        for block in self.blocks:
-            images = block(images)
-            stages.append(images)
-        return stages
+        return [images := block(images) for block in self.blocks]
 
     def head(self, last: Tensor) -> Tensor:
         """Logits from the last block, flattened."""
         return self.classifier(last.flatten(1))
+
+    def layers(self) -> list[Layer]:
+        """The parameters block by block, for passes other than torch's; instance norm takes the biases away."""
+        found = []
+        for block in self.blocks:
+            assert isinstance(block, nn.Sequential)
+            convolution, norm = block[0], block[1]
+            assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.GroupNorm)
+            assert isinstance(convolution.padding[0], int)
+            found.append(Layer(convolution.weight, norm.weight, norm.bias, convolution.padding[0]))
+        return found

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hmn.nets import native
 from hmn.nets.convnet import ConvNet
-from hmn.nets.native.abi import MAX_DEPTH, Direction, Network, Sums, declared
+from hmn.nets.native import MAX_DEPTH, Direction, Network, Sums
 
 PANEL, MAX_CHANNELS = 16, 8  # as in hmn/native
 BLOCK_VALUES, BLOCK = 2**21, 4
@@ -61,9 +61,8 @@ def passes_problem(net: nn.Module, image_shape: Sequence[int], dtype: torch.dtyp
     if dtype != torch.float32 or next(net.parameters()).dtype != torch.float32:
         return "only float32 is computed so"
     # The passes in C are written for widths in whole panels and for Winograd's tiles.
-    convolution = _convolution(net, 0)
-    width, depth = convolution.out_channels, len(net.blocks)
-    side = image_shape[1] + 2 * _padding(convolution) - 2
+    first, depth = net.layers()[0], len(net.blocks)
+    width, side = len(first.kernel), image_shape[1] + 2 * first.padding - 2
     if width % PANEL or depth > MAX_DEPTH or image_shape[0] > MAX_CHANNELS:
         return f"the width is not a multiple of {PANEL}, or there are more than {MAX_CHANNELS} channels"
     sides = [side >> layer for layer in range(depth)]
@@ -86,39 +85,44 @@ class ConvNetOnCpu:
     """A ConvNet's weights as they were when this was made, in the order that the passes read them."""
 
     def __init__(self, net: ConvNet, height: int) -> None:
-        library = native.library()
+        library, layers = native.library(), net.layers()
         assert library is not None
-        self._library = declared(library)
-        self._net, self._kernels = net, [_convolution(net, layer).weight.detach() for layer in range(len(net.blocks))]
-        self._threads = torch.get_num_threads()
-        first = _convolution(net, 0)
-        self._width, self._channels = first.out_channels, first.in_channels
+        self._library, self._threads = library, torch.get_num_threads()
+        self._kernels = [layer.kernel.detach() for layer in layers]
+        self._width, self._channels = self._kernels[0].shape[:2]
         self._tap_panels = -(-9 * self._channels // PANEL)
-        side = height + 2 * _padding(first) - 2
-        self._held: list[Tensor] = []
-        self._network = Network(
-            depth=len(self._kernels),
+        side = height + 2 * layers[0].padding - 2
+        self._sides = [side >> layer for layer in range(1, len(layers) + 1)]
+        self.classes = net.classifier.out_features
+        """Logits a network gives."""
+        network = self._network = Network(
+            depth=len(layers),
             panels=self._width // PANEL,
             channels=self._channels,
             height=height,
-            pad=_padding(first),
-            classes=net.classifier.out_features,
+            pad=layers[0].padding,
+            classes=self.classes,
             tap_panels=self._tap_panels,
             block=max(1, min(BLOCK, BLOCK_VALUES // (side * side * self._width))),
         )
+        # The weights go into the structure; what it points to is held here.
+        self._held: list[Tensor] = []
+        self._first_turned = self._first(self._kernels[0], turned=True)
+        network.first = self._hold(self._first(self._kernels[0]))
+        for i, layer in enumerate(layers):
+            network.scale[i], network.shift[i] = (self._hold(part.detach()) for part in (layer.scale, layer.shift))
+            if i:
+                network.forward[i] = self._hold(self._changed(self._kernels[i], 2))
+                network.kernels[i] = self._hold(self._changed(self._kernels[i], 4))
+                network.turned[i] = self._hold(self._changed(self._kernels[i], 4, turned=True))
+        network.head = self._hold(self._head_to_panels(net.classifier.weight.detach()))
+        network.bias = self._hold(net.classifier.bias.detach())
         # How much memory the passes need is known once the sizes are in the structure.
-        self._sides = [side >> layer for layer in range(1, len(self._kernels) + 1)]
-        self._fill()
         self._kept_floats, self._stage_floats, scratch = (
-            count(ctypes.byref(self._network))
+            count(ctypes.byref(network))
             for count in (library.hmn_kept_floats, library.hmn_stage_floats, library.hmn_scratch_floats)
         )
         self._scratch = torch.empty(self._threads * scratch)
-
-    @property
-    def classes(self) -> int:
-        """Logits a network gives."""
-        return self._net.classifier.out_features
 
     def gradients(self, images: Tensor, targets: Tensor, *, keep: bool = False, everything: bool = False) -> Gradients:
         """Gradients of -sum(targets * log softmax(logits)).
@@ -130,7 +134,7 @@ class ConvNetOnCpu:
             everything: the linear layer's and the norms' gradients too, not only the convolutions'.
         """
         images, targets = images.detach().contiguous(), targets.contiguous()
-        count, width, classes = len(images), self._width, self._network.classes
+        count, width, classes = len(images), self._width, self.classes
         features = width * self._sides[-1] ** 2
         sizes = [width * self._tap_panels * PANEL] + [36 * width * width] * (len(self._kernels) - 1)
         own = [*sizes, *([width] * 2 * len(self._kernels) + [classes * features, classes + -classes % 16]) * everything]
@@ -168,10 +172,8 @@ class ConvNetOnCpu:
             head: its part in the linear layer's weight.
         """
         images, targets = images.detach().contiguous(), targets.contiguous()
-        held = [self._first(kernels[0]), self._first(kernels[0], turned=True)]
-        along = Direction(
-            first=held[0].data_ptr(), first_turned=held[1].data_ptr(), own_turned=self._first_turned.data_ptr()
-        )
+        own, held = self._first_turned, [self._first(kernels[0]), self._first(kernels[0], turned=True)]
+        along = Direction(first=held[0].data_ptr(), first_turned=held[1].data_ptr(), own_turned=own.data_ptr())
         for layer, kernel in enumerate(kernels[1:], start=1):
             held += [self._changed(kernel, 4), self._changed(kernel, 4, turned=True)]
             along.kernels[layer], along.turned[layer] = held[-2].data_ptr(), held[-1].data_ptr()
@@ -193,7 +195,7 @@ class ConvNetOnCpu:
         """Forward pass; with `keep`, for `image_gradient` afterwards."""
         images, count = images.detach().contiguous(), len(images)
         kept = torch.empty(count, self._kept_floats) if keep else None
-        flat, logits = torch.empty(count, self._stage_floats), torch.empty(count, self._network.classes)
+        flat, logits = torch.empty(count, self._stage_floats), torch.empty(count, self.classes)
         self._pass("stages", count, images, kept, self._scratch, flat, logits)
         parts = flat.split([self._width * side * side for side in self._sides], dim=1)
         features = [
@@ -212,49 +214,34 @@ class ConvNetOnCpu:
             part.view(count, -1, PANEL, side * side).transpose(2, 3).reshape(count, -1)
             for part, side in zip(features, self._sides, strict=True)
         ]
-        given = torch.cat(parts, dim=1)
         result = torch.empty_like(images)
-        self._pass("back", count, images, given, logits, self._first_turned, kept, self._scratch, result)
+        self._pass(
+            "back", count, images, torch.cat(parts, dim=1), logits, self._first_turned, kept, self._scratch, result
+        )
         return result
 
     def _pass(self, name: str, *arguments: Any) -> None:
-        """One of the library's passes of this network: tensors go by their address, None as NULL."""
-        plain = (value.data_ptr() if isinstance(value, Tensor) else value for value in arguments)
-        getattr(self._library, f"hmn_{name}")(ctypes.byref(self._network), *plain, self._threads)
+        """One of the library's passes of this network."""
+        self._call(name, ctypes.byref(self._network), *arguments, self._threads)
 
-    def _fill(self) -> None:
-        """The network's weights into the structure; what it points to is held here."""
-        network = self._network
-        self._first_turned = self._first(self._kernels[0], turned=True)
-        network.first = self._hold(self._first(self._kernels[0]))
-        for layer, kernel in enumerate(self._kernels):
-            block = self._net.blocks[layer]
-            assert isinstance(block, nn.Sequential) and isinstance(block[1], nn.GroupNorm)
-            network.scale[layer] = self._hold(block[1].weight.detach().contiguous())
-            network.shift[layer] = self._hold(block[1].bias.detach().contiguous())
-            if layer:
-                network.forward[layer] = self._hold(self._changed(kernel, 2))
-                network.kernels[layer] = self._hold(self._changed(kernel, 4))
-                network.turned[layer] = self._hold(self._changed(kernel, 4, turned=True))
-        network.head = self._hold(self._head_to_panels(self._net.classifier.weight.detach()))
-        network.bias = self._hold(self._net.classifier.bias.detach().contiguous())
+    def _call(self, name: str, *arguments: Any) -> None:
+        """A function of the library: tensors go by their address, None as NULL."""
+        plain = (value.data_ptr() if isinstance(value, Tensor) else value for value in arguments)
+        getattr(self._library, f"hmn_{name}")(*plain)
 
     def _hold(self, values: Tensor) -> int:
-        self._held.append(values)
-        return values.data_ptr()
+        """The address of values that stay here."""
+        self._held.append(values.contiguous())
+        return self._held[-1].data_ptr()
 
     def _first(self, kernel: Tensor, *, turned: bool = False) -> Tensor:
-        kernel = kernel.contiguous()
         to = torch.empty(self._width * self._tap_panels * PANEL)
-        self._library.hmn_first_kernels(
-            kernel.data_ptr(), self._width, self._channels, self._tap_panels, turned, to.data_ptr()
-        )
+        self._call("first_kernels", kernel.contiguous(), self._width, self._channels, self._tap_panels, turned, to)
         return to
 
     def _changed(self, kernel: Tensor, tile: int, *, turned: bool = False) -> Tensor:
-        kernel, side = kernel.contiguous(), _TILE_SIDES[tile]
-        to = torch.empty(side * side * self._width**2)
-        self._library.hmn_kernels(kernel.data_ptr(), self._width, side, turned, to.data_ptr())
+        to = torch.empty(_TILE_SIDES[tile] ** 2 * self._width**2)
+        self._call("kernels", kernel.contiguous(), self._width, _TILE_SIDES[tile], turned, to)
         return to
 
     def _in_torch_order(self, layer: int, of_threads: Tensor) -> Tensor:
@@ -262,11 +249,9 @@ class ConvNetOnCpu:
         gradient = torch.zeros_like(self._kernels[layer], memory_format=torch.contiguous_format)
         for part in of_threads:
             if layer:
-                self._library.hmn_kernels_adjoint(part.data_ptr(), self._width, gradient.data_ptr())
+                self._call("kernels_adjoint", part, self._width, gradient)
             else:
-                self._library.hmn_first_kernels_adjoint(
-                    part.data_ptr(), self._width, self._channels, self._tap_panels, gradient.data_ptr()
-                )
+                self._call("first_kernels_adjoint", part, self._width, self._channels, self._tap_panels, gradient)
         return gradient
 
     def _head_to_panels(self, weight: Tensor) -> Tensor:
@@ -281,14 +266,3 @@ class ConvNetOnCpu:
 def mean_targets(labels: Tensor, classes: int) -> Tensor:
     """Targets [n, classes] of a mean cross-entropy with labels [n]."""
     return F.one_hot(labels, classes).float() / len(labels)
-
-
-def _convolution(net: ConvNet, layer: int) -> nn.Conv2d:
-    block = net.blocks[layer]
-    assert isinstance(block, nn.Sequential) and isinstance(block[0], nn.Conv2d)
-    return block[0]
-
-
-def _padding(convolution: nn.Conv2d) -> int:
-    assert isinstance(convolution.padding[0], int)
-    return convolution.padding[0]

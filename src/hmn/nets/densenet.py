@@ -7,11 +7,9 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from hmn.nets.base import Net, normalise, require_side
-from hmn.nets.gate import Gate
+from hmn.nets.base import SMALL_SIDE, Gate, Net, imagenet_stem, normalise, rectified, require_side
 
 _LAYERS_121 = (6, 12, 24, 16)
-_LARGEST_SMALL_SIDE = 64
 
 
 @final
@@ -20,14 +18,9 @@ class DenseLayer(nn.Module):
 
     def __init__(self, channels: int, growth: int, norm: str) -> None:
         super().__init__()
-        self.new = nn.Sequential(
-            normalise(channels, norm),
-            Gate(),
-            nn.Conv2d(channels, 4 * growth, 1, bias=False),
-            normalise(4 * growth, norm),
-            Gate(),
-            nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False),
-        )
+        narrow = nn.Conv2d(channels, 4 * growth, 1, bias=False)
+        last = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
+        self.new = nn.Sequential(normalise(channels, norm), Gate(), *rectified(narrow, norm), last)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([x, self.new(x)], dim=1)
@@ -46,15 +39,10 @@ class DenseNet(Net):
         super().__init__()
         require_side("densenet121", image_shape, 16 if norm == "instance" else 8)
         channels = 2 * growth
-        if min(image_shape[1:]) <= _LARGEST_SMALL_SIDE:
+        if min(image_shape[1:]) <= SMALL_SIDE:
             self.stem: nn.Module = nn.Conv2d(image_shape[0], channels, 3, padding=1, bias=False)
         else:
-            self.stem = nn.Sequential(
-                nn.Conv2d(image_shape[0], channels, 7, stride=2, padding=3, bias=False),
-                normalise(channels, norm),
-                Gate(),
-                nn.MaxPool2d(3, stride=2, padding=1),
-            )
+            self.stem = imagenet_stem(image_shape[0], channels, norm)
         # Blocks of layers that each append `growth` channels; between blocks, half of the channels at half the side.
         self.stages = nn.ModuleList()
         for stage, count in enumerate(_LAYERS_121):
@@ -72,11 +60,4 @@ class DenseNet(Net):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """After the stem and after each of the four blocks."""
-        found = [self.stem(images)]
-        for stage in self.stages:
-            found.append(stage(found[-1]))
-        return found
-
-    def head(self, last: Tensor) -> Tensor:
-        """Logits from the mean over positions."""
-        return self.classifier(last.mean(dim=(2, 3)))
+        return [images := part(images) for part in (self.stem, *self.stages)]

@@ -7,11 +7,10 @@ from typing import final
 
 from torch import Tensor, nn
 
-from hmn.nets.base import Net, normalise, require_side
-from hmn.nets.gate import Gate
+from hmn.nets.base import SMALL_SIDE, Gate, Net, imagenet_stem, normalise, rectified, require_side
 
-SMALL_SIDE, MIDDLE_SIDE = 64, 128
-"""Largest sides in pixels for which a stem keeps the resolution, and for which ResNetAP's halves it only."""
+MIDDLE_SIDE = 128
+"""Largest side in pixels for which ResNetAP's stem halves the resolution only."""
 
 
 @final
@@ -21,14 +20,9 @@ class BasicBlock(nn.Module):
     def __init__(self, channels: int, out_channels: int, *, stride: int, norm: str, pool: bool) -> None:
         super().__init__()
         step, halve = (1, nn.AvgPool2d(stride)) if pool and stride > 1 else (stride, nn.Identity())
-        self.main = nn.Sequential(
-            nn.Conv2d(channels, out_channels, 3, stride=step, padding=1, bias=False),
-            normalise(out_channels, norm),
-            Gate(),
-            halve,
-            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
-            normalise(out_channels, norm),
-        )
+        first = nn.Conv2d(channels, out_channels, 3, stride=step, padding=1, bias=False)
+        second = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.main = nn.Sequential(*rectified(first, norm), halve, second, normalise(out_channels, norm))
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or channels != out_channels:
             narrow = nn.Conv2d(channels, out_channels, 1, stride=step, bias=False)
@@ -41,35 +35,27 @@ class BasicBlock(nn.Module):
 
 @final
 class ResNet(Net):
-    """A stem, four stages of basic blocks (w, 2w, 4w, 8w channels; all but the first halve), a mean."""
+    """A stem, four stages of `blocks` basic blocks (w, 2w, 4w, 8w channels; all but the first halve), a mean."""
 
     def __init__(
-        self, stem: nn.Module, blocks: tuple[int, ...], *, width: int, num_classes: int, norm: str, pool: bool
+        self, stem: nn.Module, blocks: int, *, width: int, num_classes: int, norm: str, pool: bool = False
     ) -> None:
         super().__init__()
         self.stem = stem
         self.stages = nn.ModuleList()
         channels = width
-        for stage_number, count in enumerate(blocks):
-            out_channels, stride = width << stage_number, 1 if stage_number == 0 else 2
+        for stage_number in range(4):
             stage = nn.Sequential()
-            for block in range(count):
-                step = stride if block == 0 else 1
-                stage.append(BasicBlock(channels, out_channels, stride=step, norm=norm, pool=pool))
-                channels = out_channels
+            for block in range(blocks):
+                stride = 2 if stage_number and block == 0 else 1
+                stage.append(BasicBlock(channels, width << stage_number, stride=stride, norm=norm, pool=pool))
+                channels = width << stage_number
             self.stages.append(stage)
         self.classifier = nn.Linear(channels, num_classes)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """After the stem and after each of the four stages."""
-        found = [self.stem(images)]
-        for stage in self.stages:
-            found.append(stage(found[-1]))
-        return found
-
-    def head(self, last: Tensor) -> Tensor:
-        """Logits from the mean over positions."""
-        return self.classifier(last.mean(dim=(2, 3)))
+        return [images := part(images) for part in (self.stem, *self.stages)]
 
 
 def resnet_ap10(width: int, num_classes: int, image_shape: tuple[int, int, int]) -> ResNet:
@@ -84,13 +70,10 @@ def resnet_ap10(width: int, num_classes: int, image_shape: tuple[int, int, int])
     # Instance norm over one pixel gives zero: the last stage must have at least 2x2.
     require_side("resnetap10", image_shape, 16)
     kernel, pool = (3, 1) if side <= SMALL_SIDE else (3, 2) if side <= MIDDLE_SIDE else (7, 4)
-    stem = nn.Sequential(
-        nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False),
-        normalise(width, "instance"),
-        Gate(),
-        nn.AvgPool2d(pool) if pool > 1 else nn.Identity(),
-    )
-    net = ResNet(stem, (1, 1, 1, 1), width=width, num_classes=num_classes, norm="instance", pool=True)
+    convolution = nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False)
+    pooling = nn.AvgPool2d(pool) if pool > 1 else nn.Identity()
+    stem = nn.Sequential(*rectified(convolution, "instance"), pooling)
+    net = ResNet(stem, 1, width=width, num_classes=num_classes, norm="instance", pool=True)
     for module in net.modules():
         if isinstance(module, nn.Conv2d):  # He's initialisation, over outputs, as IDC's
             fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
@@ -105,10 +88,7 @@ def resnet18(width: int, num_classes: int, image_shape: tuple[int, int, int], *,
     """
     require_side("resnet18", image_shape, 16 if norm == "instance" else 4)
     if min(image_shape[1:]) <= SMALL_SIDE:
-        first: list[nn.Module] = [nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False)]
-        last: list[nn.Module] = []
+        stem = nn.Sequential(*rectified(nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False), norm))
     else:
-        first = [nn.Conv2d(image_shape[0], width, 7, stride=2, padding=3, bias=False)]
-        last = [nn.MaxPool2d(3, stride=2, padding=1)]
-    stem = nn.Sequential(*first, normalise(width, norm), Gate(), *last)
-    return ResNet(stem, (2, 2, 2, 2), width=width, num_classes=num_classes, norm=norm, pool=False)
+        stem = imagenet_stem(image_shape[0], width, norm)
+    return ResNet(stem, 2, width=width, num_classes=num_classes, norm=norm)

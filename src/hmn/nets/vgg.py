@@ -6,8 +6,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from hmn.nets.base import Net, normalise, require_side
-from hmn.nets.gate import Gate
+from hmn.nets.base import Net, rectified, require_side
 
 _STAGES = {11: ((1,), (2,), (4, 4), (8, 8), (8, 8)), 16: ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))}
 """Per stage the channels of its convolutions, in multiples of the width; a stage ends in a 2x2 maximum."""
@@ -30,21 +29,11 @@ class Vgg(Net):
         for multiples in _STAGES[depth]:
             layers: list[nn.Module] = []
             for multiple in multiples:
-                out_channels = multiple * width
-                convolution = nn.Conv2d(channels, out_channels, 3, padding=1)
-                layers += [convolution, normalise(out_channels, norm), Gate()]
-                channels = out_channels
+                layers += rectified(nn.Conv2d(channels, multiple * width, 3, padding=1), norm)
+                channels = multiple * width
             self.stages.append(nn.Sequential(*layers, nn.MaxPool2d(2)))
         self.classifier = nn.Linear(channels, num_classes)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """After each of the five stages."""
-        found = []
-        for stage in self.stages:
-            images = stage(images)
-            found.append(images)
-        return found
-
-    def head(self, last: Tensor) -> Tensor:
-        """Logits from the mean over positions (one position at 32 pixels)."""
-        return self.classifier(last.mean(dim=(2, 3)))
+        return [images := stage(images) for stage in self.stages]

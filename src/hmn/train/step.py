@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hmn.nets import native
 from hmn.nets.compiled import Guarded, compile_step, compiler_problem
-from hmn.nets.convnet import ConvNet
+from hmn.nets.convnet import ConvNet, Layer
 from hmn.nets.convnet_cpu import Gradients, passes_problem, prepared
 
 NATIVE, COMPILED = "hmn's own passes", "compiled by torch"
@@ -33,15 +33,6 @@ class StepResult(NamedTuple):
     """Images whose first label the network gave."""
     logits: Tensor
     """[b, k], of the forward pass that the gradients were taken from, without a graph."""
-
-
-class Layer(NamedTuple):
-    """The parameters of one block: convolution kernel, scale and shift of its norm; the convolution's padding."""
-
-    kernel: Tensor
-    scale: Tensor
-    shift: Tensor
-    padding: int
 
 
 Head = tuple[Tensor, Tensor]
@@ -116,7 +107,7 @@ def by_parameter(net: ConvNet, found: Gradients) -> dict[str, Tensor]:
     """
     assert found.norms is not None and found.head is not None
     of = {id(net.classifier.weight): found.head[0], id(net.classifier.bias): found.head[1]}
-    for layer, kernel, norm in zip(_layers(net), found.kernels, found.norms, strict=True):
+    for layer, kernel, norm in zip(net.layers(), found.kernels, found.norms, strict=True):
         of |= {id(layer.kernel): kernel, id(layer.scale): norm[0], id(layer.shift): norm[1]}
     return {
         name: of[id(parameter)].view_as(parameter) if id(parameter) in of else torch.zeros_like(parameter)
@@ -143,20 +134,9 @@ def _compiled(net: ConvNet, images: Tensor, labels: Tensor, others: Tensor, shar
     loss_of = _compiled_loss(images.device.type)
     weights = torch.tensor([share, 1 - share], device=images.device) * (weight / len(images))
     head = (net.classifier.weight, net.classifier.bias)
-    loss, logits = loss_of(_layers(net), head, images, labels, others, weights)
+    loss, logits = loss_of(net.layers(), head, images, labels, others, weights)
     _no_bias_gradients(net)
     return StepResult(loss / weight, (logits.argmax(dim=1) == labels).sum(), logits)
-
-
-def _layers(net: ConvNet) -> list[Layer]:
-    layers = []
-    for block in net.blocks:
-        assert isinstance(block, nn.Sequential)
-        convolution, norm = block[0], block[1]
-        assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.GroupNorm)
-        assert isinstance(convolution.padding[0], int)
-        layers.append(Layer(convolution.weight, norm.weight, norm.bias, convolution.padding[0]))
-    return layers
 
 
 @functools.cache
