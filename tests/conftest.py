@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,3 +12,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set HMN_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _brief_timings() -> Iterator[None]:
+    """A plan times a run's parts for seconds on end; what tests ask of it is not how exact that makes it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hmn.condensation.cost.price.BUDGET_SECONDS", 0.05)
+        yield

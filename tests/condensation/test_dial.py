@@ -35,7 +35,7 @@ def test_minutes_less_experts_and_fitting_are_iterations(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("hmn.condensation.dial.estimate", timed)
-    monkeypatch.setattr("hmn.condensation.cost.price.estimate", timed)
+    monkeypatch.setattr("hmn.condensation.job.estimate", timed)
     assert planned(capsys, tmp_path)["condense"]["epochs"] == 400
     found = planned(capsys, tmp_path, "--minutes", "20")
     assert (found["name"], found["minutes"], found["condense"]["epochs"]) == ("fast", 20.0, (1200 - 8 - 100) / 2)
