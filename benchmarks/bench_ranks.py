@@ -93,7 +93,7 @@ def ask(workers: list[subprocess.Popen[str]], name: str) -> float:
 
 def serve(data_dir: Path) -> None:
     """Do the pieces of work whose names come on stdin, and print the seconds that each took."""
-    from hmn.condensation.loop import condense
+    from hmn.condensation.loop import condensing
     from hmn.condensation.run import new_state
     from hmn.containers.hmn_sizes import preset
     from hmn.recipes.named import recipe
@@ -119,7 +119,7 @@ def serve(data_dir: Path) -> None:
             name = line.strip()
             if name not in going:
                 state = new_state(splits, shape, replace(base, condense=configs[name]))
-                going[name] = condense(state)
+                going[name] = condensing(state)
             began = time.perf_counter()
             for _ in range(1 if name == "start_step" else WORK[name]):  # one record is ten steps of reconstruction
                 next(going[name])

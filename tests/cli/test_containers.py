@@ -12,7 +12,7 @@ import torch
 import hmn
 from hmn.cli.flags import MethodFlags, named
 from hmn.cli.main import main
-from hmn.condensation.loop import condense
+from hmn.condensation.loop import condensing
 from hmn.condensation.state import CondenseState
 from hmn.containers.artifact.load import info
 from hmn.containers.choose import choose_shape, container_class
@@ -166,12 +166,12 @@ def test_containers_of_images_begin_at_real_ones(kind: str) -> None:
     real = toy()
     config = CondenseConfig(epochs=0, start=StartConfig(kind="real", steps=5))
     state = new_state(kind, real, config)
-    assert list(condense(state)) == []
+    assert list(condensing(state)) == []
     wanted = real.images(state.targets)
     error = (state.container.render_all() - wanted).abs()
     assert float(error.max()) == 0.0 if kind == "pixels" else 0 < float(error.mean()) < 0.2
     noise = new_state(kind, real, CondenseConfig(epochs=0, start=StartConfig(kind="noise")))
-    assert list(condense(noise)) == []
+    assert list(condensing(noise)) == []
     assert float((noise.container.render_all() - wanted).abs().mean()) > float(error.mean())
 
 
@@ -179,7 +179,7 @@ def test_fitting_goes_on_from_what_was_taken_over() -> None:
     real = toy()
     config = CondenseConfig(epochs=0, start=StartConfig(kind="fitted", steps=20))
     state = new_state("mosaic", real, config)
-    records = list(condense(state))
+    records = list(condensing(state))
     assert [record.done for record in records] == [10, 20] and records[-1].loss < records[0].loss
 
 
@@ -202,14 +202,14 @@ def test_a_restored_state_ends_with_the_same_bits(kind: str, optimizer: str) -> 
         network=NetworkConfig(width=8, update_batches=2, update_batch_size=256, trained_on="generated"),
     )
     whole = new_state(kind, real, config)
-    losses = [record.loss for record in condense(whole)]
+    losses = [record.loss for record in condensing(whole)]
     broken = new_state(kind, real, config)
-    steps = condense(broken)
+    steps = condensing(broken)
     for _ in range(len(losses) - 3):
         next(steps)
     restored = new_state(kind, real, config)
     restored.load_state_dict(broken.state_dict())
-    assert [record.loss for record in condense(restored)] == losses[-3:]
+    assert [record.loss for record in condensing(restored)] == losses[-3:]
     for name, values in whole.container.state_dict().items():
         assert torch.equal(values, restored.container.state_dict()[name]), name
 
@@ -232,7 +232,7 @@ def test_networks_can_be_trained_on_what_is_generated() -> None:
         state = new_state("pixels", real, config)
         for parameter in state.container.parameters():
             parameter.data.zero_()
-        list(condense(state))
+        list(condensing(state))
         assert state.objective.net is not None
         with torch.no_grad():
             logits = state.objective.net(real.normalisation.apply(real.images(torch.arange(len(real)))))
@@ -253,5 +253,5 @@ def test_the_objective_distribution_lowers_its_own_loss() -> None:
         start=StartConfig(kind="noise"),
         network=NetworkConfig(width=8, update_batches=0),
     )
-    losses = [record.loss for record in condense(new_state("pixels", real, config))]
+    losses = [record.loss for record in condensing(new_state("pixels", real, config))]
     assert sum(losses[-20:]) < 0.7 * sum(losses[:20])

@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock
 
 from hmn.cli.main import main
-from hmn.studies.pool.loop import LOCK
+from hmn.studies.pool.attempt import LOCK
 
 TINY = [
     "--ipc",

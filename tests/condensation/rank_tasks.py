@@ -12,7 +12,7 @@ import sys
 import torch
 from torch import Tensor
 
-from hmn.condensation.loop import condense
+from hmn.condensation.loop import condensing
 from hmn.condensation.state import CondenseState
 from hmn.containers.choose import container_class
 from hmn.containers.shape import Budget
@@ -42,7 +42,7 @@ def condensed(kind: str) -> tuple[list[float], Tensor]:
     real = toy()
     container = container_class(shape.kind)(shape, class_names=NAMES, normalisation=real.normalisation)
     state = CondenseState(container, real, CONFIG, seed=0)
-    losses = [record.loss for record in condense(state)]
+    losses = [record.loss for record in condensing(state)]
     state.state_dict()  # collective: it would hang if the processes held different things
     return losses, state.whole().render_all()
 

@@ -211,7 +211,7 @@ def test_divergence_stops_at_once_and_keeps_the_checkpoint(
         yield CondenseRecord("condense", 2, 9, float("nan"))
         raise AssertionError("went on after a loss that is no number")
 
-    monkeypatch.setattr("hmn.condensation.run.condense", diverging)
+    monkeypatch.setattr("hmn.condensation.run.condensing", diverging)
     out = tmp_path / "out"
     refused(capsys, [*QUICK, "--out", str(out), *TINY], "diverged after sweep 1: choose a smaller learning rate")
     assert (out / "checkpoint.safetensors").exists() and not (out / "container.safetensors").exists()
@@ -227,7 +227,7 @@ def test_values_beyond_numbers_reach_no_checkpoint(
         next(state.container.parameters()).data.fill_(math.inf)
         yield CondenseRecord("condense", 1, 1, 2.5)
 
-    monkeypatch.setattr("hmn.condensation.run.condense", diverging)
+    monkeypatch.setattr("hmn.condensation.run.condensing", diverging)
     out = tmp_path / "out"
     for seconds in ("0", "1000"):
         command = [*QUICK, "--out", str(out), *TINY, "--checkpoint-seconds", seconds, "--force"]

@@ -15,7 +15,7 @@ import torch
 
 import hmn
 from hmn.cli.main import main
-from hmn.condensation.loop import condense
+from hmn.condensation.loop import condensing
 from hmn.condensation.state import CondenseRecord, CondenseState, shown_as_stored
 from hmn.containers.artifact.load import info
 from hmn.containers.artifact.save import as_stored, save
@@ -113,7 +113,7 @@ class Begun:
         self.container = self.state.container
 
     def records(self) -> Iterator[CondenseRecord]:
-        return condense(self.state)
+        return condensing(self.state)
 
 
 @pytest.mark.parametrize("loop", LOOPS)

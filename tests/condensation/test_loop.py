@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hmn.condensation.loop import condense, lr_factor, reconstruction_step
+from hmn.condensation.loop import condensing, lr_factor, reconstruction_step
 from hmn.condensation.objectives import matching
 from hmn.condensation.objectives.matching import Match
 from hmn.condensation.objectives.network import draw_group
@@ -58,7 +58,7 @@ def new(config: CondenseConfig, real: RealData, seed: int = 0) -> CondenseState:
 
 
 def finish(state: CondenseState) -> list[CondenseRecord]:
-    return list(condense(state))
+    return list(condensing(state))
 
 
 def parameters(state: CondenseState) -> torch.Tensor:
@@ -98,7 +98,7 @@ def test_saved_anywhere_and_restored_ends_with_the_same_bits(tmp_path: Path, sto
     whole = new(config, real)
     records = finish(whole)
     broken = new(config, real)
-    for count, _ in enumerate(condense(broken), start=1):
+    for count, _ in enumerate(condensing(broken), start=1):
         if count == stop_after:
             break
     save_checkpoint(tmp_path / "c.safetensors", broken.state_dict())

@@ -17,7 +17,7 @@ from hmn.cli.main import main
 from hmn.condensation.check import check_recipe
 from hmn.condensation.cost.price import estimate, price
 from hmn.condensation.folder import forget_experts
-from hmn.condensation.loop import condense
+from hmn.condensation.loop import condensing
 from hmn.condensation.run import RunProgress, condense_run, new_state
 from hmn.condensation.state import check_split
 from hmn.containers.artifact.load import info
@@ -241,7 +241,7 @@ def test_price_where_operations_are_time(objective: str, own: dict[str, Any], tm
         found = price(SPLITS, shape_of(recipe), recipe, clock=lambda: 1e-9 * clock.total, budget_seconds=1e-9).estimate
         clock.total = 0
         took: dict[str, list[int]] = {"experts": [], "start": [], "condense": []}
-        for record in condense(new_state(SPLITS, shape_of(recipe), recipe, tmp_path)):
+        for record in condensing(new_state(SPLITS, shape_of(recipe), recipe, tmp_path)):
             took[record.phase].append(clock.total)
             clock.total = 0
     iteration = took["condense"][1]

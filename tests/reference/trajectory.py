@@ -10,7 +10,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from hmn.condensation.loop import condense
+from hmn.condensation.loop import condensing
 from hmn.condensation.objectives import gradient as product
 from hmn.condensation.objectives.matching import Match, Matching
 from hmn.condensation.state import CondenseState
@@ -88,7 +88,7 @@ def relative_errors(state: CondenseState, *, steps: int) -> Iterator[Errors]:
         return sweep(self, state)
 
     with mock.patch.object(Matching, "sweep", watched):
-        for record in condense(state):
+        for record in condensing(state):
             if record.phase == "condense":
                 yield errors[-1]
                 if record.done == steps:
@@ -110,7 +110,7 @@ def free_errors(state: CondenseState, *, steps: int) -> Iterator[float]:
         return sweep(self, state)
 
     with mock.patch.object(Matching, "sweep", watched):
-        for record in condense(state):
+        for record in condensing(state):
             if record.phase == "condense":
                 yield errors[-1]
                 if record.done == steps:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 import hmn.condensation.run
-from hmn.condensation.loop import condense
+from hmn.condensation.loop import condensing
 from hmn.condensation.objectives.matching import Matching
 from hmn.condensation.run import condense_run
 from hmn.condensation.state import CondenseRecord, CondenseState
@@ -144,7 +144,7 @@ def trajectory(case: str) -> dict[str, Any]:
             return step(self, *args, **kwargs)
 
         with mock.patch.object(torch.optim.Adam, "step", watched):
-            records = list(condense(state))
+            records = list(condensing(state))
         nets = gather(network_values(state))
         return {
             "gradients": gradients,
@@ -174,7 +174,7 @@ def saved_states(case: str, folder: Path) -> list[Tensor]:
         return total
 
     with mock.patch.object(Matching, "sweep", watched), passes_of(case):
-        list(condense(state))
+        list(condensing(state))
     return gradients
 
 
@@ -209,7 +209,7 @@ def stopped_on_last_process(after: int) -> Iterator[None]:
     """Inside, the last process gets SIGTERM, and no other does, when that many records are done."""
 
     def watched(*args: Any) -> Iterator[CondenseRecord]:
-        for number, record in enumerate(condense(*args), start=1):
+        for number, record in enumerate(condensing(*args), start=1):
             if number == after and place().rank == place().size - 1:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield record
@@ -223,7 +223,7 @@ def diverged_on_last_process() -> Iterator[None]:
     """Inside, the last process's own memories grow beyond numbers after the last record's loss was taken."""
 
     def watched(state: CondenseState, *args: Any) -> Iterator[CondenseRecord]:
-        yield from condense(state, *args)
+        yield from condensing(state, *args)
         if place().rank == place().size - 1:
             state.container.get_parameter("class_memory").data.fill_(torch.inf)
 

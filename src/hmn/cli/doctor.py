@@ -29,7 +29,7 @@ def doctor(*, json: Switch = False) -> int:
     json
         Print JSON.
     """
-    found = examine()
+    found = findings()
     if json:
         print_json(found)
         return 0
@@ -69,7 +69,7 @@ def extra_words(extra: str, packages: dict[str, str | None]) -> str:
     return "; ".join(here + command)
 
 
-def examine() -> dict[str, Any]:
+def findings() -> dict[str, Any]:
     """Everything that `hmn doctor` tells."""
     from hmn.runtime.device import choose_device
 

@@ -74,7 +74,7 @@ def data_options(flags: Any) -> DataOptions:
     return DataOptions(**{name: value for name, value in vars(flags or DataFlags()).items() if value is not None})
 
 
-KNOWN = {setting.path: setting for setting in settings_of(Recipe)}
+ALL_SETTINGS = {setting.path: setting for setting in settings_of(Recipe)}
 """Settings by path."""
 
 
@@ -86,7 +86,7 @@ def given_flags(flags: Any, prefix: str) -> dict[str, Any]:
     if isinstance(flags, dict):  # of an open table
         for key, text in flags.items():
             path = f"{prefix}.{key.replace('-', '_')}"
-            setting = find(KNOWN, path)
+            setting = find(ALL_SETTINGS, path)
             assert setting is not None
             found[path] = convert(setting, text, origin=f"--{path}")
         return found

@@ -14,7 +14,7 @@ from hmn.recipes.settings import CondenseConfig, EvaluateConfig
 from hmn.recipes.values import expected, nearest, recipe_to_toml, settings_of
 from hmn.runtime.console import print_facts, print_json, results
 
-COMMON = {"condense": CondenseConfig, "evaluate": EvaluateConfig}
+CONFIGS = {"condense": CondenseConfig, "evaluate": EvaluateConfig}
 """Tables of settings that every recipe has."""
 
 
@@ -36,12 +36,13 @@ def list(name: str | None = None, /, *, json: Switch = False) -> int:
         for kind, lines in kinds.items():
             print_facts(kind, lines)
         return 0
-    known = [*COMMON, *(each for lines in kinds.values() for each in lines)]
+    known = [*CONFIGS, *(each for lines in kinds.values() for each in lines)]
     if name not in known:
         raise UserError(f"hmn list {name}: nothing is called so{nearest(name, known)}")
     found = {kind: {"what": lines[name], **details(kind, name)} for kind, lines in kinds.items() if name in lines}
-    if name in COMMON:
-        found["settings"] = {"what": f"--{name}.KEY VALUE, of every recipe", "settings": rows(COMMON[name], f"{name}.")}
+    if name in CONFIGS:
+        words = f"--{name}.KEY VALUE, of every recipe"
+        found["settings"] = {"what": words, "settings": rows(CONFIGS[name], f"{name}.")}
     if json:
         print_json(found)
         return 0

@@ -241,9 +241,9 @@ def print_pruned(done: Pruned, *, as_json: bool) -> int:
 
 def facts_of(record: Mapping[str, Any], order: PruneOrder) -> dict[str, str]:
     """A pruned folder in a few lines."""
-    from hmn.pruning.target import shown
+    from hmn.containers.shape import in_short
 
-    before, after = (shown(tuple(record["images_per_class"][when])) for when in ("before", "after"))
+    before, after = (in_short(record["images_per_class"][when]) for when in ("before", "after"))
     floats = record["floats"]
     left = floats["budget"] - floats["after"]
     beta = "" if record["beta"] is None else f", beta {record['beta']:g}"

@@ -19,7 +19,7 @@ START_STRIDE = 10
 """Reconstruction steps between two records."""
 
 
-def condense(state: CondenseState) -> Iterator[CondenseRecord]:
+def condensing(state: CondenseState) -> Iterator[CondenseRecord]:
     """Condense the state's real images into its container, yielding a record after every step of its objective.
 
     It owns no files: the caller prints, saves `state.state_dict()`, or stops between two records. Started with a

@@ -14,7 +14,7 @@ import torch
 
 from hmn.condensation.check import check_recipe
 from hmn.condensation.folder import History, TimeTaken, check_identity, clear, examine, forget_experts, identity_of
-from hmn.condensation.loop import condense
+from hmn.condensation.loop import condensing
 from hmn.condensation.state import CondenseState, check_alike, check_split
 from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, FACTS, HISTORY, OWN_FILES, RECIPE
 from hmn.containers.artifact.save import save
@@ -161,7 +161,7 @@ def condense_run(
         checkpoint()
         on_first(begin)
         last, pause = time.monotonic(), _pause(checkpoint_seconds)
-        for step in condense(state):
+        for step in condensing(state):
             if not math.isfinite(step.loss):
                 raise diverged(last_good, recipe)
             # Whether a checkpoint or the next loss finds it out, the place is the same.

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from hmn.errors import UserError
 
+FLOAT_BYTES = 4
 BITS_PER_VALUE = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
 
 

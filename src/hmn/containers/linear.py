@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hmn.containers.container import Container
-from hmn.containers.pixel_range import enlarged, shown
+from hmn.containers.pixel_range import resized, shown
 from hmn.containers.shape import Budget, Shape
 from hmn.errors import UserError
 
@@ -105,4 +105,4 @@ class Linear(Container):
         for number in range(1, len(flat)):
             total = torch.addcmul(total, weights[:, number : number + 1], flat[number])
         small = total.view(len(weights), *self.bases.shape[1:])
-        return shown(enlarged(small, self.image_shape[1:]), self.normalisation)
+        return shown(resized(small, self.image_shape[1:]), self.normalisation)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmn.containers.container import Container
-from hmn.containers.pixel_range import clamped, enlarged
+from hmn.containers.pixel_range import clamped, resized
 from hmn.containers.shape import Budget, Shape
 from hmn.errors import UserError
 
@@ -151,7 +151,7 @@ class Mosaic(Container):
         """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
         height, width = self.image_shape[1:]
         if len(self.shape.factors) == 1:
-            return enlarged(clamped(self._tiles()[0][index]), (height, width))
+            return resized(clamped(self._tiles()[0][index]), (height, width))
         where = index.cpu()
         groups = self._groups()[where]
         order, parts = [], []
@@ -159,7 +159,7 @@ class Mosaic(Container):
             of_factor = (groups == position).nonzero()[:, 0]
             rows = self._rows_of(f"tiles.{position}", where[of_factor])
             assert rows is not None
-            parts.append(enlarged(clamped(tiles[rows.to(tiles.device)]), (height, width)))
+            parts.append(resized(clamped(tiles[rows.to(tiles.device)]), (height, width)))
             order.append(of_factor)
         return torch.cat(parts)[torch.cat(order).argsort().to(index.device)]
 

@@ -1,4 +1,4 @@
-"""From what is stored to pixels: enlarged, and clamped to [0, 1] with a gradient as long as a step leads back."""
+"""From what is stored to pixels: resized, and clamped to [0, 1] with a gradient as long as a step leads back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shown(values: Tensor, normalisation: Normalisation) -> Tensor:
     return clamped(values * std + mean)
 
 
-def enlarged(images: Tensor, size: tuple[int, int]) -> Tensor:
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Images [b, c, h, w] at another size, bilinearly, as IDC's and LinBa's codes do; none are enlarged to none."""
     if images.shape[2:] == size:
         return images

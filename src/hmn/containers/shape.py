@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -160,8 +160,7 @@ class Shape(ABC):
 
     def images_each(self) -> int | list[int]:
         """Generated images of each class: one number where it is the same for all."""
-        counts = set(self.images_per_class)
-        return counts.pop() if len(counts) == 1 else list(self.images_per_class)
+        return in_short(self.images_per_class)
 
     def with_images(self, images_per_class: int) -> Self:
         """The same sizes with another number of images in every class."""
@@ -202,6 +201,11 @@ class Shape(ABC):
     def why(self) -> str:
         """The rule of `plan` in words, with these numbers."""
         return f"as many images as the budget holds: {self.in_words()}"
+
+
+def in_short(counts: Sequence[int]) -> int | list[int]:
+    """Images of each class: one number where it is the same for all."""
+    return counts[0] if len({*counts}) == 1 else list(counts)
 
 
 def _restored(kind: str, sizes: Mapping[str, Any]) -> Shape:

@@ -28,7 +28,7 @@ SEARCH_STEPS, SEARCH_WIDTH = 600, 32
 """Steps and width of the trainings that a choice is made by, at most."""
 SEARCH_SEEDS, FINALISTS = 3, 4
 """Every point is trained on once; those that come out best, as often as there are seeds, and their mean decides."""
-Point = tuple[int | None, int | None]
+QualityAndSide = tuple[int | None, int | None]
 """Quality and side."""
 
 
@@ -47,7 +47,7 @@ class CodecSearch:
     codec: CodecSettings
     training: Training
 
-    def run(self, trainings: Sequence[tuple[Point, int]], what: str = "") -> list[dict[str, Any]]:
+    def run(self, trainings: Sequence[tuple[QualityAndSide, int]], what: str = "") -> list[dict[str, Any]]:
         """Each point with each seed, with progress on stderr; what was measured before is not measured again."""
         found: list[dict[str, Any]] = []
         with ProgressView() as view:
@@ -64,7 +64,7 @@ class CodecSearch:
         """Checksum of the validation images."""
         return images_checksum(self.validation)
 
-    def _about(self, point: Point, seed: int) -> dict[str, Any]:
+    def _about(self, point: QualityAndSide, seed: int) -> dict[str, Any]:
         """All that one training's accuracy depends on."""
         images = self.codec.images
         return {
@@ -85,7 +85,7 @@ class CodecSearch:
             "versions": facts.versions(),
         }
 
-    def _measure(self, point: Point, seed: int) -> dict[str, Any]:
+    def _measure(self, point: QualityAndSide, seed: int) -> dict[str, Any]:
         """One training, or the reason why there is none: too few bytes."""
         try:
             train, stored = compressed(self.chooser, self.num_bytes, self.codec, *point)
@@ -101,7 +101,7 @@ SHOWN = ("quality", "side", "images")
 
 def choose_point(
     chooser: Chooser, num_bytes: int, codec: CodecSettings, training: Training
-) -> tuple[Point, dict[str, Any]]:
+) -> tuple[QualityAndSide, dict[str, Any]]:
     """Quality and side (None: the images' own) that train best, and the table that they were chosen from.
 
     Training images alone are looked at: a tenth of each class is kept from them, and networks trained on compressed

@@ -153,7 +153,7 @@ def suspects(profile: Profile, count: int) -> Tensor:
 
 
 FORMAT = "hmn-aum-1"
-MAX_FILE_BYTES = 2**30
+MAX_PROFILE_BYTES = 2**30
 
 
 def save_profile(profile: Profile, place: Path) -> Path:
@@ -183,8 +183,8 @@ def load_profile(place: Path, *, sha256: str | None) -> Profile:
     if not path.is_file():
         raise UserError(f"{path}: no such file; write it with: hmn profile {place if place.is_dir() else 'TARGET'}")
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(f"{path.stat().st_size:,} bytes, more than the limit of {MAX_FILE_BYTES:,}")
+        if path.stat().st_size > MAX_PROFILE_BYTES:
+            raise ValueError(f"{path.stat().st_size:,} bytes, more than the limit of {MAX_PROFILE_BYTES:,}")
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             aum, labels, facts = arrays["aum"], arrays["labels"], json.loads(str(arrays["facts"][()]))
         found = _profile(aum, labels, facts)

@@ -17,7 +17,7 @@ from hmn.recipes.resolve import whole_recipe
 from hmn.recipes.settings import Recipe
 from hmn.recipes.values import given_file
 
-Counts = tuple[int, ...]
+PerClass = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Target:
     run: Path
     stored: ArtifactInfo
     labels: Tensor
-    in_budget: Counts
+    in_budget: PerClass
     """Images of each class that fit the budget."""
     profile: Profile | None
     aum: Path | None
@@ -36,7 +36,7 @@ class Target:
     """Whether the validation tenth was kept from its condensation."""
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> PerClass:
         """Images of each class."""
         return self.stored.shape.images_per_class
 
@@ -77,7 +77,7 @@ def read_target(run: Path, *, aum: Path | None, needs_aum: bool) -> Target:
     )
 
 
-def surviving_counts(target: Target, *, to: int | None, rate: float | None) -> Counts:
+def surviving_counts(target: Target, *, to: int | None, rate: float | None) -> PerClass:
     """Survivors of each class: to a count, at a rate, or else as many as fit the budget.
 
     Raises:
@@ -99,11 +99,6 @@ def surviving_counts(target: Target, *, to: int | None, rate: float | None) -> C
     return counts
 
 
-def share_removed(target: Target, counts: Counts) -> float:
+def share_removed(target: Target, counts: PerClass) -> float:
     """Share of all images that is removed."""
     return round(1 - sum(counts) / sum(target.counts), 6)
-
-
-def shown(counts: Counts) -> int | list[int]:
-    """Images of each class: one number where it is the same for all."""
-    return counts[0] if len({*counts}) == 1 else list(counts)

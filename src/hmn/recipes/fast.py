@@ -14,7 +14,7 @@ from hmn.recipes.parts import Fitted, evaluated, untrained
 from hmn.recipes.protocols import NO_FLIP
 from hmn.recipes.settings import CondenseConfig, Recipe, StartConfig
 
-WIDTH = 32
+FAST_WIDTH = 32
 """Channels of students and experts."""
 IMAGES = 16
 """Images a class for each image in budget: 192 frequencies of each at 32x32 pixels in colour, as FreD's code has them
@@ -42,7 +42,7 @@ def fast(fitted: Fitted, minutes: float | None = None) -> Recipe:
     kept = int(time / 30 + 3.5)
     settings = {"derivative": "direct", **_STUDENT, **_EXPERT, **(_long(kept) if is_long else _SHORT)}
     epochs = max(1, round(time * (12 if is_long else 400 / MINUTES)))
-    network = replace(untrained(fitted), width=WIDTH)
+    network = replace(untrained(fitted), width=FAST_WIDTH)
     how: dict[str, Any] = {"objective": "trajectory", "inner_steps": 1, "lr": 0.05, "schedule": "cosine"}
     condense = CondenseConfig(**how, epochs=epochs, start=StartConfig(kind="real"), network=network)
     # The container's sizes, then what is said of it.

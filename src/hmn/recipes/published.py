@@ -48,8 +48,8 @@ SAME_OBJECTIVE_SOURCE: Final = "HMN, arXiv:2310.07506, same objective (gradient 
 NETS: Final[Mapping[str, str]] = {"tiny-imagenet": "convnet4", "imagenet-10": "resnetap10"}
 """Networks of the literature by data set; convnet3 where not named."""
 _IPCS = (1, 10, 50)
-Row = tuple[float | None, ...]
-MAIN: Final[Mapping[str, Mapping[str, Row]]] = {
+ByBudget = tuple[float | None, ...]
+MAIN: Final[Mapping[str, Mapping[str, ByBudget]]] = {
     "cifar10": {
         "dsa": (28.8, 52.1, 60.6),
         "dm": (26.0, 48.9, 63.0),
@@ -85,8 +85,8 @@ MAIN: Final[Mapping[str, Mapping[str, Row]]] = {
     "imagenet-10": {"hmn": (64.6, None, None), "idc": (None, 72.8, None)},
 }
 """Per cent at 1, 10 and 50 IPC by data set and method, with the literature's network."""
-WHOLE: Final[Mapping[str, float]] = {"cifar10": 84.8, "svhn": 95.4, "cifar100": 56.2}
-SAME_OBJECTIVE: Final[Mapping[str, Row]] = {
+ON_WHOLE: Final[Mapping[str, float]] = {"cifar10": 84.8, "svhn": 95.4, "cifar100": 56.2}
+SAME_OBJECTIVE: Final[Mapping[str, ByBudget]] = {
     "pixels": (36.7, 58.3, 69.5),
     "mosaic": (50.0, 67.5, 74.5),
     "factorized": (48.5, 61.8, 72.4),
@@ -94,7 +94,7 @@ SAME_OBJECTIVE: Final[Mapping[str, Row]] = {
     "hmn": (65.7, 73.7, 76.9),
 }
 """CIFAR-10, gradient matching, the container alone differing."""
-OTHER_NETS: Final[Mapping[str, Mapping[str, Row]]] = {
+OTHER_NETS: Final[Mapping[str, Mapping[str, ByBudget]]] = {
     "vgg16": {"hmn": (58.5, 64.3, 70.2), "idc": (28.7, 43.1, 57.9)},
     "resnet18": {"hmn": (56.8, 62.9, 69.1), "idc": (32.3, 45.1, 58.4)},
     "densenet121": {"hmn": (50.7, 56.9, 65.1)},
@@ -116,9 +116,9 @@ def published(method: str, *, data: str, ipc: int | None, net: str) -> Published
     name = method.lower().removesuffix(SMALLER)
     usual = NETS.get(data, "convnet3")
     if name == "whole":
-        if ipc is not None or data not in WHOLE:
+        if ipc is not None or data not in ON_WHOLE:
             return None
-        return Published(percent=WHOLE[data], net=usual, source=SOURCES[name], secondary=False)
+        return Published(percent=ON_WHOLE[data], net=usual, source=SOURCES[name], secondary=False)
     if data == "cifar10" and net in OTHER_NETS:
         return _published(OTHER_NETS[net].get(name), ipc, net, f"{SOURCES['hmn']}, other networks", secondary=True)
     secondary = data in _SECONDARY_DATA.get(name, ())
@@ -131,7 +131,7 @@ def same_objective(container: str, *, data: str, ipc: int | None) -> Published |
     return _published(row, ipc, "convnet3", SAME_OBJECTIVE_SOURCE, secondary=True)
 
 
-def _published(row: Row | None, ipc: int | None, net: str, source: str, *, secondary: bool) -> Published | None:
+def _published(row: ByBudget | None, ipc: int | None, net: str, source: str, *, secondary: bool) -> Published | None:
     percent = row[_IPCS.index(ipc)] if row is not None and ipc in _IPCS else None
     return None if percent is None else Published(percent=percent, net=net, source=source, secondary=secondary)
 

@@ -1,8 +1,8 @@
 """Everything that depends on the device: which one, its number formats, where data lie and how batches get there.
 
-Environment: HMN_DEVICE (cpu, cuda or mps) and HMN_PRECISION (float32, tf32 or
-bfloat16: how networks are trained on CUDA; matching is always float32). What is decided here is tested by its logic on a
-CPU, and by the tests marked `gpu` where there is one.
+Environment: HMN_DEVICE (cpu, cuda or mps) and HMN_PRECISION (float32, tf32 or bfloat16: how networks are trained on
+CUDA; matching is always float32). What is decided here is tested by its logic on a CPU, and by the tests marked `gpu`
+where there is one.
 """
 
 from __future__ import annotations

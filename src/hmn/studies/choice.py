@@ -26,7 +26,7 @@ from hmn.train import Rendered, render
 
 IMAGES, FACTS = "images.safetensors", "facts.json"
 """Files of chosen real images, in the folder of their unit."""
-LOCK = ".choice.lock"
+CHOICE_LOCK = ".choice.lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def choose_into(choice: ImageChoice, folder: Path) -> None:
     splits = choice.data.splits()
     wall, processor = time.monotonic(), time.process_time()
     # One at a time: what one has found is kept in the cache, and the next need not train for it again.
-    with FileLock(folder.parent / LOCK):
+    with FileLock(folder.parent / CHOICE_LOCK):
         found = choice.candidate(splits)
     pixels = found.source.pixels if isinstance(found.source, RealData) else render(found.source).pixels
     facts = {

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from hmn.train.evaluation import Curve, CurvePoint, Evaluation, Rendered, render, train_and_test
+from hmn.train.evaluation import Accuracies, Curve, CurvePoint, Rendered, render, train_and_test
 from hmn.train.loop import EpochRecord, Margin, accuracy, learning_rate, margins, total_steps, train
 
 __all__ = [
+    "Accuracies",
     "Curve",
     "CurvePoint",
     "EpochRecord",
-    "Evaluation",
     "Margin",
     "Rendered",
     "accuracy",

@@ -70,7 +70,7 @@ class Curve:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Accuracies:
     """Test accuracies in per cent of networks trained on one source, at the last epoch, one per seed."""
 
     mean: float
@@ -115,7 +115,7 @@ def train_and_test(
     device: torch.device | str | None = None,
     on_epoch: Callable[[int, EpochRecord], None] | None = None,
     curve: Curve | None = None,
-) -> Evaluation:
+) -> Accuracies:
     """Trains a fresh network per seed on `source` and takes its accuracy on `test` after the last epoch.
 
     A container is rendered once. Test images are normalised with the training source's constants. `on_epoch`
@@ -153,7 +153,7 @@ def train_and_test(
                 began += time.perf_counter() - before
         seconds += time.perf_counter() - began
         values.append(accuracy(fresh, test, normalisation=source.normalisation))
-    return Evaluation(
+    return Accuracies(
         mean=statistics.fmean(values),
         std=statistics.stdev(values) if len(values) > 1 else 0.0,
         values=values,

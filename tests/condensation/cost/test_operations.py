@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from hmn.condensation.cost.operations import net_operations, reckon, render_operations
 from hmn.condensation.cost.trial import blank_splits
-from hmn.condensation.objectives.base import Training
+from hmn.condensation.objectives.base import ImagesSeen
 from hmn.condensation.objectives.features import Features, feature_match
 from hmn.condensation.objectives.gradient import Gradient, gradient_match
 from hmn.condensation.objectives.matching import Counts
@@ -131,11 +131,11 @@ def test_a_sweep_and_a_run_add_up() -> None:
     assert matched == 2 * (6 * net.weight_gradient + 4 * (net.weight_gradient + 2 * net.image_gradient))
     sweep = plain.objective.operations(plain, net)
     assert sweep - matched == 3 * render_operations(plain.container.shape, 8)
-    assert plain.objective.training(plain) == Training(each=3 * 5)
+    assert plain.objective.training(plain) == ImagesSeen(each=3 * 5)
     by_class = state(step_per="class")
     assert by_class.objective.operations(by_class, net) - matched == 2 * (sweep - matched)
     warm = state(network=NetworkConfig(update_batches=3, update_batch_size=5, warm_up_batches=4))
-    assert warm.objective.training(warm) == Training(each=3 * 5, once=2 * 4 * 5)
+    assert warm.objective.training(warm) == ImagesSeen(each=3 * 5, once=2 * 4 * 5)
 
 
 def test_counts_are_no_more_than_there_is() -> None:

@@ -11,7 +11,7 @@ import torch
 from hmn.condensation.cost.footprint import Memory, absent_bytes, per_image
 from hmn.condensation.cost.price import estimate, price
 from hmn.condensation.cost.trial import blank_splits, extended
-from hmn.condensation.loop import condense
+from hmn.condensation.loop import condensing
 from hmn.condensation.objectives import matching
 from hmn.condensation.objectives.matching import Counts
 from hmn.condensation.run import new_state
@@ -56,7 +56,7 @@ def test_prediction_where_operations_are_time(objective: Any, step_per: Any) -> 
         clock.total = 0
         state = new_state(splits, shape, settings)
         took = []
-        for record in condense(state):
+        for record in condensing(state):
             took.append((record.phase, 1e-9 * clock.total))
             clock.total = 0
     sweeps = [operations for phase, operations in took[1:] if phase == "condense"]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from hmn.condensation.check import check_recipe
 from hmn.condensation.cost.price import price
-from hmn.condensation.loop import condense
+from hmn.condensation.loop import condensing
 from hmn.condensation.objectives.experts import (
     ExpertEpoch,
     _weights_of,
@@ -158,7 +158,7 @@ def test_the_oldest_makes_way_and_the_rate_is_learned_on_experts_ways_alone() ->
     objective = state.objective
     objective.experts = [train_expert(real, RECIPE.condense, OWN, seed=1)]
     counts, rates, newest = [], [], []
-    for _ in condense(state):
+    for _ in condensing(state):
         counts.append(len(objective.strayed))
         rates.append(objective.student_lr.item())
         newest.append(objective.strayed[-1] if objective.strayed else None)
@@ -204,7 +204,7 @@ def test_what_they_cost() -> None:
         state = new_state(SPLITS, shape_of(recipe), recipe)
         state.objective.experts = [train_expert(SPLITS.train, recipe.condense, own, seed=1)]
         clock.total = 0
-        for _ in condense(state):
+        for _ in condensing(state):
             pass
     assert found.seconds_per_sweep * recipe.condense.num_sweeps == pytest.approx(1e-9 * clock.total, rel=0.03)
     assert images_seen(replace(OWN, strayed_steps=5), 4, 7) == 3 * 4 + 2 * 7

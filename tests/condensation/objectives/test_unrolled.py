@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmn.condensation.loop import condense
+from hmn.condensation.loop import condensing
 from hmn.condensation.objectives.exact import StudentStep, Weights, differentiate_training
 from hmn.condensation.objectives.experts import train_expert
 from hmn.condensation.objectives.trajectory import trajectory_loss
@@ -147,7 +147,7 @@ def fresh(kind: str, settings: UnrolledSettings | TrajectorySettings, config: Co
 def test_unrolled_training_lowers_its_loss_for_every_container(kind: str) -> None:
     """From the same noise, the first three losses against the last three of twenty-four."""
     config = replace(BASE, inner_steps=24, augment=AugmentConfig(strategy="none"))
-    records = list(condense(fresh(kind, replace(UNROLLED, student_lr=0.1), config)))
+    records = list(condensing(fresh(kind, replace(UNROLLED, student_lr=0.1), config)))
     assert [(r.phase, r.done, r.total) for r in records] == [("condense", n, 24) for n in range(1, 25)]
     losses = [r.loss for r in records]
     assert sum(losses[-3:]) < sum(losses[:3]), losses
@@ -156,15 +156,15 @@ def test_unrolled_training_lowers_its_loss_for_every_container(kind: str) -> Non
 def test_unrolled_training_goes_on_to_the_same_bits() -> None:
     config = replace(BASE, start=StartConfig(kind="real", steps=4, batch=8))
     unbroken = fresh("linear", UNROLLED, config)
-    records = list(condense(unbroken))
+    records = list(condensing(unbroken))
     assert records[0].phase == "start" and records[-1].done == 6
     broken = fresh("linear", UNROLLED, config)
-    for record in condense(broken):
+    for record in condensing(broken):
         if record.phase == "condense" and record.done == 3:
             break
     resumed = fresh("linear", UNROLLED, config)
     resumed.load_state_dict(copy.deepcopy(broken.state_dict()))
-    rest = list(condense(resumed))
+    rest = list(condensing(resumed))
     assert [r.loss for r in rest] == [r.loss for r in records[-3:]]
     assert torch.equal(resumed.container.render_all(), unbroken.container.render_all())
 
@@ -208,7 +208,7 @@ def test_trajectory_matching_learns_images_and_learning_rate(kind: str, own: Tra
     own = replace(own, max_start_epoch=1)
     state = fresh(kind, own, config)
     state.objective.experts = [train_expert(data(), config, own, seed=0)]  # one way, one start: losses can be compared
-    losses = [r.loss for r in condense(state)]
+    losses = [r.loss for r in condensing(state)]
     assert sum(losses[-3:]) < 0.95 * sum(losses[:3]), losses
     assert float(state.objective.student_lr.detach()) != pytest.approx(0.05, abs=least)
 
@@ -216,14 +216,14 @@ def test_trajectory_matching_learns_images_and_learning_rate(kind: str, own: Tra
 @pytest.mark.parametrize(("kind", "own"), [("pixels", TRAJECTORY), ("frequency", DIRECT)])
 def test_trajectory_matching_goes_on_to_the_same_bits(kind: str, own: TrajectorySettings) -> None:
     unbroken = fresh(kind, own)
-    records = list(condense(unbroken))
+    records = list(condensing(unbroken))
     broken = fresh(kind, own)
-    for record in condense(broken):
+    for record in condensing(broken):
         if record.done == 2:
             break
     resumed = fresh(kind, own)
     resumed.load_state_dict(copy.deepcopy(broken.state_dict()))
-    rest = list(condense(resumed))
+    rest = list(condensing(resumed))
     assert [r.loss for r in rest] == [r.loss for r in records[2:]]
     assert torch.equal(resumed.objective.student_lr, unbroken.objective.student_lr)
     assert torch.equal(resumed.container.render_all(), unbroken.container.render_all())
@@ -233,7 +233,7 @@ def test_mistakes_are_told() -> None:
     state = fresh("pixels", TRAJECTORY)
     state.objective.experts = []
     with pytest.raises(UserError, match="at least one expert"):
-        next(condense(state))
+        next(condensing(state))
     far = fresh("pixels", replace(TRAJECTORY, max_start_epoch=4))
     with pytest.raises(UserError, match="an expert of 3 epochs is too short .* train each for 5"):
-        next(condense(far))
+        next(condensing(far))

@@ -18,8 +18,8 @@ from tests.studies.pool.tasks import KINDS, behave, num_calls, patient, runs_of
 
 from hmn.errors import UserError
 from hmn.studies.pool import LocalPool, State, SweepInterrupted, run_sweep
+from hmn.studies.pool.attempt import LOCK
 from hmn.studies.pool.local import LOG
-from hmn.studies.pool.loop import LOCK
 from hmn.studies.pool.outcome import read_outcome
 from hmn.studies.sweep.table import folder_name, groups_of, parts_of, product, short_names, sweep_markdown, write_sweep
 

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hmn.condensation.cost.trial import Timed, Trial, extended, held_bytes
-from hmn.condensation.objectives.base import Training
+from hmn.condensation.objectives.base import ImagesSeen
+from hmn.containers.ledger import FLOAT_BYTES
 from hmn.data.real import RealData
 from hmn.runtime.memory import begin_peak, resident_bytes
-
-BYTES_PER_FLOAT = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ class Memory:
         """Bytes above the resting process at the highest of the phases, for one of some processes' share of a run."""
         fitting = extended(self.fits, -(-self.start_batch // processes)) if self.start_batch else 0.0
         # A checkpoint copies the values and both of Adam's moments, and holds the file's bytes beside the copies.
-        checkpoint = 2 * 3 * BYTES_PER_FLOAT * self.parameters
+        checkpoint = 2 * 3 * FLOAT_BYTES * self.parameters
         sent_back = extended(self.fits, -(-self.rendered // processes))
         return max(self.step(processes), sent_back, self.training / processes, fitting, checkpoint)
 
@@ -50,7 +49,7 @@ class Memory:
 
     def device(self, processes: int) -> int:
         """What one of several GPUs would hold: its classes' values, gradients and moments, and what it works on."""
-        held = 4 * BYTES_PER_FLOAT * self.parameters / processes
+        held = 4 * FLOAT_BYTES * self.parameters / processes
         return round(held + self.working(processes))
 
 
@@ -58,7 +57,7 @@ def measured_memory(
     trial: Trial,
     steps: Mapping[object, Timed],
     trained: Timed,
-    training: Training,
+    training: ImagesSeen,
     starts: Mapping[int, Timed],
     loaded: int | None,
 ) -> Memory | None:

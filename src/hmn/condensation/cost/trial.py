@@ -12,7 +12,7 @@ import torch
 
 from hmn.condensation.cost.operations import NetOperations
 from hmn.condensation.loop import fit_step
-from hmn.condensation.objectives.base import Objective, Training
+from hmn.condensation.objectives.base import ImagesSeen, Objective
 from hmn.condensation.run import new_state
 from hmn.containers.shape import Shape
 from hmn.data.real import RealData, Splits
@@ -114,7 +114,7 @@ def in_rounds(work: dict[Any, Callable[[], float]], seconds: float, clock: Calla
     return {size: Timed(median(taken[size]), peaks[size]) for size in work}
 
 
-def timed_training(trial: Trial, training: Training, seconds: float) -> Timed:
+def timed_training(trial: Trial, training: ImagesSeen, seconds: float) -> Timed:
     """Seconds that an image of the networks' training takes, and the peak memory of a batch."""
     if not training.before + training.each + training.once:
         return Timed(0.0, None)

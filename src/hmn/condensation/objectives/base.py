@@ -25,7 +25,7 @@ class NoSettings:
     """The settings of an objective that has none of its own."""
 
 
-class Training(NamedTuple):
+class ImagesSeen(NamedTuple):
     """Images in all batches of the networks that an objective trains, those in its steps themselves left out."""
 
     before: float = 0.0
@@ -105,9 +105,9 @@ class Objective(ABC):
         """Images that a step renders; all by default."""
         return len(state.container)
 
-    def training(self, state: CondenseState) -> Training:
+    def training(self, state: CondenseState) -> ImagesSeen:
         """How much networks are trained besides the steps; not at all by default."""
-        return Training()
+        return ImagesSeen()
 
     def train_some(self, state: CondenseState, images: int) -> int:
         """Train a network as the objective does, on about so many images in batches: how many, to time them."""

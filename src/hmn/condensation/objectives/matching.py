@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hmn.condensation.cost.operations import BACKWARD, NetOperations, render_operations
-from hmn.condensation.objectives.base import Objective, Training
+from hmn.condensation.objectives.base import ImagesSeen, Objective
 from hmn.condensation.objectives.network import choose_generated, draw_group, train_network
 from hmn.condensation.state import CondenseState, new_network, shown_as_stored
 from hmn.data.source import Batch
@@ -184,11 +184,11 @@ class Matching(Objective):
         counts = self.counts(state)
         return counts.classes * counts.generated_per_class
 
-    def training(self, state: CondenseState) -> Training:
+    def training(self, state: CondenseState) -> ImagesSeen:
         """The network's batches after each sweep, and those before the first of a new one."""
         config = state.config.network
         batch = min(config.update_batch_size, sum(len(members) for members in state.members))
-        return Training(each=config.update_batches * batch, once=state.config.epochs * config.warm_up_batches * batch)
+        return ImagesSeen(each=config.update_batches * batch, once=state.config.epochs * config.warm_up_batches * batch)
 
     def train_some(self, state: CondenseState, images: int) -> int:
         """Train the network in batches, or in one smaller batch."""

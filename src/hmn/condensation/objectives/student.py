@@ -10,8 +10,7 @@ import torch
 
 from hmn.condensation.objectives.base import Objective
 from hmn.condensation.state import CondenseState, new_network
-
-BYTES_PER_FLOAT = 4
+from hmn.containers.ledger import FLOAT_BYTES
 
 
 class StudentObjective(Objective):
@@ -42,4 +41,4 @@ class StudentObjective(Objective):
         steps, highest = max(above.items())
         net = new_network(state.config, state.real, torch.Generator().manual_seed(0))
         weights = sum(parameter.numel() for parameter in net.parameters())
-        return highest + max(0, self.settings.student_steps - steps) * weights * BYTES_PER_FLOAT
+        return highest + max(0, self.settings.student_steps - steps) * weights * FLOAT_BYTES

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hmn.condensation.cost.operations import BACKWARD, NetOperations, render_operations
-from hmn.condensation.objectives.base import Training
+from hmn.condensation.objectives.base import ImagesSeen
 from hmn.condensation.objectives.direct import differentiate_directly
 from hmn.condensation.objectives.exact import StudentStep, TrainingGradient, Weights, augmented, differentiate_training
 from hmn.condensation.objectives.experts import (
@@ -139,14 +139,14 @@ class Trajectory(StudentObjective):
             yield
         self.experts = kept
 
-    def training(self, state: CondenseState) -> Training:
+    def training(self, state: CondenseState) -> ImagesSeen:
         """Experts, and networks that stray."""
         settings, iterations = self.settings, state.config.num_sweeps
         each = images_in(expert_training(state.config, settings), len(state.real))
         networks = (iterations - 1) // settings.strayed_every if settings.strayed and iterations else 0
         strayed = networks * images_seen(settings, len(state.container), each)
         experts = settings.experts * settings.expert_length * each if iterations else 0
-        return Training(before=experts, each=strayed / max(1, iterations))
+        return ImagesSeen(before=experts, each=strayed / max(1, iterations))
 
     def train_some(self, state: CondenseState, images: int) -> int:
         """Train a network as an expert is."""

@@ -17,9 +17,8 @@ from hmn.measure.codec_options import CodecSettings, check_codec
 from hmn.measure.training import Training
 from hmn.recipes.values import given_file, recipe_to_toml
 from hmn.studies.choice import ImageChoice
-from hmn.studies.compare.methods import CONDENSED, Method
-from hmn.studies.condensation import CONDENSED as CONDENSED_FOLDER
-from hmn.studies.condensation import Condensation, RunSettings
+from hmn.studies.compare.methods import CONDENSED_HERE, ComparedMethod
+from hmn.studies.condensation import CONDENSED, Condensation, RunSettings
 from hmn.studies.sweep.grid import condensation
 from hmn.studies.training import TrainOn, TrainSource
 
@@ -32,7 +31,7 @@ class Cell:
 
     name: str
     """Name of its folders below the comparison's."""
-    method: Method
+    method: ComparedMethod
     ipc: int | None
     """None for the whole training set."""
     dtype: str
@@ -68,7 +67,7 @@ class Cells:
 
     def training(self, cell: Cell, settings: ComparisonSettings, out: Path, seed: int) -> TrainOn:
         """One network's training on a cell."""
-        place = "" if cell.source == "whole" else str(images_of(cell, out))
+        place = "" if cell.source == "whole" else str(folder_of(cell, out))
         rounded = cell.dtype if cell.source == "condensed" and cell.dtype != FULL else None
         source = TrainSource(kind=cell.source, place=place, sha256=cell.sha256, stored_as=rounded)
         return TrainOn(source=source, data=settings.given.data, training=settings.training, seed=seed)
@@ -93,13 +92,13 @@ class Cells:
         return found
 
 
-def images_of(cell: Cell, out: Path) -> Path:
+def folder_of(cell: Cell, out: Path) -> Path:
     """Where a cell's images are, once they are made."""
     if cell.unit is None:
         assert cell.folder is not None
         return cell.folder
     unit = out.resolve() / cell.unit
-    return unit / CONDENSED_FOLDER if cell.source == "condensed" else unit
+    return unit / CONDENSED if cell.source == "condensed" else unit
 
 
 def _settings(unit: Condensation | ImageChoice) -> dict[str, Any]:
@@ -110,7 +109,7 @@ def _settings(unit: Condensation | ImageChoice) -> dict[str, Any]:
 
 
 def settle_cells(
-    methods: Sequence[Method], budgets: Sequence[int], settings: ComparisonSettings, splits: Splits
+    methods: Sequence[ComparedMethod], budgets: Sequence[int], settings: ComparisonSettings, splits: Splits
 ) -> Cells:
     """Every cell of the table.
 
@@ -134,7 +133,7 @@ def settle_cells(
     return found
 
 
-def _cell(found: Cells, method: Method, ipc: int, settings: ComparisonSettings, splits: Splits) -> None:
+def _cell(found: Cells, method: ComparedMethod, ipc: int, settings: ComparisonSettings, splits: Splits) -> None:
     name = f"{ipc:04d}-{method.name}"
     choice = ImageChoice(data=settings.given.data, ipc=ipc)
     if method.kind == "coreset":
@@ -157,7 +156,7 @@ def _cell(found: Cells, method: Method, ipc: int, settings: ComparisonSettings, 
     _stored(found, _full(name, method, ipc, source="condensed", unit=name), settings)
 
 
-def _full(name: str, method: Method, ipc: int | None, **where: Any) -> Cell:
+def _full(name: str, method: ComparedMethod, ipc: int | None, **where: Any) -> Cell:
     return Cell(name=name, method=method, ipc=ipc, dtype=FULL, **where)
 
 
@@ -166,9 +165,9 @@ def _stored(found: Cells, cell: Cell, settings: ComparisonSettings) -> None:
     found.cells += [replace(cell, name=f"{cell.name}-{dtype}", dtype=dtype) for dtype in settings.stored]
 
 
-def settled(method: Method, ipc: int, settings: ComparisonSettings, splits: Splits) -> Condensation:
+def settled(method: ComparedMethod, ipc: int, settings: ComparisonSettings, splits: Splits) -> Condensation:
     """A condensation, checked as `hmn condense` checks it."""
-    assert method.kind in CONDENSED
+    assert method.kind in CONDENSED_HERE
     given, values = settings.given, {"ipc": ipc, **method.settings}
     if method.kind == "recipe":
         return condensation({"recipe": method.name, **values}, given, splits)
@@ -181,7 +180,7 @@ def settled(method: Method, ipc: int, settings: ComparisonSettings, splits: Spli
 
 
 def _folders(
-    found: Cells, method: Method, budgets: Sequence[int], settings: ComparisonSettings, splits: Splits
+    found: Cells, method: ComparedMethod, budgets: Sequence[int], settings: ComparisonSettings, splits: Splits
 ) -> None:
     """The cells of a label: a folder a budget, each as it is stored and, from float32, as --stored says."""
     train = splits.train

@@ -17,9 +17,9 @@ from hmn.recipes.named import ALIASES, RECIPES
 from hmn.recipes.settings import Recipe
 from hmn.recipes.values import convert, find, nearest, settings_of
 
-Kind = Literal["whole", "coreset", "codec", "recipe", "container", "file", "folder"]
-REAL: dict[str, Kind] = {"whole": "whole", **dict.fromkeys(CORESETS, "coreset"), **dict.fromkeys(FORMATS, "codec")}
-CONDENSED = ("recipe", "container", "file")
+RowKind = Literal["whole", "coreset", "codec", "recipe", "container", "file", "folder"]
+REAL: dict[str, RowKind] = {"whole": "whole", **dict.fromkeys(CORESETS, "coreset"), **dict.fromkeys(FORMATS, "codec")}
+CONDENSED_HERE = ("recipe", "container", "file")
 """Kinds that are condensed here; a folder was condensed before."""
 NEEDED = ("whole", "random")
 """Always trained: the label-robust score is reckoned against them."""
@@ -32,11 +32,11 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class ComparedMethod:
     """A row of the table for every budget."""
 
     name: str
-    kind: Kind
+    kind: RowKind
     folders: tuple[Path, ...] = ()
     """Condensed before: one a budget."""
     config: Path | None = None
@@ -45,57 +45,57 @@ class Method:
     """Settings of --set, by path."""
 
 
-def read_methods(words: str, *, recipe: str | None, overrides: Sequence[str]) -> list[Method]:
+def read_methods(words: str, *, recipe: str | None, overrides: Sequence[str]) -> list[ComparedMethod]:
     """The methods of --methods, in its order, those that are always needed behind them.
 
     Raises:
         UserError: an unknown name, one that is given twice, a path that holds nothing, or a --set of no method.
     """
-    found: dict[str, Method] = {}
+    found: dict[str, ComparedMethod] = {}
     for word in words.split(","):
         method = _method(word.strip(), recipe)
         before = found.get(method.name)
         if before is not None and not (before.kind == method.kind == "folder"):
             raise UserError(f"--methods: {method.name} is given twice; expected every name once.")
         if before is not None:  # one label may have a folder for every budget
-            method = Method(name=method.name, kind="folder", folders=before.folders + method.folders)
+            method = ComparedMethod(name=method.name, kind="folder", folders=before.folders + method.folders)
         found[method.name] = method
     for name in NEEDED:
-        found.setdefault(name, Method(name=name, kind=REAL[name]))
+        found.setdefault(name, ComparedMethod(name=name, kind=REAL[name]))
     changes = read_overrides(overrides, found)
     return [
-        Method(name=m.name, kind=m.kind, folders=m.folders, config=m.config, settings=changes.get(m.name, {}))
+        ComparedMethod(name=m.name, kind=m.kind, folders=m.folders, config=m.config, settings=changes.get(m.name, {}))
         for m in found.values()
     ]
 
 
-def _method(word: str, recipe: str | None) -> Method:
+def _method(word: str, recipe: str | None) -> ComparedMethod:
     if not word:
         raise UserError("--methods: a name is missing; expected names joined by commas, without gaps.")
     label, sign, place = word.partition("=")
     if sign:
         return _labelled(label, Path(place).expanduser(), word)
     if word in REAL:
-        return Method(name=word, kind=REAL[word])
+        return ComparedMethod(name=word, kind=REAL[word])
     if recipe is not None and word in CONTAINERS.names():
-        return Method(name=word, kind="container")
+        return ComparedMethod(name=word, kind="container")
     if word in RECIPES or word in ALIASES:
-        return Method(name=word, kind="recipe")
+        return ComparedMethod(name=word, kind="recipe")
     if word in CONTAINERS.names():
         raise UserError(f"--methods {word}: a container alone says not how it is condensed; add --recipe NAME for all.")
     known = (*REAL, *RECIPES, *(CONTAINERS.names() if recipe is not None else ()))
     raise UserError(f"--methods {word}: no method is called so{nearest(word, known)}")
 
 
-def _labelled(label: str, place: Path, word: str) -> Method:
+def _labelled(label: str, place: Path, word: str) -> ComparedMethod:
     if not _LABEL.fullmatch(label) or label in REAL:
         expected = "LABEL=PATH, the label of letters, digits, dots and dashes, and not the name of real images"
         raise UserError(f"--methods {word}: expected {expected}.")
     if place.suffix.lower() == ".toml":
         if not place.is_file():
             raise UserError(f"--methods {word}: {place}: no such file.")
-        return Method(name=label, kind="file", config=place.resolve())
-    return Method(name=label, kind="folder", folders=tuple(_folders(place, word)))
+        return ComparedMethod(name=label, kind="file", config=place.resolve())
+    return ComparedMethod(name=label, kind="folder", folders=tuple(_folders(place, word)))
 
 
 def _folders(place: Path, word: str) -> Iterator[Path]:
@@ -113,13 +113,13 @@ def _folders(place: Path, word: str) -> Iterator[Path]:
         yield folder.resolve()
 
 
-def read_overrides(flags: Sequence[str], methods: Mapping[str, Method]) -> dict[str, dict[str, Any]]:
+def read_overrides(flags: Sequence[str], methods: Mapping[str, ComparedMethod]) -> dict[str, dict[str, Any]]:
     """The settings of --set METHOD:setting=value flags, by method and path.
 
     Raises:
         UserError: not of that form, a method that is not condensed here, an unknown setting, or a wrong value.
     """
-    condensed = [name for name, method in methods.items() if method.kind in CONDENSED]
+    condensed = [name for name, method in methods.items() if method.kind in CONDENSED_HERE]
     found: dict[str, dict[str, Any]] = {}
     for flag in flags:
         name, colon, rest = flag.partition(":")

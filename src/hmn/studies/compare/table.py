@@ -21,7 +21,7 @@ from hmn.recipes.published import Published, published, same_objective
 from hmn.recipes.values import given_file
 from hmn.runtime.files import write_atomically
 from hmn.studies.choice import choice_facts
-from hmn.studies.compare.cells import FULL, Cell, Cells, ComparisonSettings, images_of
+from hmn.studies.compare.cells import FULL, Cell, Cells, ComparisonSettings, folder_of
 from hmn.studies.compare.text import COMPARISON_FORMAT, in_order, markdown
 from hmn.studies.pool import Outcome
 from hmn.train.results import spread
@@ -120,7 +120,7 @@ def method_row(cell: Cell, done: Trained, settings: ComparisonSettings, splits: 
         values, detail = splits.train.pixels.numel(), WHOLE[settings.given.data.on]
         about |= {"floats": values, "bytes": values, "images": len(splits.train), "detail": detail}
     elif done.accuracies:
-        place = images_of(cell, out)
+        place = folder_of(cell, out)
         about |= _condensed(place, settings) if cell.source == "condensed" else _chosen(place)
     # What is measured and what is published stand side by side.
     beside = _published(cell, about, splits.name, settings.training.net)

@@ -7,21 +7,20 @@ from typing import Any
 
 from hmn.recipes.published import Published, remark
 
-Row = dict[str, Any]
 TEXT_COLUMNS = ("method", "container", "objective")
 """The others hold numbers."""
 BUDGET, ACCURACY, SIZES = "IPC", "accuracy %", ("floats", "bytes", "images")
 HEADS = ("method", BUDGET, ACCURACY, "published %", "LRS", "container", "objective", *SIZES)
 """Columns before those of --stored and of what condensing cost."""
-REAL = ("whole", "coreset", "codec")
+REAL_KINDS = ("whole", "coreset", "codec")
 """Kinds of rows that are real images."""
 SORTS = {"accuracy": "the higher accuracy first", "method": "in the order of --methods"}
 
 
-def in_order(rows: Sequence[Row], sort: str) -> list[Row]:
+def in_order(rows: Sequence[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
     """Rows by budget, the whole training set last; within a budget by accuracy, failed ones last, or as they are."""
 
-    def place(row: Row) -> tuple[float, float]:
+    def place(row: dict[str, Any]) -> tuple[float, float]:
         budget = float("inf") if row["ipc"] is None else row["ipc"]
         if sort == "method":
             return budget, 0.0
@@ -36,7 +35,7 @@ def heads(table: Mapping[str, Any]) -> list[str]:
     return [*HEADS, *others, "condensing", "processor", "peak memory"]
 
 
-def cells(row: Row, table: Mapping[str, Any]) -> list[str]:
+def cells(row: dict[str, Any], table: Mapping[str, Any]) -> list[str]:
     """A row's values in those columns."""
     made, score, beside = row["made"], row["label_robust_score"], row["published"]
     floats = _number(row["floats"])
@@ -51,7 +50,7 @@ def cells(row: Row, table: Mapping[str, Any]) -> list[str]:
         accuracy_words(row["accuracy_percent"]) or row["status"],
         "" if beside is None else str(Published(**beside)),
         "" if score is None else _score_words(score),
-        row["container"] or ("real" if row["kind"] in REAL else ""),
+        row["container"] or ("real" if row["kind"] in REAL_KINDS else ""),
         objective_words(row),
         f"({floats})" if floats and row["kind"] == "codec" else floats,
         *(_number(row[name]) for name in ("bytes", "images")),
@@ -61,7 +60,7 @@ def cells(row: Row, table: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def objective_words(row: Row) -> str:
+def objective_words(row: dict[str, Any]) -> str:
     """What was matched, and gradients by which distance."""
     if row["objective"] is None:
         return ""
@@ -152,7 +151,7 @@ def notes(table: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def where_in_table(row: Row) -> str:
+def where_in_table(row: dict[str, Any]) -> str:
     """A row by name."""
     return row["method"] if row["ipc"] is None else f"{row['method']} at {row['ipc']} IPC"
 

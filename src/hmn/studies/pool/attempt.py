@@ -93,7 +93,7 @@ def use_threads(threads: int) -> None:
         sys.modules["torch"].set_num_threads(threads)
 
 
-class Job(Protocol):
+class Running(Protocol):
     """An attempt that was handed over."""
 
     def done(self) -> bool:
@@ -116,7 +116,7 @@ class Backend(Protocol):
     def slots(self) -> int:
         """Attempts that it takes at a time."""
 
-    def start(self, attempts: Sequence[Attempt]) -> list[Job]:
+    def start(self, attempts: Sequence[Attempt]) -> list[Running]:
         """Hand attempts over, no more than there are free slots."""
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from hmn.studies.pool.attempt import Attempt, Job
+from hmn.studies.pool.attempt import Attempt, Running
 from hmn.studies.pool.outcome import Outcome, failed, read_outcome
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class LocalPool:
         else:
             self._context = multiprocessing.get_context("spawn")
 
-    def start(self, attempts: Sequence[Attempt]) -> list[Job]:
+    def start(self, attempts: Sequence[Attempt]) -> list[Running]:
         """A process for each."""
-        jobs: list[Job] = []
+        jobs: list[Running] = []
         for attempt in attempts:
             attempt.folder.mkdir(parents=True, exist_ok=True)
             process = self._context.Process(target=_work, args=(attempt,), name=attempt.run.name)

@@ -14,11 +14,10 @@ from filelock import FileLock, Timeout
 
 from hmn.errors import UserError
 from hmn.runtime.signals import counted_signals
-from hmn.studies.pool.attempt import Attempt, Backend, Job, Task
+from hmn.studies.pool.attempt import LOCK, Attempt, Backend, Running, Task
 from hmn.studies.pool.outcome import OUTCOME, Outcome, SweepRun, failed, read_outcome, write_outcome
 
 POLL_SECONDS = 0.1
-LOCK = ".lock"
 SETTINGS_PREFIX = "HMN_"
 """Variables that go to every worker."""
 
@@ -105,7 +104,7 @@ def _work_off(
     environment = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS_PREFIX)}
     outcomes = {run.name: found for run in runs if (found := finished(out / run.name)) is not None}
     waiting = deque(run for run in runs if run.name not in outcomes)
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, Running] = {}
     on_change(State(len(outcomes), len(runs), ()))
     try:
         with counted_signals() as signals:
@@ -142,7 +141,7 @@ def finished(folder: Path) -> Outcome | None:
     return found if found is not None and found.status == "done" else None
 
 
-def _judge(job: Job, folder: Path, stopping: bool) -> Outcome:
+def _judge(job: Running, folder: Path, stopping: bool) -> Outcome:
     """How a run ended; the folder of one that was killed says so too."""
     outcome = job.outcome()
     if outcome.status == "done":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, final
 
 from hmn.errors import UserError
-from hmn.studies.pool.attempt import Attempt, Job
+from hmn.studies.pool.attempt import Attempt, Running
 from hmn.studies.pool.outcome import Outcome, failed
 
 
@@ -52,7 +52,7 @@ class RayPool:
         # A worker that dies is this run's failure, to be told and resumed: Ray is not to begin it anew by itself.
         self._call = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(_call)
 
-    def start(self, attempts: Sequence[Attempt]) -> list[Job]:
+    def start(self, attempts: Sequence[Attempt]) -> list[Running]:
         """A task for each; Ray lets them wait until there is room."""
         return [_RayJob(self._ray, self._call.remote(attempt)) for attempt in attempts]
 

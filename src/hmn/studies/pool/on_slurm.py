@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from hmn.errors import UserError
-from hmn.studies.pool.attempt import Attempt, Job
+from hmn.studies.pool.attempt import Attempt, Running
 from hmn.studies.pool.outcome import Outcome, failed, read_outcome
 
 JOB = "job"
@@ -78,7 +78,7 @@ class SlurmPool:
         except (RuntimeError, ValueError, NameError, AssertionError, TypeError) as error:
             raise UserError(f"--backend slurm: {' '.join(str(error).split())}") from None
 
-    def start(self, attempts: Sequence[Attempt]) -> list[Job]:
+    def start(self, attempts: Sequence[Attempt]) -> list[Running]:
         """One job array for all of them, but for those whose job of an earlier sweep is still there."""
         jobs = {attempt.run.name: self._standing(attempt.folder) for attempt in attempts}
         new = [attempt for attempt in attempts if jobs[attempt.run.name] is None]

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hmn.containers.artifact.run_data import Split
+from hmn.containers.shape import in_short
 from hmn.pruning.survivors import BETAS, Pruning
-from hmn.pruning.target import Counts, Target, share_removed, shown
+from hmn.pruning.target import PerClass, Target, share_removed
 from hmn.runtime.console import note
-from hmn.studies.pruning.trials import Trial, Trials
+from hmn.studies.pruning.trials import Repeated, Trials
 from hmn.train.results import spread
 
 VALIDATION_SEEN = (
@@ -100,7 +101,7 @@ def _sentence(best: float, values: Sequence[float], noise: float | None, near: S
 
 
 def search_beta(
-    target: Target, trials: Trials, counts: Sequence[Counts], *, repeats: int, on: Split
+    target: Target, trials: Trials, counts: Sequence[PerClass], *, repeats: int, on: Split
 ) -> list[dict[str, Any]]:
     """A search for each of the counts: what it found, as results write it.
 
@@ -111,7 +112,7 @@ def search_beta(
     elif not target.held_out:
         note(f"{VALIDATION_SEEN}.")
     by_point = {
-        (left, beta): Trial(pruning=Pruning(method="double-end", counts=left, beta=beta), on=on)
+        (left, beta): Repeated(pruning=Pruning(method="double-end", counts=left, beta=beta), on=on)
         for left in counts
         for beta in BETAS
     }
@@ -119,12 +120,14 @@ def search_beta(
     return [search_entry(target, left, {beta: found[by_point[left, beta]] for beta in BETAS}, on=on) for left in counts]
 
 
-def search_entry(target: Target, counts: Counts, values: Mapping[float, Sequence[float]], *, on: str) -> dict[str, Any]:
+def search_entry(
+    target: Target, counts: PerClass, values: Mapping[float, Sequence[float]], *, on: str
+) -> dict[str, Any]:
     """One search: its choice and everything that it was chosen from."""
     choice = choose_beta(values)
     return {
         "rate": share_removed(target, counts),
-        "images_per_class": shown(counts),
+        "images_per_class": in_short(counts),
         "chosen_on": on,
         "validation_seen": not target.held_out,
         **vars(choice),

@@ -13,7 +13,7 @@ from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from hmn.pruning.folder import check_out, remove_artifact, write_pruned
 from hmn.pruning.survivors import Method, Pruning
-from hmn.pruning.target import Counts, Target, read_target, surviving_counts
+from hmn.pruning.target import PerClass, Target, read_target, surviving_counts
 from hmn.runtime.console import OnProgress, command_line, note, reported_to
 from hmn.runtime.launched import launched
 from hmn.runtime.memory import keep_freed_memory
@@ -243,7 +243,7 @@ def check_places(order: PruneOrder, target: Target) -> None:
         raise UserError(f"--study {file}: is already there: add --resume to go on with it, or --force to replace it.")
 
 
-def write_folder(order: PruneOrder, target: Target, counts: Counts, trials: Trials | None) -> dict[str, Any]:
+def write_folder(order: PruneOrder, target: Target, counts: PerClass, trials: Trials | None) -> dict[str, Any]:
     """Choose the survivors and write the pruned artifact; returns its record."""
     assert order.out is not None
     search = None

@@ -11,15 +11,16 @@ from typing import Any, Literal
 
 from hmn.containers.artifact.place import read_run
 from hmn.containers.artifact.run_data import Split
+from hmn.containers.shape import in_short
 from hmn.nets.build import width_of
 from hmn.pruning.survivors import Method, Pruning, counts_at_rate
-from hmn.pruning.target import Counts, Target, share_removed, shown
+from hmn.pruning.target import PerClass, Target, share_removed
 from hmn.runtime.files import write_atomically
 from hmn.studies.pruning.beta import repeats_of, search_beta, standard_error
-from hmn.studies.pruning.trials import Trial, Trials
+from hmn.studies.pruning.trials import Repeated, Trials
 from hmn.train.results import provenance
 
-KIND = "pruning-study"
+STUDY_KIND = "pruning-study"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,8 @@ class PruningStudy:
             for method in self.methods:
                 beta = betas[counts] if method == "double-end" else None
                 prunings.append(Pruning(method=method, counts=counts, beta=beta))
-        found = trials.run("trainings of the study", [Trial(pruning=one, on="test") for one in prunings], self.repeats)
+        on_test = [Repeated(pruning=one, on="test") for one in prunings]
+        found = trials.run("trainings of the study", on_test, self.repeats)
         values = {trial.pruning: accuracies for trial, accuracies in found.items()}
         report = {
             **study_facts(target, trials),
@@ -75,16 +77,16 @@ class PruningStudy:
         return report
 
 
-def points_of(target: Target, rates: Sequence[float]) -> list[Counts]:
+def points_of(target: Target, rates: Sequence[float]) -> list[PerClass]:
     """Survivors of each class at every rate and at the budget, most images first; the whole container is not one."""
     found = {counts_at_rate(target.labels, len(target.counts), rate, target.copies) for rate in rates}
     found.add(target.in_budget)
     return sorted(found - {target.counts}, key=sum, reverse=True)
 
 
-def place_of(target: Target, counts: Counts) -> dict[str, Any]:
+def place_of(target: Target, counts: PerClass) -> dict[str, Any]:
     """Where a count stands: the share of images that it removes, and the images of each class that it leaves."""
-    return {"rate": share_removed(target, counts), "images_per_class": shown(counts)}
+    return {"rate": share_removed(target, counts), "images_per_class": in_short(counts)}
 
 
 def pruning_row(target: Target, pruning: Pruning, values: Sequence[float]) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def pruning_row(target: Target, pruning: Pruning, values: Sequence[float]) -> di
 
 
 def against_random(
-    target: Target, values: Mapping[Pruning, Sequence[float]], points: Sequence[Counts]
+    target: Target, values: Mapping[Pruning, Sequence[float]], points: Sequence[PerClass]
 ) -> list[dict[str, Any]]:
     """Double-end less random at every count, in points and in standard errors of the difference."""
     rows = []
@@ -117,7 +119,7 @@ def study_facts(target: Target, trials: Trials) -> dict[str, Any]:
     """What the numbers were taken on and with."""
     candidate, training = trials.candidate, trials.training
     return {
-        "kind": KIND,
+        "kind": STUDY_KIND,
         **provenance(),
         **{name: getattr(candidate, name) for name in ("data", "ipc", "recipe", "condense_seconds", "condensed")},
         "budget": target.stored.ledger.budget,
@@ -129,7 +131,7 @@ def study_facts(target: Target, trials: Trials) -> dict[str, Any]:
         "test_images": len(candidate.test),
         "condensed_from": read_run(target.run).get("condensed_from"),
         "validation_seen": not target.held_out,
-        "images_per_class": shown(target.counts),
-        "in_budget_images_per_class": shown(target.in_budget),
+        "images_per_class": in_short(target.counts),
+        "in_budget_images_per_class": in_short(target.in_budget),
         "aum": None if target.profile is None else target.profile.facts(),
     }

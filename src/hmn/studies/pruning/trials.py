@@ -29,7 +29,7 @@ TRIALS = "trials"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class Repeated:
     """What is trained on, and what it is tested on; as many trainings as repeats."""
 
     pruning: Pruning
@@ -94,7 +94,7 @@ class Trials:
         """
         self.study.open(resume=resume and (self.study.out / PLAN).exists(), force=force)
 
-    def run(self, what: str, trials: Sequence[Trial], repeats: int) -> dict[Trial, list[float]]:
+    def run(self, what: str, trials: Sequence[Repeated], repeats: int) -> dict[Repeated, list[float]]:
         """Accuracies in per cent of each trial's trainings, one a seed from 0 on; what is done is not done again.
 
         Raises:
@@ -107,12 +107,12 @@ class Trials:
         bad = [f"{name}: {outcome.reason}" for name, outcome in outcomes.items() if outcome.status != "done"]
         if bad:
             raise UserError(f"{len(bad)} of {len(runs)} trainings failed, {bad[0].rstrip('.')}. --resume tries again.")
-        found: dict[Trial, list[float]] = {}
+        found: dict[Repeated, list[float]] = {}
         for (trial, _), name in names.items():
             found.setdefault(trial, []).append(round(float(outcomes[name].value["accuracies"][0]), 4))
         return found
 
-    def _training(self, trial: Trial, seed: int) -> TrainOn:
+    def _training(self, trial: Repeated, seed: int) -> TrainOn:
         """One training; what needs no AUM does not depend on its file."""
         needs_aum = trial.pruning.method not in ("unpruned", "random")
         source = replace(self.source, pruning=trial.pruning, aum=self.source.aum if needs_aum else None)
