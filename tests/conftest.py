@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from hmn.nets.native import cache_place
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
@@ -12,6 +14,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set HMN_TEST_DATA")
     return folder
+
+
+@pytest.fixture
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of hmn's that is the test's own, but for the C code, which takes seconds to build: once for all tests."""
+    native = cache_place(os.environ.get("HMN_CACHE"), "native")
+    native.mkdir(parents=True, exist_ok=True)
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / native.name).symlink_to(native, target_is_directory=True)
+    monkeypatch.setenv("HMN_CACHE", str(cache))
+    return cache
 
 
 @pytest.fixture(scope="session", autouse=True)

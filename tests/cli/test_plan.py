@@ -16,9 +16,8 @@ from tests.cli.test_main import class_folders, refused
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _own_settings(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HMN_IPC", raising=False)
-    monkeypatch.setenv("HMN_CACHE", str(tmp_path / "cache"))
 
 
 def test_ledger_of_an_unfinished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

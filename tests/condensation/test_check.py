@@ -22,11 +22,10 @@ QUICK = ["condense", "digits", "--ipc", "2", "--recipe", "quick"]
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _own_folders(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith("HMN_") and name != "HMN_TEST_DATA":
+        if name.startswith("HMN_") and name not in ("HMN_TEST_DATA", "HMN_CACHE"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("HMN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(scope="module")

@@ -36,11 +36,10 @@ QUICK = ["--steps", "3", "--width", "4", "--seeds", "2", "--json"]
 
 
 @pytest.fixture(autouse=True)
-def _own_cache_and_quick_features(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _own_settings_and_quick_features(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith("HMN_") and name not in ("HMN_TEST_DATA", "HMN_COMPILE"):
+        if name.startswith("HMN_") and name not in ("HMN_TEST_DATA", "HMN_COMPILE", "HMN_CACHE"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("HMN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(cli_coresets, "FEATURE_STEPS", 5)
     monkeypatch.setattr(cli_coresets, "FEATURE_WIDTH", 4)
 

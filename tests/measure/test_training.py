@@ -18,11 +18,6 @@ from hmn.train import Curve, accuracy, train, train_and_test
 CONFIG = TrainConfig(steps=30, batch_size=32, augment=AugmentConfig(strategy="none"), cutmix_probability=0.0)
 
 
-@pytest.fixture(autouse=True)
-def _own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HMN_CACHE", str(tmp_path / "cache"))
-
-
 def test_points_leave_the_training_as_it_is() -> None:
     splits = load_data("digits")
     source, small = splits.train.subset(torch.arange(100)), splits.test.subset(torch.arange(50))

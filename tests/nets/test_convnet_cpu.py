@@ -193,29 +193,28 @@ def test_switched_off_is_silent(
     assert capsys.readouterr().err == ""
 
 
+def hasty(path: Path, *, refuse: str = "") -> str:
+    """A compiler that optimises nothing and so takes no time, written to a path; it fails where it is told `refuse`."""
+    path.write_text(f'#!/bin/sh\nfor a; do [ "$a" = "{refuse}" ] && exit 1; done\nexec cc "$@" -O0\n')
+    path.chmod(0o755)
+    return str(path)
+
+
 def test_built_once_and_announced(tmp_path: Path) -> None:
     """A first process builds and says so; a second one finds what it made."""
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HMN_CACHE": str(tmp_path), "CC": hasty(tmp_path / "cc")}
     program = "from hmn.nets import native; assert native.library() is not None, native.problem()"
     said = []
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HMN_CACHE": str(tmp_path)},
-        )
-        said.append(done.stderr)
+        command = [sys.executable, "-c", program]
+        said.append(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stderr)
     assert "building its C code" in said[0] and "built in" in said[0] and said[1] == ""
     assert len(list(tmp_path.rglob("*.so"))) == 1
 
 
 def test_without_openmp_all_images_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One thread takes every share then."""
-    plain = tmp_path / "cc"
-    plain.write_text('#!/bin/sh\nfor a; do [ "$a" = -fopenmp ] && exit 1; done\nexec cc "$@"\n')
-    plain.chmod(0o755)
-    monkeypatch.setenv("CC", str(plain))
+    monkeypatch.setenv("CC", hasty(tmp_path / "cc", refuse="-fopenmp"))
     monkeypatch.setenv("HMN_CACHE", str(tmp_path / "cache"))
     net, (images, targets) = network((3, 16, 16), 16, 2), images_and_targets((3, 16, 16), 11)
     found = ready(net, images).gradients(images, targets)
