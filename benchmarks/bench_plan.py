@@ -121,10 +121,8 @@ def child(which: str, name: str, clock: str, sweeps: int) -> dict[str, float]:
     folder = SHARED / "samples" if job.folder.startswith("samples") else SHARED
     splits = read_data(job.data, DataOptions(data_dir=folder))
     train = splits.train
-    smallest = int(train.labels.bincount(minlength=train.num_classes).min())
-    shape = choose_shape(
-        splits.name, job.ipc, image_shape=train.image_shape, num_classes=train.num_classes, real_per_class=smallest
-    ).shape
+    of_data = {"image_shape": train.image_shape, "num_classes": train.num_classes, "real_per_class": train.fewest}
+    shape = choose_shape(splits.name, job.ipc, **of_data).shape
     base = recipe(job.recipe, dataset=splits.name, ipc=job.ipc, image_shape=train.image_shape)
     settings = changed(base, job.changes)
     before = reference_seconds(now)

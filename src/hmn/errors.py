@@ -15,3 +15,10 @@ class Interruption(Exception):
 
     The command line prints the line and exits with 130.
     """
+
+
+def check_at_least(least: int, **flags: int | None) -> None:
+    """Refuse numbers of flags that are too small (UserError); None was not given."""
+    for name, value in flags.items():
+        if value is not None and value < least:
+            raise UserError(f"--{name.replace('_', '-')} {value}: expected at least {least}.")

@@ -22,8 +22,7 @@ from hmn.errors import UserError
 from hmn.pruning.aum import load_profile
 from hmn.pruning.survivors import double_end_keep
 from hmn.recipes.named import recipe
-from hmn.studies.pool import Outcome
-from hmn.studies.pool.attempt import Attempt
+from hmn.studies.pool.attempt import Attempt, Outcome
 
 SHORT = [
     "--recipe",

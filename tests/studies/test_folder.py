@@ -11,7 +11,8 @@ from tests.cli.test_prune import Here
 
 from hmn.errors import Interruption, UserError
 from hmn.studies.folder import PLAN, Study, plan_of, run_names
-from hmn.studies.pool import SweepInterrupted, SweepRun
+from hmn.studies.pool.attempt import SweepRun
+from hmn.studies.pool.loop import SweepInterrupted
 from hmn.studies.where import Where
 
 IDENTITY = {"data": {"train": "a", "test": "b"}, "tested_on": "test", "runs": {"steps": 1}}

@@ -14,8 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hmn.cli.flags import CondenseFlags, DataParameters, MethodFlags, Switch, data_options, given_flags, named
-from hmn.cli.outputs import check_at_least, check_study_flags
-from hmn.errors import UserError
+from hmn.errors import UserError, check_at_least
 from hmn.recipes.kinds import CONTAINERS
 from hmn.recipes.named import ALIASES, RECIPES
 from hmn.recipes.protocols import protocol as find_protocol
@@ -136,7 +135,7 @@ def compare(
     from hmn.studies.condensation import RunSettings, StudyData
 
     training, where = training or TrainingFlags(), where or Where()
-    check_study_flags("a comparison", where, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)
+    where.check("a comparison", resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)
     check_at_least(1, width=training.width, steps=training.steps, seeds=training.seeds)
     if recipe is not None and recipe not in (*RECIPES, *ALIASES):
         raise UserError(f"--recipe {recipe}: no recipe is called so{nearest(recipe, RECIPES)}")

@@ -13,7 +13,7 @@ from hmn.cli.flags import Switch
 from hmn.cli.outputs import need_extra
 from hmn.cli.show import chosen_classes
 from hmn.containers.artifact.place import need_artifact
-from hmn.errors import UserError
+from hmn.errors import UserError, check_at_least
 from hmn.runtime.console import print_json, results
 
 FROM_RESULTS = {
@@ -140,8 +140,7 @@ def check_flags(
     for flag, value in (("--per-class", per_class), ("--classes", classes)):
         if value is not None and name not in PER_CLASS:
             raise UserError(f"{flag} {value}: hmn figure {name} shows no images; it is for {' and '.join(PER_CLASS)}.")
-    if per_class is not None and per_class < 1:
-        raise UserError(f"--per-class {per_class}: expected at least 1.")
+    check_at_least(1, per_class=per_class)
     if labels and name in PER_CLASS:
         raise UserError(f"--label {labels[0]}: hmn figure {name} names classes alone.")
     if name != "generation-time" and len(labels) > len(paths):

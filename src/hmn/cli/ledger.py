@@ -101,7 +101,7 @@ def shape_for(
         splits = read_data(target, flags)
         train, name = splits.train, splits.name
         image_shape, num_classes = train.image_shape, train.num_classes
-        smallest = int(train.labels.bincount(minlength=num_classes).min())
+        smallest = train.fewest
     data: dict[str, Any] = {"image_shape": image_shape, "num_classes": num_classes, "real_per_class": smallest}
     return choose_shape(name, ipc, **data, images=images, container=container, sizes=sizes)
 

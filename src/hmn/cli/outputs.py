@@ -7,8 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hmn.errors import UserError
-from hmn.runtime.launched import launched
-from hmn.studies.where import Where
 
 
 def check_output(out: Path | None, *, flag: str = "--out", kind: str = ".json") -> None:
@@ -49,29 +47,3 @@ def need_extra(module: str, what: str) -> None:
     """
     if find_spec(module) is None:
         raise UserError(f"{what} {module}: pip install 'hmn[report]'")
-
-
-def check_at_least(least: int, **flags: int | None) -> None:
-    """Refuse numbers of flags that are too small; None was not given.
-
-    Raises:
-        UserError: as it says.
-    """
-    for name, value in flags.items():
-        if value is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} {value}: expected at least {least}.")
-
-
-def check_study_flags(what: str, where: Where, *, resume: bool, force: bool, checkpoint_seconds: float = 0.0) -> None:
-    """Refuse flags of a study that make no sense, before anything is read.
-
-    Raises:
-        UserError: as it says.
-    """
-    if force and resume:
-        raise UserError("--force begins anew and --resume goes on: give one of them.")
-    if launched().size > 1:
-        raise UserError(f"{what} starts processes of its own: give the same command to hmn, without torchrun.")
-    if not checkpoint_seconds >= 0:
-        raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
-    where.check()

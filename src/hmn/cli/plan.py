@@ -96,7 +96,6 @@ def plan(
     flags = data_options(data_flags)
     splits, absent = find_data(data, flags, {"shape": shape, "classes": classes, "images_per_class": images_per_class})
     train = splits.train
-    smallest = int(train.labels.bincount(minlength=train.num_classes).min())
     given = {**given_flags(condense, "condense"), **given_flags(sizes, "sizes"), **named(method)}
     job = settle(splits, ipc=ipc, recipe=recipe, images=images, settings=given, options=flags)
     chosen, settings = job.chosen, job.recipe
@@ -118,7 +117,7 @@ def plan(
         return 0
     print_ledger(f"{splits.name} at {ipc} ipc", chosen.shape)
     facts = {
-        "data": data_facts(train, smallest) + (", planned for without reading them" if absent else ""),
+        "data": data_facts(train) + (", planned for without reading them" if absent else ""),
         "sizes": chosen.reason,
         "why": chosen.shape.why(),
         "recipe": f"{settings.name}: {settings.condense.objective}, {settings.condense.num_sweeps:,} {objective.unit}s",
@@ -149,10 +148,10 @@ def find_data(data: str, flags: DataOptions, sizes: Mapping[str, Any]) -> tuple[
     return blank_splits(data, **known._asdict()), True
 
 
-def data_facts(train: RealData, smallest: int) -> str:
+def data_facts(train: RealData) -> str:
     """How much data there are, in words."""
     shape = " x ".join(map(str, train.image_shape))
-    return f"{len(train):,} training images of {shape}, {train.num_classes:,} classes, smallest {smallest:,}"
+    return f"{len(train):,} training images of {shape}, {train.num_classes:,} classes, smallest {train.fewest:,}"
 
 
 def reckoned_facts(reckoned: Reckoned, gpu_bytes: int | None, settings: Recipe, train: RealData) -> dict[str, str]:

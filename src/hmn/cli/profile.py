@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from hmn.cli.flags import DataParameters, Switch, data_options
-from hmn.cli.outputs import check_at_least, check_output
-from hmn.errors import UserError
+from hmn.cli.outputs import check_output
+from hmn.errors import UserError, check_at_least
 from hmn.runtime.console import command_line, duration, print_json, print_table, results
 from hmn.runtime.files import write_atomically
 from hmn.runtime.memory import keep_freed_memory

@@ -8,7 +8,7 @@ from pathlib import Path
 from hmn.cli.flags import Switch
 from hmn.cli.outputs import check_new_file
 from hmn.containers.artifact.place import need_artifact
-from hmn.errors import UserError
+from hmn.errors import UserError, check_at_least
 from hmn.runtime.console import print_json, results
 
 
@@ -43,8 +43,7 @@ def show(
     from hmn.containers.artifact.picture import grid, save_png
 
     check_new_file(out, ".png", force=force)
-    if per_class < 1:
-        raise UserError(f"--per-class {per_class}: expected at least 1.")
+    check_at_least(1, per_class=per_class)
     images = load(need_artifact(target))
     names = images.class_names
     chosen = list(range(min(10, len(names)))) if classes is None else chosen_classes(classes, names)

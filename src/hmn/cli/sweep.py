@@ -21,7 +21,7 @@ from hmn.cli.flags import (
     given_flags,
     named,
 )
-from hmn.cli.outputs import check_at_least, check_study_flags
+from hmn.errors import check_at_least
 from hmn.recipes.settings import Dtype
 from hmn.recipes.values import given_environment
 from hmn.runtime.console import note, print_json, print_table, results
@@ -29,7 +29,7 @@ from hmn.runtime.launched import COMMAND
 from hmn.studies.where import Where
 
 if TYPE_CHECKING:
-    from hmn.studies.sweep.run import Sweep
+    from hmn.studies.sweep.table import Sweep
 
 
 def sweep(
@@ -106,11 +106,10 @@ def sweep(
     from hmn.data.named import absolute
     from hmn.studies.condensation import RunSettings, StudyData
     from hmn.studies.sweep.grid import check_conflicts, read_config, read_flags, settle_runs
-    from hmn.studies.sweep.run import Sweep
-    from hmn.studies.sweep.table import failures, write_sweep
+    from hmn.studies.sweep.table import Sweep, failures, write_sweep
 
     where = where or Where()
-    check_study_flags("a sweep", where, resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)
+    where.check("a sweep", resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)
     check_at_least(1, steps=steps)
     from_file, grid = read_config(config)
     grid |= read_flags(vary or [])
@@ -147,7 +146,7 @@ def sweep(
 
 def print_runs(whole: Sweep, *, as_json: bool) -> None:
     """What would be done."""
-    from hmn.studies.sweep.table import short_names, text
+    from hmn.studies.sweep.grid import short_names, text
 
     workers = whole.where.workers_for(len(whole.runs))
     threads = whole.where.threads_for(workers)

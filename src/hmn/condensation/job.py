@@ -253,25 +253,12 @@ def settle(
     splits = in_turn(lambda: read_splits(data, options, "validation" if hold_out else "test"))
     if splits.skipped and is_first():
         note(f"{splits.skipped:,} bad {'image was' if splits.skipped == 1 else 'images were'} skipped.")
-    train = splits.train
-
-    # The recipe, then the container that it names.
-    found = learned_as_stored(resolve(recipe, from_file, given, splits.fitted(ipc)), dtype, {**from_file, **given})
-    chosen = choose_shape(
-        splits.name,
-        ipc,
-        image_shape=train.image_shape,
-        num_classes=train.num_classes,
-        real_per_class=int(train.labels.bincount(minlength=train.num_classes).min()),
-        images=images,
-        container=found.container,
-        sizes=found.sizes,
-    )
+    found, chosen = recipe_and_sizes(splits, ipc, recipe, from_file, given, dtype, images)
     over = None
     if over_budget is not None:
         larger, over = enlarged(chosen.shape, over_budget, data=splits.name, ipc=ipc)
         chosen = replace(chosen, shape=larger, reason=f"{chosen.reason}; {over}")
-    check_recipe(found, image_shape=train.image_shape, num_classes=train.num_classes)
+    check_recipe(found, image_shape=splits.train.image_shape, num_classes=splits.train.num_classes)
     if found.minutes is not None and "cost" not in from_file and "condense.epochs" not in {**from_file, **given}:
         found = in_minutes(found, splits, chosen.shape, begun=None if begun is None else begun / RECIPE)
     return Job(
@@ -284,3 +271,21 @@ def settle(
         over_budget=over,
         hold_out=hold_out,
     )
+
+
+def recipe_and_sizes(
+    splits: Splits,
+    ipc: int,
+    name: str | None,
+    from_file: Mapping[str, Any],
+    given: Mapping[str, Any],
+    dtype: Dtype,
+    images: int | None,
+) -> tuple[Recipe, Chosen]:
+    """The recipe for these data and this budget, and the sizes of the container that it names; as in `settle`."""
+    recipe = resolve(name, from_file, given, splits.fitted(ipc))
+    recipe = learned_as_stored(recipe, dtype, {**from_file, **given})
+    how: dict[str, Any] = {"container": recipe.container, "sizes": recipe.sizes, "images": images}
+    train = splits.train
+    how |= {"image_shape": train.image_shape, "num_classes": train.num_classes, "real_per_class": train.fewest}
+    return recipe, choose_shape(splits.name, ipc, **how)

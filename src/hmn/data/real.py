@@ -87,6 +87,11 @@ class RealData:
         """Number of classes, with or without images."""
         return len(self.class_names)
 
+    @property
+    def fewest(self) -> int:
+        """Images of the smallest class."""
+        return int(self.labels.bincount(minlength=self.num_classes).min())
+
 
 @final
 @dataclass(frozen=True, eq=False)

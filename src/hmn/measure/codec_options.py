@@ -99,7 +99,7 @@ def compressed(
     train, facts = images_in_bytes(data, num_bytes, **how)
     if codec.images == "random":
         return train, facts
-    most = int(data.labels.bincount(minlength=data.num_classes).min())
+    most = data.fewest
     per_class = -(-facts.images // data.num_classes)
     while True:  # chosen images may take fewer bytes than random ones
         per_class = min(most, per_class + max(2, per_class // 4))

@@ -8,7 +8,7 @@ from typing import Any, Literal, final
 
 from hmn.containers.artifact.run_data import Split
 from hmn.data.options import DataOptions
-from hmn.errors import UserError
+from hmn.errors import check_at_least
 from hmn.measure.against import check_against, chosen_against, comparisons
 from hmn.measure.candidates import Candidate, target_of
 from hmn.measure.training import Training, choose_training
@@ -110,10 +110,9 @@ def evaluate(
     # Everything is checked before anything is read, and read before anything is trained.
     codecs = {"codec": codec, "quality": codec_quality, "side": codec_side, "images": codec_images}
     others = chosen_against(_joined(against), stored=_joined(stored), **codecs)
-    bounds = {"seeds": (seeds, 1), "steps": (steps, 1), "subset": (subset, 1), "width": (width, 1)}
-    for name, (value, least) in {**bounds, "curve": (curve, 0), "curve-images": (curve_images, 1)}.items():
-        if value is not None and value < least:
-            raise UserError(f"--{name} {value}: expected at least {least}.")
+    check_at_least(1, seeds=seeds, steps=steps, subset=subset, width=width)
+    check_at_least(0, curve=curve)
+    check_at_least(1, curve_images=curve_images)
     keep_freed_memory()
     with reported_to(on_progress):
         first, splits = target_of(target, data=data, subset=subset, flags=options or DataOptions(), on=on)

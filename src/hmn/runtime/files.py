@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp")
 
@@ -33,6 +35,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         # A full disk names no file, and opening names the temporary one.
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON for people and programs, whole or not at all; every number in it must be one."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, f"{text}\n".encode())
 
 
 def leftovers(folder: Path, names: Collection[str]) -> list[Path]:

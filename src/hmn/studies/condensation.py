@@ -19,9 +19,9 @@ from hmn.measure.candidates import target_of
 from hmn.measure.evaluate import evaluation_report
 from hmn.measure.training import choose_training
 from hmn.recipes.settings import Dtype, EvaluateConfig, Recipe
-from hmn.runtime.files import write_atomically
+from hmn.runtime.files import write_json
 from hmn.runtime.launched import COMMAND
-from hmn.studies.pool.outcome import Stopped
+from hmn.studies.pool.attempt import Stopped
 
 CONDENSED = "condensed"
 """Folder in a run's folder: what `hmn condense` would have written."""
@@ -82,17 +82,12 @@ def condense_and_evaluate(run: Condensation, folder: Path) -> dict[str, Any]:
         Stopped: a signal came, and a checkpoint was written.
     """
     condense_into(run, folder)
-    found = []
+    found, on = [], run.given.data.on
     for name, settings in run.evaluations.items():
         if not (folder / name).exists():
-            target, _ = target_of(
-                str(folder / CONDENSED), data=None, subset=None, flags=DataOptions(), on=run.given.data.on
-            )
-            report = evaluation_report(
-                [target], choose_training(target, vars(settings), run.given.steps), run.given.data.on
-            )
-            text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-            write_atomically(folder / name, (text + "\n").encode())
+            target, _ = target_of(str(folder / CONDENSED), data=None, subset=None, flags=DataOptions(), on=on)
+            training = choose_training(target, vars(settings), run.given.steps)
+            write_json(folder / name, evaluation_report([target], training, on))
         found.append(float(_read(folder / name)["accuracy_percent"]["mean"]))
     return {"accuracies": found}
 
@@ -100,17 +95,10 @@ def condense_and_evaluate(run: Condensation, folder: Path) -> dict[str, Any]:
 def condense_into(run: Condensation, folder: Path) -> None:
     """One condensation into the run's folder, begun or gone on with; raises as `condense_and_evaluate`."""
     COMMAND.set(run.given.command)
-    out = folder / CONDENSED
-    data = run.given.data
-    job = Job(
-        data=data.name,
-        options=data.options,
-        splits=data.splits(),
-        chosen=run.chosen,
-        recipe=run.recipe,
-        dtype=run.dtype,
-        hold_out=data.on == "validation",
-    )
+    out, data = folder / CONDENSED, run.given.data
+    what: dict[str, Any] = {"data": data.name, "options": data.options, "splits": data.splits()}
+    held = data.on == "validation"
+    job = Job(chosen=run.chosen, recipe=run.recipe, dtype=run.dtype, hold_out=held, **what)
     try:
         job.run(out, resume=is_begun(out), force=False, checkpoint_seconds=run.given.checkpoint_seconds)
     except Interruption:

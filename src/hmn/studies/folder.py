@@ -15,11 +15,10 @@ from typing import Any
 from hmn.data.real import Splits
 from hmn.errors import Interruption, UserError
 from hmn.runtime.console import ProgressView, duration, note
-from hmn.runtime.files import leftovers, write_atomically
+from hmn.runtime.files import leftovers, write_json
 from hmn.runtime.launched import COMMAND
-from hmn.studies.pool import Outcome, State, SweepInterrupted, SweepRun, run_sweep
-from hmn.studies.pool.attempt import Task
-from hmn.studies.pool.loop import alone, finished
+from hmn.studies.pool.attempt import Outcome, SweepRun, Task, finished
+from hmn.studies.pool.loop import State, SweepInterrupted, alone, run_sweep
 from hmn.studies.where import LOGS, Where
 
 PLAN, FORMAT = "sweep.json", "hmn-sweep-2"
@@ -51,97 +50,9 @@ def fingerprints(splits: Splits) -> dict[str, str]:
     return {part: getattr(splits, part).fingerprint() for part in ("train", "test")}
 
 
-def examine_study(out: Path, plan: Mapping[str, Any], *, resume: bool, force: bool) -> dict[str, Any] | None:
-    """The plan in the folder, where there is one, if this study may work there; changes nothing.
-
-    Raises:
-        UserError: the folder is in use, or another's, or there is nothing to resume, or another study is there.
-    """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: a file is there; name a folder.")
-    # What is there decides what may be done: go on, begin anew, or nothing.
-    there = read_plan(out)
-    if resume:
-        if there is None:
-            raise UserError(f"{out}: no sweep to resume there; run without --resume to begin.")
-        _check_same(out, there, plan)
-    elif there is not None and not force:
-        names = run_names(there)
-        done = sum(finished(out / name) is not None for name in names)
-        raise UserError(
-            f"{out} holds a sweep ({done} of {len(names)} runs done): add --resume to go on with it, "
-            "or --force to remove it and begin anew."
-        )
-    elif there is None and out.exists() and set(out.iterdir()) - set(leftovers(out, (PLAN,))):
-        raise UserError(f"{out} holds other files: choose another folder.")
-    return there
-
-
-def read_plan(out: Path) -> dict[str, Any] | None:
-    """The plan of the study in a folder; None where there is none.
-
-    Raises:
-        UserError: sweep.json is not of this version, or damaged.
-    """
-    try:
-        found = json.loads((out / PLAN).read_text(encoding="utf-8"))
-        if found["format"] != FORMAT or not isinstance(found["identity"], dict):
-            raise ValueError
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError):
-        raise UserError(f"{out / PLAN}: not a sweep of this version of hmn; choose another folder.") from None
-    return dict(found)
-
-
-def write_plan(out: Path, plan: Mapping[str, Any]) -> None:
-    """Keep the plan, whole or not at all."""
-    write_atomically(out / PLAN, (json.dumps(plan, indent=2, ensure_ascii=False) + "\n").encode())
-
-
 def run_names(plan: Mapping[str, Any]) -> list[str]:
     """Folders of a plan's runs, each once."""
     return list(dict.fromkeys(str(point["run"]) for point in plan["points"]))
-
-
-def merged(there: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan that is there, with the runs and rows of `plan` that it lacks."""
-    known = {*run_names(there)}
-    new = [point for point in plan["points"] if point["run"] not in known]
-    return {**there, "points": [*there["points"], *new], "rows": {**there["rows"], **plan["rows"]}}
-
-
-def remove_study(out: Path, plan: Mapping[str, Any]) -> None:
-    """Remove a study's folders and files, and nothing that is not its own."""
-    for name in run_names(plan):
-        if _RUN.fullmatch(name) and not (out / name).is_symlink():
-            shutil.rmtree(out / name, ignore_errors=True)
-    for name in TABLES:
-        (out / name).unlink(missing_ok=True)
-    shutil.rmtree(out / LOGS, ignore_errors=True)
-
-
-def _check_same(out: Path, there: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
-    before, now = there["identity"], plan["identity"]
-    for part, words in PARTS.items():
-        if before.get(part) != now.get(part):
-            was = f" ({part} was {_value_words(before.get(part))})" if part in ("vary", "tested_on") else ""
-            raise UserError(
-                f"{out} was begun with another {words}{was}: repeat the first command with --resume, "
-                "choose another folder, or start anew with --force."
-            )
-    for name, settings in plan["rows"].items():
-        if there["rows"].get(name, settings) != settings:
-            raise UserError(
-                f"{out}: {name.partition(' ')[0]} was begun there with other settings: repeat the first "
-                "command with --resume, give the method another label, or start anew with --force."
-            )
-
-
-def _value_words(value: Any) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    return ", ".join(f"{name}={','.join(map(str, values))}" for name, values in value.items())
 
 
 class Study:
@@ -168,10 +79,25 @@ class Study:
         Raises:
             UserError: the folder is in use, or another's, or there is nothing to resume, or another study is there.
         """
-        there = examine_study(self.out, self.plan, resume=resume, force=force)
+        if self.out.exists() and not self.out.is_dir():
+            raise UserError(f"--out {self.out}: a file is there; name a folder.")
+        # What is there decides what may be done: go on, begin anew, or nothing.
+        there = _read_plan(self.out)
         self._begins = not resume
-        if resume and there is not None:
-            self.plan = merged(there, self.plan)
+        if resume:
+            if there is None:
+                raise UserError(f"{self.out}: no sweep to resume there; run without --resume to begin.")
+            _check_same(self.out, there, self.plan)
+            self.plan = {**_with(there, self.plan["points"]), "rows": {**there["rows"], **self.plan["rows"]}}
+        elif there is not None and not force:
+            names = run_names(there)
+            done = sum(finished(self.out / name) is not None for name in names)
+            raise UserError(
+                f"{self.out} holds a sweep ({done} of {len(names)} runs done): add --resume to go on with it, "
+                "or --force to remove it and begin anew."
+            )
+        elif there is None and self.out.exists() and {*self.out.iterdir()} - {*leftovers(self.out, (PLAN,))}:
+            raise UserError(f"{self.out} holds other files: choose another folder.")
 
     def run(self, what: str, runs: Sequence[SweepRun], task: Task, *, quiet: bool = False) -> dict[str, Outcome]:
         """The outcome of every run by name, in the order of `runs`.
@@ -216,14 +142,65 @@ class Study:
     def _record(self, runs: Sequence[SweepRun]) -> None:
         """Make the folder this study's, and enter the runs into its plan, by which a later --force removes them."""
         with alone(self.out):
-            there = read_plan(self.out)
+            there = _read_plan(self.out)
             if self._begins and there is not None:
-                remove_study(self.out, there)
+                _remove(self.out, there)
             self._begins = False
-            known = {*run_names(self.plan)}
-            self.plan["points"] += [{"run": run.name} for run in runs if run.name not in known]
+            self.plan = _with(self.plan, ({"run": run.name} for run in runs))
             if self.plan != there:
-                write_plan(self.out, self.plan)
+                write_json(self.out / PLAN, self.plan)
+
+
+def _read_plan(out: Path) -> dict[str, Any] | None:
+    """The plan of the study in a folder; None where there is none. UserError: it is of another version, or damaged."""
+    try:
+        found: dict[str, Any] = json.loads((out / PLAN).read_text(encoding="utf-8"))
+        if found["format"] != FORMAT or not isinstance(found["identity"], dict):
+            raise ValueError
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{out / PLAN}: not a sweep of this version of hmn; choose another folder.") from None
+    return found
+
+
+def _with(plan: Mapping[str, Any], points: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The plan with those of the points whose runs it lacks."""
+    known = {*run_names(plan)}
+    return {**plan, "points": [*plan["points"], *(point for point in points if point["run"] not in known)]}
+
+
+def _remove(out: Path, plan: Mapping[str, Any]) -> None:
+    """Remove a study's folders and files, and nothing that is not its own."""
+    for name in run_names(plan):
+        if _RUN.fullmatch(name) and not (out / name).is_symlink():
+            shutil.rmtree(out / name, ignore_errors=True)
+    for name in TABLES:
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / LOGS, ignore_errors=True)
+
+
+def _check_same(out: Path, there: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+    before, now = there["identity"], plan["identity"]
+    for part, words in PARTS.items():
+        if before.get(part) != now.get(part):
+            was = f" ({part} was {_value_words(before.get(part))})" if part in ("vary", "tested_on") else ""
+            raise UserError(
+                f"{out} was begun with another {words}{was}: repeat the first command with --resume, "
+                "choose another folder, or start anew with --force."
+            )
+    for name, settings in plan["rows"].items():
+        if there["rows"].get(name, settings) != settings:
+            raise UserError(
+                f"{out}: {name.partition(' ')[0]} was begun there with other settings: repeat the first "
+                "command with --resume, give the method another label, or start anew with --force."
+            )
+
+
+def _value_words(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{name}={','.join(map(str, values))}" for name, values in value.items())
 
 
 class _Watch:

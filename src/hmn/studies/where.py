@@ -9,11 +9,13 @@ from typing import Literal
 
 from cyclopts import Group, Parameter
 
-from hmn.errors import UserError
+from hmn.errors import UserError, check_at_least
+from hmn.runtime.launched import launched
 from hmn.runtime.memory import num_cores
-from hmn.studies.pool import LocalPool, RayPool, SlurmPool
 from hmn.studies.pool.attempt import Backend
-from hmn.studies.pool.on_slurm import slurm_parameters
+from hmn.studies.pool.local import LocalPool
+from hmn.studies.pool.on_ray import RayPool
+from hmn.studies.pool.on_slurm import SlurmPool, slurm_parameters
 
 PRELOAD = ("hmn.studies.training", "torch._dynamo")
 """What the local pool imports once for all its processes; torch's optimizers import the last, which takes seconds."""
@@ -40,29 +42,28 @@ class Where:
     slurm: str | None = None
     """Slurm: partition=NAME,gpus=1,timeout_min=600,mem_gb=16 and any other parameter of submitit."""
 
-    def check(self) -> None:
-        """Refuse numbers below 1, flags of another backend, and one that is not installed.
-
-        Raises:
-            UserError: as it says.
-        """
-        for flag, count in (("workers", self.workers), ("threads-per-run", self.threads_per_run)):
-            if count is not None and count < 1:
-                raise UserError(f"--{flag} {count}: expected at least 1.")
+    def check(self, what: str, *, resume: bool, force: bool, checkpoint_seconds: float = 0.0) -> None:
+        """Refuse flags of a study that make no sense, those here among them, before anything is read."""
+        if force and resume:
+            raise UserError("--force begins anew and --resume goes on: give one of them.")
+        if launched().size > 1:
+            raise UserError(f"{what} starts processes of its own: give the same command to hmn, without torchrun.")
+        if not checkpoint_seconds >= 0:
+            raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
+        check_at_least(1, workers=self.workers, threads_per_run=self.threads_per_run)
         # Flags of one backend say nothing to another.
-        for flag, value, needs in (
-            ("--address", self.address, "ray"),
-            ("--gpus-per-run", self.gpus_per_run, "ray"),
-            ("--slurm", self.slurm, "slurm"),
-        ):
-            if value is not None and self.backend != needs:
-                raise UserError(f"{flag} {value}: is for --backend {needs}, and this is --backend {self.backend}.")
+        ray = {"address": self.address, "gpus-per-run": self.gpus_per_run}
+        for needs, flags in (("ray", ray), ("slurm", {"slurm": self.slurm})):
+            for flag, value in flags.items():
+                if value is not None and self.backend != needs:
+                    words = f"is for --backend {needs}, and this is --backend {self.backend}."
+                    raise UserError(f"--{flag} {value}: {words}")
         if self.gpus_per_run is not None and not 0 <= self.gpus_per_run < float("inf"):
             raise UserError(f"--gpus-per-run {self.gpus_per_run}: expected 0 or more.")
         package = PACKAGES.get(self.backend)
         if package is not None and find_spec(package) is None:
             raise UserError(f"--backend {self.backend}: {package} is not installed; pip install 'hmn[distributed]'.")
-        slurm_parameters((self.slurm or "").split(",") if self.slurm is not None else ())
+        slurm_parameters(self.slurm)
 
     @property
     def is_cluster(self) -> bool:
@@ -96,6 +97,5 @@ class Where:
         if self.backend == "ray":
             return RayPool(address=self.address, slots=workers, threads=threads, gpus=self.gpus_per_run or 0.0)
         if self.backend == "slurm":
-            parameters = slurm_parameters(self.slurm.split(",") if self.slurm is not None else ())
-            return SlurmPool(out / LOGS, workers=workers, threads=threads, parameters=parameters)
+            return SlurmPool(out / LOGS, workers=workers, threads=threads, parameters=slurm_parameters(self.slurm))
         return LocalPool(workers, preload=PRELOAD if choose_device() == "cpu" else ())

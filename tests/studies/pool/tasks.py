@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hmn.errors import UserError
-from hmn.studies.pool import Stopped, SweepRun
+from hmn.studies.pool.attempt import Stopped, SweepRun
 
 PATIENCE_SECONDS = 60.0
 KINDS = ("fine", "mistake", "fault", "killed", "gone", "terminated")

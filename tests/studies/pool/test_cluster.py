@@ -28,9 +28,10 @@ from tests.studies.pool.tasks import behave, num_calls, patient, runs_of
 from tests.studies.pool.test_loop import when
 
 from hmn.errors import UserError
-from hmn.studies.pool import RayPool, SlurmPool, SweepInterrupted, run_sweep
 from hmn.studies.pool.attempt import Attempt
-from hmn.studies.pool.on_slurm import slurm_parameters
+from hmn.studies.pool.loop import SweepInterrupted, run_sweep
+from hmn.studies.pool.on_ray import RayPool
+from hmn.studies.pool.on_slurm import SlurmPool, slurm_parameters
 
 ROOT = Path(__file__).parents[3]
 
@@ -92,7 +93,7 @@ def test_ray_killed_in_the_middle_and_resumed_ends_with_the_same_table(tmp_path:
 
 def test_submitit_runs_jobs_on_this_machine(tmp_path: Path, importable: None) -> None:
     pytest.importorskip("submitit")
-    parameters = slurm_parameters(["cluster=local", "partition=any", "timeout_min=5"])
+    parameters = slurm_parameters("cluster=local,partition=any,timeout_min=5")
     pool = SlurmPool(tmp_path / "slurm", workers=2, threads=1, parameters=parameters)
     check_behaviour(tmp_path, pool, bad="fault")
 
@@ -110,7 +111,7 @@ def test_the_command_on_submitit(tmp_path: Path) -> None:
 
 
 def test_slurm_parameters() -> None:
-    found = slurm_parameters(["partition=gpu", "gpus=1", "timeout_min=90", "mem_gb=4", "cluster=local", "qos=1"])
+    found = slurm_parameters("partition=gpu,gpus=1,timeout_min=90,mem_gb=4,cluster=local,qos=1")
     assert found == {
         "slurm_partition": "gpu",
         "gpus_per_node": 1,
@@ -126,16 +127,16 @@ def test_slurm_parameters() -> None:
         ("a=", "name=value"),
     ):
         with pytest.raises(UserError, match=words):
-            slurm_parameters([pair])
+            slurm_parameters(pair)
 
 
 @pytest.mark.parametrize(
-    ("pairs", "words"), [(["cluster=cloud"], "cloud"), (["cluster=local", "colour=blue"], "colour"), ([], "srun")]
+    ("given", "words"), [("cluster=cloud", "cloud"), ("cluster=local,colour=blue", "colour"), (None, "srun")]
 )
-def test_what_submitit_refuses_is_one_line(tmp_path: Path, pairs: list[str], words: str) -> None:
+def test_what_submitit_refuses_is_one_line(tmp_path: Path, given: str | None, words: str) -> None:
     pytest.importorskip("submitit")
     with pytest.raises(UserError, match=words) as caught:
-        SlurmPool(tmp_path / "slurm", workers=1, threads=1, parameters=slurm_parameters(pairs))
+        SlurmPool(tmp_path / "slurm", workers=1, threads=1, parameters=slurm_parameters(given))
     assert "\n" not in str(caught.value)
 
 
@@ -196,7 +197,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, importable: None) -> 
 
 
 def slurm_pool(out: Path) -> SlurmPool:
-    parameters = slurm_parameters(["partition=gpu", "gpus=1", "timeout_min=90"])
+    parameters = slurm_parameters("partition=gpu,gpus=1,timeout_min=90")
     return SlurmPool(out / "slurm", workers=2, threads=3, parameters=parameters)
 
 

@@ -17,11 +17,11 @@ from filelock import FileLock
 from tests.studies.pool.tasks import KINDS, behave, num_calls, patient, runs_of
 
 from hmn.errors import UserError
-from hmn.studies.pool import LocalPool, State, SweepInterrupted, run_sweep
-from hmn.studies.pool.attempt import LOCK
-from hmn.studies.pool.local import LOG
-from hmn.studies.pool.outcome import read_outcome
-from hmn.studies.sweep.table import folder_name, groups_of, parts_of, product, short_names, sweep_markdown, write_sweep
+from hmn.studies.pool.attempt import LOCK, read_outcome
+from hmn.studies.pool.local import LOG, LocalPool
+from hmn.studies.pool.loop import State, SweepInterrupted, run_sweep
+from hmn.studies.sweep.grid import folder_name, product, short_names
+from hmn.studies.sweep.table import groups_of, parts_of, sweep_markdown, write_sweep
 
 PRELOAD = ("tests.studies.pool.tasks",)
 

@@ -16,11 +16,10 @@ from hmn.measure.candidates import check_classes
 from hmn.measure.codec_options import CodecSettings, check_codec
 from hmn.measure.training import Training
 from hmn.recipes.values import given_file, recipe_to_toml
-from hmn.studies.choice import ImageChoice
 from hmn.studies.compare.methods import CONDENSED_HERE, ComparedMethod
 from hmn.studies.condensation import CONDENSED, Condensation, RunSettings
 from hmn.studies.sweep.grid import condensation
-from hmn.studies.training import TrainOn, TrainSource
+from hmn.studies.training import ImageChoice, TrainOn, TrainSource
 
 FULL = "float32"
 

@@ -12,7 +12,7 @@ from hmn.data.real import Splits
 from hmn.studies.compare.cells import Cells, ComparisonSettings
 from hmn.studies.compare.table import table_of, trained, training_name
 from hmn.studies.folder import Study, fingerprints, plan_of
-from hmn.studies.pool import Outcome, SweepRun
+from hmn.studies.pool.attempt import Outcome, SweepRun
 from hmn.studies.training import make, train_on
 from hmn.studies.where import Where
 from hmn.train.results import provenance

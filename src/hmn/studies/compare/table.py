@@ -20,10 +20,10 @@ from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.published import Published, published, same_objective
 from hmn.recipes.values import given_file
 from hmn.runtime.files import write_atomically
-from hmn.studies.choice import choice_facts
 from hmn.studies.compare.cells import FULL, Cell, Cells, ComparisonSettings, folder_of
 from hmn.studies.compare.text import COMPARISON_FORMAT, in_order, markdown
-from hmn.studies.pool import Outcome
+from hmn.studies.pool.attempt import Outcome
+from hmn.studies.training import choice_facts
 from hmn.train.results import spread
 
 COSTS = ("condense_seconds", "processor_seconds", "peak_memory_bytes")

@@ -1,30 +1,95 @@
-"""One attempt at a run, the same on every backend, and what is asked of a backend: a process pool, Ray, Slurm."""
+"""A run of a study, an attempt at it, which leaves a record in the run's folder, and what is asked of a backend."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sys
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, Literal, final
 
 from filelock import FileLock, Timeout
 
 from hmn.errors import UserError
+from hmn.runtime.files import write_json
 from hmn.runtime.memory import share_cores
-from hmn.studies.pool.outcome import Outcome, Stopped, SweepRun, failed, read_outcome, write_outcome
 
 Task = Callable[[Any, Path], Any]
 """A module's function: gets a run's payload and the run's folder, and returns plain values that JSON holds.
 
 Called again after it was stopped or killed, it goes on from what it left in the folder.
 """
+OUTCOME = "outcome.json"
+"""File in a run's folder: how its last attempt ended, by which resuming goes."""
 LOCK = ".lock"
 LOCK_SECONDS = 120.0
 """How long an attempt waits for an earlier one that is still writing its checkpoint."""
+
+
+class Stopped(Exception):
+    """A task raises it when a signal stopped it after its progress was saved: the run is neither done nor failed."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SweepRun:
+    """One of many independent runs."""
+
+    name: str
+    """Name of its folder below the sweep's."""
+    payload: Any
+    """What the task is called with; it travels by pickle to the process, or the machine, that works on it."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How an attempt at a run ended."""
+
+    status: Literal["done", "failed", "interrupted"]
+    value: Any = None
+    """What the task returned, where it is done: plain values that JSON holds."""
+    reason: str | None = None
+    """Why it failed, in one line."""
+    seconds: float = 0.0
+    """Wall time of this attempt."""
+    trace: str | None = None
+    """Where our own code failed, rather than the settings."""
+
+
+def failed(reason: str, *, seconds: float = 0.0, trace: str | None = None) -> Outcome:
+    """An attempt that ended badly, its reason put on one line."""
+    return Outcome(status="failed", reason=" ".join(reason.split()), seconds=seconds, trace=trace)
+
+
+def gist(error: BaseException) -> str:
+    """The first line of what an error says; nothing where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), "")
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """What the run's folder says of its last attempt; None where it says nothing that can be read."""
+    try:
+        return Outcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def finished(folder: Path) -> Outcome | None:
+    """The outcome of a run that is done, and None of any other."""
+    found = read_outcome(folder)
+    return found if found is not None and found.status == "done" else None
+
+
+def write_outcome(folder: Path, outcome: Outcome) -> None:
+    """Keep how an attempt ended, whole or not at all."""
+    write_json(folder / OUTCOME, asdict(outcome))
 
 
 @final
@@ -49,8 +114,7 @@ class Attempt:
         try:
             # The lock goes with its process, however that ends: no two attempts write into one folder.
             with FileLock(self.folder / LOCK, timeout=LOCK_SECONDS):
-                found = read_outcome(self.folder)
-                if found is not None and found.status == "done":  # by the attempt that was waited for
+                if (found := finished(self.folder)) is not None:  # by the attempt that was waited for
                     return found
                 outcome = self._work(began)
                 if outcome.status != "interrupted":
@@ -69,8 +133,7 @@ class Attempt:
         except UserError as error:
             return failed(str(error), seconds=_since(began))
         except Exception as error:
-            words = str(error).strip().splitlines() or [""]
-            reason = f"{type(error).__name__}: {words[0]}"
+            reason = f"{type(error).__name__}: {gist(error)}"
             return failed(reason, seconds=_since(began), trace=traceback.format_exc())
         return Outcome(status="done", value=value, seconds=_since(began))
 
@@ -93,31 +156,60 @@ def use_threads(threads: int) -> None:
         sys.modules["torch"].set_num_threads(threads)
 
 
-class Running(Protocol):
+class Running(ABC):
     """An attempt that was handed over."""
 
+    asked_to_stop: float | None = None
+    """When it last was."""
+    ask_again_seconds = math.inf
+
+    @abstractmethod
     def done(self) -> bool:
         """Whether it has ended, in whatever way; does not wait."""
 
+    @abstractmethod
     def outcome(self) -> Outcome:
         """How it ended; asked once it is done."""
 
+    @abstractmethod
+    def ask_to_stop(self) -> None:
+        """Have it save its progress and end."""
+
     def stop(self) -> None:
-        """Ask it to save its progress and end. Asked again and again until it is done."""
+        """Ask it to stop, where that was not done just now: the loop calls this until it is done."""
+        now = time.monotonic()
+        if self.asked_to_stop is None or now - self.asked_to_stop >= self.ask_again_seconds:
+            self.asked_to_stop = now
+            self.ask_to_stop()
 
     def kill(self) -> None:
-        """End it at once."""
+        """End it at once, where that can be done."""
+        self.stop()
 
 
-class Backend(Protocol):
+def judged(job: Running, folder: Path, stopping: bool) -> Outcome:
+    """How a run ended; the folder of one that was killed says so too."""
+    outcome = job.outcome()
+    if outcome.status == "done":
+        return outcome
+    if stopping:  # what it has not said itself, being stopped or killed explains
+        return read_outcome(folder) or Outcome(status="interrupted")
+    if outcome.status == "interrupted":
+        outcome = failed("stopped by a signal from elsewhere: --resume goes on from its checkpoint.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_outcome(folder, outcome)
+    return outcome
+
+
+class Backend(ABC):
     """Where attempts are made."""
 
-    @property
-    def slots(self) -> int:
-        """Attempts that it takes at a time."""
+    slots: int
+    """Attempts that it takes at a time."""
 
+    @abstractmethod
     def start(self, attempts: Sequence[Attempt]) -> list[Running]:
         """Hand attempts over, no more than there are free slots."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most hold nothing
         """Let go of what it holds; every job is done."""

@@ -16,14 +16,9 @@ import time
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import Any, final
 
-from hmn.studies.pool.attempt import Attempt, Running
-from hmn.studies.pool.outcome import Outcome, failed, read_outcome
-
-if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerContext, SpawnContext
-
+from hmn.studies.pool.attempt import Attempt, Backend, Outcome, Running, failed, read_outcome
 
 LOG = "worker.log"
 """What a run's process prints."""
@@ -32,7 +27,7 @@ _REPEAT_SECONDS = 1.0
 
 
 @final
-class LocalPool:
+class LocalPool(Backend):
     """At most `workers` processes at a time.
 
     With `preload` they are, on Linux, forks of a server that has imported these modules, and done nothing else: a run
@@ -42,13 +37,11 @@ class LocalPool:
 
     def __init__(self, workers: int, *, preload: Sequence[str] = ()) -> None:
         self.slots = workers
-        self._context: ForkServerContext | SpawnContext
         # Fork without exec is not safe on macOS once system frameworks are loaded; Windows has none.
-        if preload and sys.platform.startswith("linux"):
-            self._context = multiprocessing.get_context("forkserver")
+        forks = bool(preload) and sys.platform.startswith("linux")
+        self._context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
+        if forks:
             self._context.set_forkserver_preload(list(preload))
-        else:
-            self._context = multiprocessing.get_context("spawn")
 
     def start(self, attempts: Sequence[Attempt]) -> list[Running]:
         """A process for each."""
@@ -60,15 +53,14 @@ class LocalPool:
             jobs.append(_LocalJob(process, attempt.folder))
         return jobs
 
-    def close(self) -> None:
-        """Nothing is held: each process ended with its run."""
-
 
 @final
-class _LocalJob:
+class _LocalJob(Running):
+    # A signal that comes as a condensation ends is lost, and an evaluation would follow.
+    ask_again_seconds = _REPEAT_SECONDS
+
     def __init__(self, process: BaseProcess, folder: Path) -> None:
         self._process, self._folder = process, folder
-        self._stopped_at = float("-inf")
 
     def done(self) -> bool:
         return self._process.exitcode is not None
@@ -86,11 +78,8 @@ class _LocalJob:
         how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         return failed(f"its process {how}: see {self._folder / LOG}.")
 
-    def stop(self) -> None:
-        # Again every second: a signal that comes as a condensation ends is lost, and an evaluation would follow.
-        if time.monotonic() - self._stopped_at >= _REPEAT_SECONDS:
-            self._stopped_at = time.monotonic()
-            self._process.terminate()
+    def ask_to_stop(self) -> None:
+        self._process.terminate()
 
     def kill(self) -> None:
         self._process.kill()

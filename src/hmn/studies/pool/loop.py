@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
 from hmn.errors import UserError
 from hmn.runtime.signals import counted_signals
-from hmn.studies.pool.attempt import LOCK, Attempt, Backend, Running, Task
-from hmn.studies.pool.outcome import OUTCOME, Outcome, SweepRun, failed, read_outcome, write_outcome
+from hmn.studies.pool.attempt import LOCK, OUTCOME, Attempt, Backend, Outcome, Running, SweepRun, Task, finished, judged
 
 POLL_SECONDS = 0.1
 SETTINGS_PREFIX = "HMN_"
@@ -50,7 +49,7 @@ def run_sweep(
     *,
     backend: Backend,
     threads: int,
-    on_change: Callable[[State], None] | None = None,
+    on_change: Callable[[State], None] = lambda state: None,
 ) -> dict[str, Outcome]:
     """Every run's outcome by name, in the order of `runs`; what an earlier sweep in `out` has done is not repeated.
 
@@ -73,7 +72,7 @@ def run_sweep(
     out = out.resolve()
     try:
         with alone(out):
-            outcomes = _work_off(runs, task, out, backend, threads, on_change or (lambda state: None))
+            outcomes = _work_off(runs, task, out, backend, threads, on_change)
     finally:
         backend.close()
     return {run.name: outcomes[run.name] for run in runs}
@@ -87,21 +86,19 @@ def alone(out: Path) -> Iterator[None]:
         UserError: one does already.
     """
     out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / LOCK, timeout=0)
     try:
-        lock.acquire()
+        lock = FileLock(out / LOCK).acquire(timeout=0)
     except Timeout:
         raise UserError(f"{out}: another sweep works there; wait for its end, or choose another folder.") from None
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def _work_off(
     runs: Sequence[SweepRun], task: Task, out: Path, backend: Backend, threads: int, on_change: Callable[[State], None]
 ) -> dict[str, Outcome]:
     environment = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS_PREFIX)}
+    how: dict[str, Any] = {"task": task, "threads": threads, "environment": environment}
     outcomes = {run.name: found for run in runs if (found := finished(out / run.name)) is not None}
     waiting = deque(run for run in runs if run.name not in outcomes)
     jobs: dict[str, Running] = {}
@@ -113,43 +110,23 @@ def _work_off(
                 if batch and not signals.count:
                     for run in batch:  # an earlier failure must not be taken for this attempt's
                         (out / run.name / OUTCOME).unlink(missing_ok=True)
-                    attempts = [
-                        Attempt(run=run, task=task, folder=out / run.name, threads=threads, environment=environment)
-                        for run in batch
-                    ]
+                    attempts = [Attempt(run=run, folder=out / run.name, **how) for run in batch]
                     jobs.update(zip((run.name for run in batch), backend.start(attempts), strict=True))
                 for job in jobs.values() if signals.count else ():
                     job.kill() if signals.count > 1 else job.stop()
                 over = [name for name, job in jobs.items() if job.done()]
-                ended = tuple((name, _judge(jobs.pop(name), out / name, bool(signals.count))) for name in over)
+                ended = tuple((name, judged(jobs.pop(name), out / name, bool(signals.count))) for name in over)
                 outcomes.update(ended)
-                behind = sum(outcome.status != "interrupted" for outcome in outcomes.values())
-                on_change(State(behind, len(runs), tuple(jobs), ended, stopping=bool(signals.count)))
+                on_change(State(_num_ended(outcomes), len(runs), tuple(jobs), ended, stopping=bool(signals.count)))
                 if jobs or waiting:  # a signal that came by the end is told, not slept through
                     time.sleep(POLL_SECONDS)
     finally:  # where our own code failed, too, nothing goes on behind the caller's back
         for job in jobs.values():
             job.stop()
-    if sum(outcome.status != "interrupted" for outcome in outcomes.values()) < len(runs):
+    if _num_ended(outcomes) < len(runs):
         raise SweepInterrupted(outcomes)
     return outcomes
 
 
-def finished(folder: Path) -> Outcome | None:
-    """The outcome of a run that is done, and None of any other."""
-    found = read_outcome(folder)
-    return found if found is not None and found.status == "done" else None
-
-
-def _judge(job: Running, folder: Path, stopping: bool) -> Outcome:
-    """How a run ended; the folder of one that was killed says so too."""
-    outcome = job.outcome()
-    if outcome.status == "done":
-        return outcome
-    if stopping:  # what it has not said itself, being stopped or killed explains
-        return read_outcome(folder) or Outcome(status="interrupted")
-    if outcome.status == "interrupted":
-        outcome = failed("stopped by a signal from elsewhere: --resume goes on from its checkpoint.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_outcome(folder, outcome)
-    return outcome
+def _num_ended(outcomes: Mapping[str, Outcome]) -> int:
+    return sum(outcome.status != "interrupted" for outcome in outcomes.values())

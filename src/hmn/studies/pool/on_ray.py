@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from typing import Any, final
 
 from hmn.errors import UserError
-from hmn.studies.pool.attempt import Attempt, Running
-from hmn.studies.pool.outcome import Outcome, failed
+from hmn.studies.pool.attempt import Attempt, Backend, Outcome, Running, failed, gist
 
 
 @final
-class RayPool:
+class RayPool(Backend):
     """Every run is a Ray task that reserves its threads as CPUs.
 
     Results are written into the runs' folders by whichever machine works on them, so that a cluster needs the sweep's
@@ -30,24 +29,19 @@ class RayPool:
             gpus: accelerators, or a share of one, that each run reserves.
 
         Raises:
-            UserError: Ray is not installed, or nothing answers at the address.
+            UserError: nothing answers at the address.
         """
-        try:
-            import ray
-        except ImportError:
-            raise UserError("--backend ray: Ray is not installed; pip install 'hmn[distributed]'.") from None
+        import ray
+
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._ray, self.slots = ray, slots
-        here: dict[str, Any] = {"num_cpus": slots * threads, "include_dashboard": False}
+        how: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if not address:
+            how |= {"num_cpus": slots * threads, "include_dashboard": False}
         try:
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({} if address else here),
-            )
+            ray.init(address=address or "local", **how)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            words = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            words = gist(error) or type(error).__name__
             raise UserError(f"--address {address or 'local'}: no Ray could be reached there ({words}).") from None
         # A worker that dies is this run's failure, to be told and resumed: Ray is not to begin it anew by itself.
         self._call = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(_call)
@@ -66,10 +60,9 @@ def _call(attempt: Attempt) -> Outcome:
 
 
 @final
-class _RayJob:
+class _RayJob(Running):
     def __init__(self, ray: Any, reference: Any) -> None:
         self._ray, self._reference = ray, reference
-        self._stopped = False
 
     def done(self) -> bool:
         ready, _ = self._ray.wait([self._reference], timeout=0)
@@ -82,14 +75,11 @@ class _RayJob:
         except (self._ray.exceptions.TaskCancelledError, KeyboardInterrupt):
             return Outcome(status="interrupted")
         except self._ray.exceptions.RayError as error:
-            words = (str(error).strip().splitlines() or [""])[0]
-            return failed(f"Ray: {type(error).__name__}: {words}")
+            return failed(f"Ray: {type(error).__name__}: {gist(error)}")
 
-    def stop(self) -> None:
-        # Once: Ray interrupts the task as Ctrl-C does, and a second Ctrl-C keeps a run from writing its checkpoint.
-        if not self._stopped:
-            self._stopped = True
-            self._ray.cancel(self._reference)
+    def ask_to_stop(self) -> None:
+        # Never again: Ray interrupts the task as Ctrl-C does, and a second one keeps a run from writing its checkpoint.
+        self._ray.cancel(self._reference)
 
     def kill(self) -> None:
         self._ray.cancel(self._reference, force=True)

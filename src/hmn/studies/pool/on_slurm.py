@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from hmn.errors import UserError
-from hmn.studies.pool.attempt import Attempt, Running
-from hmn.studies.pool.outcome import Outcome, failed, read_outcome
+from hmn.studies.pool.attempt import Attempt, Backend, Outcome, Running, failed, gist, read_outcome
 
 JOB = "job"
 """File in a run's folder: the number of its Slurm job."""
@@ -20,8 +19,8 @@ SHARED_PARAMETERS = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", 
 ONE_TASK = ("nodes", "tasks_per_node", "ntasks_per_node")
 
 
-def slurm_parameters(pairs: Sequence[str]) -> dict[str, Any]:
-    """Parameters for submitit from words such as "partition=gpu", "gpus=1", "timeout_min=600", "mem_gb=16".
+def slurm_parameters(words: str | None) -> dict[str, Any]:
+    """Parameters for submitit from words such as "partition=gpu,gpus=1,timeout_min=600,mem_gb=16".
 
     "cluster=local" tries the same on this machine.
 
@@ -29,7 +28,7 @@ def slurm_parameters(pairs: Sequence[str]) -> dict[str, Any]:
         UserError: not name=value, or a parameter by which several processes would work on one run.
     """
     found: dict[str, Any] = {}
-    for pair in pairs:
+    for pair in [] if words is None else words.split(","):
         name, sign, text = pair.partition("=")
         if not (name and sign and text):
             raise UserError(f"--slurm {pair}: expected name=value, such as partition=gpu or timeout_min=600.")
@@ -42,7 +41,7 @@ def slurm_parameters(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 @final
-class SlurmPool:
+class SlurmPool(Backend):
     """Runs are handed to Slurm together, as one job array, and wait there for their turn.
 
     Jobs outlive the command: a sweep that is resumed takes up those that still wait or run. One whose time is over, or
@@ -59,12 +58,10 @@ class SlurmPool:
             parameters: as `slurm_parameters` gives them.
 
         Raises:
-            UserError: submitit is not installed, there is no Slurm, or a parameter is unknown or of the wrong kind.
+            UserError: there is no Slurm, or a parameter is unknown or of the wrong kind.
         """
-        try:
-            import submitit
-        except ImportError:
-            raise UserError("--backend slurm: submitit is not installed; pip install 'hmn[distributed]'.") from None
+        import submitit
+
         settings = {"timeout_min": TIMEOUT_MINUTES, "cpus_per_task": threads, "name": "hmn-sweep", **parameters}
         cluster = settings.pop("cluster", "slurm")
         self._folder, self._is_slurm = folder.resolve(), cluster == "slurm"
@@ -99,37 +96,26 @@ class SlurmPool:
         job: Any = submitit.SlurmJob(folder=self._folder, job_id=(folder / JOB).read_text().strip(), tasks=[0])
         return None if job.done(force_check=True) else job
 
-    def close(self) -> None:
-        """Nothing is held: every job has ended."""
-
 
 @final
-class _SlurmJob:
+class _SlurmJob(Running):
     def __init__(self, job: Any, folder: Path) -> None:
         self._job, self._folder = job, folder
-        self._stopped = False
 
     def done(self) -> bool:
         return bool(self._job.done())
 
     def outcome(self) -> Outcome:
-        if self._stopped and not self._job.paths.result_pickle.exists():
+        if self.asked_to_stop is not None and not self._job.paths.result_pickle.exists():
             return read_outcome(self._folder) or Outcome(status="interrupted")  # result() would wait 15 s for each
         try:
             found: Outcome = self._job.result()
             return found
         except Exception as error:  # submitit's own kinds, and whatever the job died of
-            left = read_outcome(self._folder)
-            if left is not None:
-                return left
-            words = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            return failed(f"Slurm: job {self._job.job_id}: {words} (state {self._job.state})")
+            words = gist(error) or type(error).__name__
+            job = f"Slurm: job {self._job.job_id}"
+            return read_outcome(self._folder) or failed(f"{job}: {words} (state {self._job.state})")
 
-    def stop(self) -> None:
-        if not self._stopped:
-            self._stopped = True
-            with contextlib.suppress(OSError, ValueError):
-                self._job.cancel(check=False)
-
-    def kill(self) -> None:
-        self.stop()
+    def ask_to_stop(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._job.cancel(check=False)

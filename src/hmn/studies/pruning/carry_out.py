@@ -10,12 +10,11 @@ from typing import Any, Literal
 
 from hmn.containers.artifact.run_data import Split
 from hmn.data.options import DataOptions
-from hmn.errors import UserError
+from hmn.errors import UserError, check_at_least
 from hmn.pruning.folder import check_out, remove_artifact, write_pruned
 from hmn.pruning.survivors import Method, Pruning
 from hmn.pruning.target import PerClass, Target, read_target, surviving_counts
 from hmn.runtime.console import OnProgress, command_line, note, reported_to
-from hmn.runtime.launched import launched
 from hmn.runtime.memory import keep_freed_memory
 from hmn.studies.pruning.beta import search_beta
 from hmn.studies.pruning.study import PruningStudy
@@ -93,14 +92,8 @@ class PruneOrder:
             raise UserError(f"--beta {self.beta}: is for --method double-end, and this is {self.method}.")
         if self.out is not None and self.method == "double-end" and self.beta is None:
             raise UserError("double-end pruning needs --beta: a share from 0 to 1, or auto to search for it.")
-        if self.force and self.resume:
-            raise UserError("--force begins anew and --resume goes on: give one of them.")
-        if launched().size > 1:
-            raise UserError("pruning starts processes of its own: give the same command to hmn, without torchrun.")
-        self.where.check()
-        for flag, value in (("repeats", self.repeats), ("steps", self.steps), ("width", self.given.get("width"))):
-            if value is not None and value < 1:
-                raise UserError(f"--{flag} {value}: expected at least 1.")
+        self.where.check("pruning", resume=self.resume, force=self.force)
+        check_at_least(1, repeats=self.repeats, steps=self.steps, width=self.given.get("width"))
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed {self.seed}: expected 0 or more, below 2^63.")
 

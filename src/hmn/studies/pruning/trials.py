@@ -20,7 +20,7 @@ from hmn.pruning.survivors import Pruning
 from hmn.pruning.target import Target
 from hmn.studies.condensation import StudyData
 from hmn.studies.folder import PLAN, Study, plan_of
-from hmn.studies.pool import SweepRun
+from hmn.studies.pool.attempt import SweepRun
 from hmn.studies.training import TrainOn, TrainSource, train_on
 from hmn.studies.where import Where
 

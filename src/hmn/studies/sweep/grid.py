@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from hmn.condensation.check import check_recipe
-from hmn.containers.choose import checked_ipc, choose_shape, learned_as_stored
+from hmn.condensation.job import recipe_and_sizes
+from hmn.containers.choose import checked_ipc
 from hmn.data.real import Splits
 from hmn.errors import UserError
 from hmn.recipes.named import ALIASES, RECIPES
-from hmn.recipes.resolve import resolve
 from hmn.recipes.settings import Dtype, Recipe
 from hmn.recipes.values import Setting, convert, find, flatten, given_table, nearest, read_toml, settings_of
 from hmn.studies.condensation import Condensation, RunSettings
-from hmn.studies.pool.outcome import SweepRun
-from hmn.studies.sweep.table import folder_name, product, short_names
+from hmn.studies.pool.attempt import SweepRun
 
 FLAGS = (Setting("recipe", Literal[(*RECIPES, *ALIASES)], ""), Setting("images", int, ""), Setting("dtype", Dtype, ""))
 """What may vary besides the settings of a recipe."""
@@ -30,6 +31,8 @@ EVALUATE = "evaluate."
 TABLE = "vary"
 """Table of a --config file that holds the grid."""
 MAX_RUNS = 10_000
+MAX_NAME = 48
+"""Characters of a run's folder that tell its values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +47,7 @@ class Point:
 
 
 def read_config(path: Path | None) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """Settings of a TOML file, and the grid in its table `vary`.
-
-    Raises:
-        UserError: not a file of settings, or values that are not lists.
-    """
+    """Settings of a TOML file, and the grid in its table `vary`. UserError: there are values that are not lists."""
     if path is None:
         return {}, {}
     content = read_toml(path)
@@ -59,7 +58,7 @@ def read_config(path: Path | None) -> tuple[dict[str, Any], dict[str, list[Any]]
     for name, values in flatten(table):
         if not isinstance(values, list):
             raise UserError(f"{path}, {TABLE}.{name}: got {values!r}, expected a list of values.")
-        grid[name] = checked_values(name, values, origin=f"{path}, {TABLE}.{name}")
+        grid[name] = _checked_values(name, values, origin=f"{path}, {TABLE}.{name}")
     return given_table(content, origin=path), grid
 
 
@@ -76,11 +75,11 @@ def read_flags(flags: Sequence[str]) -> dict[str, list[Any]]:
             raise UserError(f"--vary {flag}: expected setting=value,value,... such as --vary seed=0,1,2.")
         if name in grid:
             raise UserError(f"--vary {name} is given twice: put all its values into one.")
-        grid[name] = checked_values(name, words.split(",") if words else [], origin=f"--vary {name}")
+        grid[name] = _checked_values(name, words.split(",") if words else [], origin=f"--vary {name}")
     return grid
 
 
-def checked_values(name: str, values: Sequence[Any], *, origin: str) -> list[Any]:
+def _checked_values(name: str, values: Sequence[Any], *, origin: str) -> list[Any]:
     """Values of one setting, of its own kind."""
     setting = find(VARIED, name, load=True)
     if setting is None:
@@ -95,16 +94,41 @@ def checked_values(name: str, values: Sequence[Any], *, origin: str) -> list[Any
 
 
 def check_conflicts(grid: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
-    """Refuse a setting that has one value as a flag and others in the grid.
-
-    Raises:
-        UserError: as it says.
-    """
+    """Refuse a grid of nothing, and a setting that has one value as a flag and others in the grid."""
     if not grid:
         raise UserError(f"nothing varies: give --vary setting=value,value,... or a table [{TABLE}] in --config.")
     both = [name for name in grid if fixed.get(name) is not None]
     if both:
         raise UserError(f"--{both[0]} and --vary {both[0]}: give one of them.")
+
+
+def product(vary: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the values, the last setting changing fastest."""
+    return [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """Each setting's last words, as few as tell it from the others: lr, network.lr."""
+    paths = list(paths)
+    found = {}
+    for path in paths:
+        parts = path.split(".")
+        endings = (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
+        alone = (ending for ending in endings if sum(f".{other}".endswith(f".{ending}") for other in paths) == 1)
+        found[path] = next(alone, path)
+    return found
+
+
+def folder_name(index: int, values: Mapping[str, Any], names: Mapping[str, str], *, digits: int) -> str:
+    """A run's folder: its number, then as much of its values as is short; sweep.json has all of them."""
+    words = "-".join(f"{names[path]}-{text(value)}" for path, value in values.items())
+    words = re.sub(r"[^A-Za-z0-9.]+", "-", words)[:MAX_NAME].strip("-.")
+    return f"{index:0{digits}d}" + (f"-{words}" if words else "")
+
+
+def text(value: Any) -> str:
+    """A value as it is given on the command line."""
+    return "none" if value is None else str(value)
 
 
 def settle_runs(
@@ -125,14 +149,11 @@ def settle_runs(
     for values in points:
         # Points that differ in their evaluation alone share a folder and its condensation.
         made_from = {path: value for path, value in values.items() if not path.startswith(EVALUATE)}
-        key = repr(made_from)
-        if key not in folders:
-            folders[key] = folder_name(len(folders), made_from, names, digits=digits)
-        run = folders[key]
+        run = folders.setdefault(repr(made_from), folder_name(len(folders), made_from, names, digits=digits))
         settled = condensation(values, given, splits)
-        evaluations = dict(payloads[run].evaluations) if run in payloads else {}
+        evaluations = payloads[run].evaluations if run in payloads else {}
         file = f"evaluation-{len(evaluations)}.json" if evaluations else "evaluation.json"
-        evaluations[file] = settled.recipe.evaluate
+        evaluations = {**evaluations, file: settled.recipe.evaluate}
         payloads[run] = replace(payloads.get(run, settled), evaluations=evaluations)
         found.append(Point(values=values, run=run, evaluation=file))
     return [SweepRun(name=name, payload=payload) for name, payload in payloads.items()], found
@@ -147,20 +168,7 @@ def condensation(values: Mapping[str, Any], given: RunSettings, splits: Splits) 
         raise UserError(f"recipe {name}, and --config with a whole recipe: give one of them.")
     # From here on as `hmn condense` settles one run.
     ipc = checked_ipc(given.data.name, settings.pop("ipc", given.from_file.get("ipc")))
-    dtype, train = values.get("dtype", given.dtype), splits.train
-    recipe = resolve(name, given.from_file, settings, splits.fitted(ipc))
-    recipe = learned_as_stored(recipe, dtype, {**given.from_file, **settings})
-    check_recipe(recipe, image_shape=train.image_shape, num_classes=train.num_classes)
-    fewest = int(train.labels.bincount(minlength=train.num_classes).min())
-    kind: dict[str, Any] = {
-        "image_shape": train.image_shape,
-        "num_classes": train.num_classes,
-        "real_per_class": fewest,
-    }
-    sizes: dict[str, Any] = {
-        "images": values.get("images", given.images),
-        "container": recipe.container,
-        "sizes": recipe.sizes,
-    }
-    chosen = choose_shape(splits.name, ipc, **kind, **sizes)
+    dtype, images = values.get("dtype", given.dtype), values.get("images", given.images)
+    recipe, chosen = recipe_and_sizes(splits, ipc, name, given.from_file, settings, dtype, images)
+    check_recipe(recipe, image_shape=splits.train.image_shape, num_classes=splits.train.num_classes)
     return Condensation(given=given, chosen=chosen, recipe=recipe, dtype=dtype, evaluations={})

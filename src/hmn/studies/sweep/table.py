@@ -1,4 +1,5 @@
-"""The table of a sweep: a row a run, and, where seeds were varied, a row for each setting of everything else.
+"""The work of `hmn sweep`, a study of condensations, and its table: a row a run, and, where seeds were varied, a row
+for each setting of everything else.
 
 Times and machines are not in it, so that it does not tell a sweep that was broken and resumed from one that was not.
 """
@@ -7,19 +8,88 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hmn.runtime.files import write_atomically
-from hmn.train.results import spread
+from hmn.data.real import Splits
+from hmn.recipes.values import recipe_to_toml
+from hmn.runtime.files import write_atomically, write_json
+from hmn.studies.condensation import MEASURED, Condensation, condense_and_evaluate, evaluation_row, run_seconds
+from hmn.studies.folder import Study, fingerprints, plan_of
+from hmn.studies.pool.attempt import Outcome, SweepRun
+from hmn.studies.sweep.grid import Point, short_names, text
+from hmn.studies.where import Where
+from hmn.train.results import provenance, spread
 
 Row = dict[str, Any]
 RUN_COLUMNS = ("accuracy %", "std", "networks", "images", "floats", "run", "status")
 GROUP_COLUMNS = ("accuracy %", "std", "n", "networks", "images", "floats", "failed")
+PART_WORDS = {
+    "groups": "Mean and sample standard deviation over n condensations of different seeds; each counts with the mean "
+    "of its networks.",
+    "runs": "A row a run: mean and sample standard deviation over its networks.",
+}
+"""What the parts of a table are, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A sweep with everything settled."""
+
+    out: Path
+    runs: Sequence[SweepRun]
+    points: Sequence[Point]
+    grid: Mapping[str, Sequence[Any]]
+    splits: Splits
+    where: Where
+
+    @property
+    def tested_on(self) -> str:
+        """The split that networks are tested on."""
+        return str(self.runs[0].payload.given.data.on)
+
+    def plan(self) -> dict[str, Any]:
+        """What sweep.json holds; its identity is everything that decides the table."""
+        identity = {"vary": self.grid, "data": fingerprints(self.splits), "tested_on": self.tested_on}
+        settings = {run.name: _settings(run.payload) for run in self.runs}
+        return plan_of({**identity, "runs": settings}, map(vars, self.points))
+
+    def run(self, *, resume: bool, force: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Do what is not done, as `Study.open` and `Study.run`.
+
+        Returns:
+            the table, and the facts that another attempt at the same sweep would change.
+        """
+        study = Study(self.out, self.where, self.plan())
+        study.open(resume=resume, force=force)
+        outcomes = study.run("runs", self.runs, condense_and_evaluate)
+        rows = [self._row(point, outcomes[point.run]) for point in self.points]
+        about = {"data": self.splits.name, "tested_on": self.tested_on, "vary": dict(self.grid)}
+        seconds = []
+        for point in self.points:
+            place = {"run": point.run, "evaluation": point.evaluation}
+            seconds.append({**place, **run_seconds(self.out / point.run, point.evaluation)})
+        how = {"backend": self.where.backend, "workers": self.where.workers_for(len(self.runs))}
+        facts = {**provenance(), **how, "threads_per_run": study.threads["runs"], "seconds": seconds}
+        return {**about, "groups": groups_of(rows), "runs": rows}, facts
+
+    def _row(self, point: Point, outcome: Outcome) -> dict[str, Any]:
+        """What the table says of a point; a run that failed may have evaluated others."""
+        folder = self.out / point.run
+        there = (folder / point.evaluation).exists()
+        measured = evaluation_row(folder, point.evaluation) if there else dict.fromkeys(MEASURED)
+        status = {"status": "done" if there else "failed", "reason": None if there else outcome.reason}
+        return {**vars(point), **status, **measured}
+
+
+def _settings(run: Condensation) -> dict[str, Any]:
+    """Everything that decides a run's result, in plain values."""
+    evaluations = {name: vars(config) for name, config in run.evaluations.items()}
+    how = {"dtype": run.dtype, "steps": run.given.steps, "evaluations": evaluations}
+    return {"recipe": recipe_to_toml(run.recipe), "shape": repr(run.chosen.shape), **how}
 
 
 def groups_of(rows: Sequence[Row], *, over: str = "seed") -> list[Row]:
@@ -30,18 +100,18 @@ def groups_of(rows: Sequence[Row], *, over: str = "seed") -> list[Row]:
     """
     if not any(over in row["values"] for row in rows):
         return []
-    found: dict[str, list[Row]] = {}
+    found: dict[str, tuple[dict[str, Any], list[Row]]] = {}
     for row in rows:
         rest = {name: value for name, value in row["values"].items() if name != over}
-        found.setdefault(json.dumps(rest), []).append(row)
-    return [_group(members, over) for members in found.values()]
+        found.setdefault(json.dumps(rest), (rest, []))[1].append(row)
+    return [_group(rest, members) for rest, members in found.values()]
 
 
-def _group(members: Sequence[Row], over: str) -> Row:
+def _group(values: Mapping[str, Any], members: Sequence[Row]) -> Row:
     done = [row for row in members if row["accuracy_percent"] is not None]
     means = [row["accuracy_percent"]["mean"] for row in done]
     return {
-        "values": {name: value for name, value in members[0]["values"].items() if name != over},
+        "values": values,
         "n": len(done),
         "failed": len(members) - len(done),
         "networks": sum(len(row["accuracy_percent"]["values"]) for row in done),
@@ -51,45 +121,27 @@ def _group(members: Sequence[Row], over: str) -> Row:
     }
 
 
-def run_cells(row: Row, paths: Sequence[str]) -> list[str]:
-    """A run's row in the columns of its values and `RUN_COLUMNS`."""
-    count = len(row["accuracy_percent"]["values"]) if row["accuracy_percent"] else 0
-    accuracy, sizes = _accuracy(row["accuracy_percent"], count), _sizes(row)
-    return [*_values(row, paths), *accuracy, str(count), *sizes, row["run"], row["status"]]
-
-
-def group_cells(row: Row, paths: Sequence[str]) -> list[str]:
-    """A group's row in the columns of its values and `GROUP_COLUMNS`."""
-    accuracy, sizes = _accuracy(row["accuracy_percent"], row["n"]), _sizes(row)
-    return [*_values(row, paths), *accuracy, str(row["n"]), str(row["networks"]), *sizes, str(row["failed"])]
-
-
-def _sizes(row: Row) -> list[str]:
-    return ["" if row[name] is None else str(row[name]) for name in ("images", "floats")]
-
-
-def _values(row: Row, paths: Sequence[str]) -> list[str]:
-    return [text(row["values"][path]) for path in paths]
-
-
-def _accuracy(accuracy: Mapping[str, Any] | None, count: int) -> tuple[str, str]:
-    if accuracy is None:
-        return "", ""
-    return f"{accuracy['mean']:.2f}", f"{accuracy['std']:.2f}" if count > 1 else "-"
-
-
 def parts_of(table: Mapping[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
     """Head and rows of the table's parts, as text: "groups", where there are some, and "runs"."""
     names = short_names(table["vary"])
-    paths = list(names)
     parts = {}
-    if table["groups"]:
-        kept = [path for path in paths if path in table["groups"][0]["values"]]
-        rows = [group_cells(row, kept) for row in table["groups"]]
-        parts["groups"] = ([*(names[path] for path in kept), *GROUP_COLUMNS], rows)
-    rows = [run_cells(row, paths) for row in table["runs"]]
-    parts["runs"] = ([*(names[path] for path in paths), *RUN_COLUMNS], rows)
+    for part, columns in (("groups", GROUP_COLUMNS), ("runs", RUN_COLUMNS)):
+        if rows := table[part]:
+            paths = [path for path in names if path in rows[0]["values"]]
+            head = [*(names[path] for path in paths), *columns]
+            parts[part] = (head, [_cells(row, paths, columns) for row in rows])
     return parts
+
+
+def _cells(row: Row, paths: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """A row's varied values, then what the columns are called after; of a single run or network no deviation."""
+    accuracy, known = row["accuracy_percent"], {"networks": 0, **row, "accuracy %": None, "std": None}
+    if accuracy is not None:
+        known["networks"] = row.get("networks", len(accuracy["values"]))
+        known["accuracy %"] = f"{accuracy['mean']:.2f}"
+        known["std"] = f"{accuracy['std']:.2f}" if len(accuracy["values"]) > 1 else "-"
+    values = [text(row["values"][path]) for path in paths]
+    return values + ["" if known[column] is None else str(known[column]) for column in columns]
 
 
 def failures(table: Mapping[str, Any]) -> list[str]:
@@ -106,14 +158,9 @@ def sweep_title(table: Mapping[str, Any]) -> str:
 
 def sweep_markdown(table: Mapping[str, Any]) -> str:
     """The table as Markdown."""
-    words = {
-        "groups": "Mean and sample standard deviation over n condensations of different seeds; each counts with the "
-        "mean of its networks.",
-        "runs": "A row a run: mean and sample standard deviation over its networks.",
-    }
     lines = [f"# {sweep_title(table)}", ""]
-    for name, (head, rows) in parts_of(table).items():
-        lines += [words[name], "", _line(head), _line(["---"] * len(head)), *map(_line, rows), ""]
+    for part, (head, rows) in parts_of(table).items():
+        lines += [PART_WORDS[part], "", *map(_line, (head, ["---"] * len(head), *rows)), ""]
     lines += [f"- {line}" for line in failures(table)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -124,49 +171,10 @@ def _line(cells: Sequence[str]) -> str:
 
 def write_sweep(out: Path, table: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """table.json, table.md, table.csv and, where there are groups, groups.csv; times and machine into facts.json."""
-    files = {"table.json": _json(table), "table.md": sweep_markdown(table), "facts.json": _json(facts)}
-    for name, (head, rows) in parts_of(table).items():
+    write_json(out / "table.json", table)
+    write_atomically(out / "table.md", sweep_markdown(table).encode())
+    write_json(out / "facts.json", facts)
+    for part, (head, rows) in parts_of(table).items():
         sheet = io.StringIO()
         csv.writer(sheet, lineterminator="\n").writerows([head, *rows])
-        files["table.csv" if name == "runs" else "groups.csv"] = sheet.getvalue()
-    for name, content in files.items():
-        write_atomically(out / name, content.encode())
-
-
-def _json(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-MAX_NAME = 48
-"""Characters of a run's folder that tell its values."""
-
-
-def product(vary: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Every combination of the values, the last setting changing fastest."""
-    return [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
-
-
-def short_names(paths: Iterable[str]) -> dict[str, str]:
-    """Each setting's last words, as few as tell it from the others: lr, network.lr."""
-    paths = list(paths)
-    found = {}
-    for path in paths:
-        parts = path.split(".")
-        for count in range(1, len(parts) + 1):
-            ending = ".".join(parts[-count:])
-            if sum(f".{other}".endswith(f".{ending}") for other in paths) == 1:
-                break
-        found[path] = ending
-    return found
-
-
-def folder_name(index: int, values: Mapping[str, Any], names: Mapping[str, str], *, digits: int) -> str:
-    """A run's folder: its number, then as much of its values as is short; sweep.json has all of them."""
-    words = "-".join(f"{names[path]}-{text(value)}" for path, value in values.items())
-    words = re.sub(r"[^A-Za-z0-9.]+", "-", words)[:MAX_NAME].strip("-.")
-    return f"{index:0{digits}d}" + (f"-{words}" if words else "")
-
-
-def text(value: Any) -> str:
-    """A value as it is given on the command line."""
-    return "none" if value is None else str(value)
+        write_atomically(out / ("table.csv" if part == "runs" else "groups.csv"), sheet.getvalue().encode())
