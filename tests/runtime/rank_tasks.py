@@ -214,7 +214,7 @@ def stopped_on_last_process(after: int) -> Iterator[None]:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield record
 
-    with mock.patch.object(hmn.condensation.run, "condense", watched):
+    with mock.patch.object(hmn.condensation.run, "condensing", watched):
         yield
 
 
@@ -227,7 +227,7 @@ def diverged_on_last_process() -> Iterator[None]:
         if place().rank == place().size - 1:
             state.container.get_parameter("class_memory").data.fill_(torch.inf)
 
-    with mock.patch.object(hmn.condensation.run, "condense", watched):
+    with mock.patch.object(hmn.condensation.run, "condensing", watched):
         yield
 
 
