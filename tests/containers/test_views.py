@@ -15,8 +15,8 @@ from torch import Tensor
 from hmn.cli.main import main
 from hmn.condensation.loop import reconstruction_step
 from hmn.containers.artifact.load import info, load
+from hmn.containers.choose import enlarged_shape
 from hmn.containers.frequency import Frequency, FrequencyShape
-from hmn.containers.over_budget import enlarged
 from hmn.containers.shape import Budget
 from hmn.data.real import RealData
 from hmn.data.source import Normalisation
@@ -233,12 +233,12 @@ def test_counts_are_of_whole_pairs() -> None:
 def test_as_many_pairs_as_the_budget_holds() -> None:
     shape = FrequencyShape.plan(Budget(num_classes=3, image_shape=(1, 8, 8), floats=3 * 64), coefficients=9, views=2)
     assert shape.images_per_class == (14,) * 3
-    larger, over = enlarged(shape, "10%", data="digits", ipc=1)
+    larger, over = enlarged_shape(shape, "10%", data="digits", ipc=1)
     assert (larger.images_per_class, over.in_budget, over.images) == ((16,) * 3, 14, 16)
     assert over.excess_floats == 3 * 8 * 9 - 192
-    assert enlarged(shape, "30%", data="digits", ipc=1)[1].images == 18  # 2 more of 7
+    assert enlarged_shape(shape, "30%", data="digits", ipc=1)[1].images == 18  # 2 more of 7
     with pytest.raises(UserError, match="15 images of a class: with 2 views they come in pairs; choose an even number"):
-        enlarged(shape, "15", data="digits", ipc=1)
+        enlarged_shape(shape, "15", data="digits", ipc=1)
     norm = Normalisation((0.5,), (0.25,))
     whole = Frequency(larger, class_names=("a", "b", "c"), normalisation=norm)
     check_prunable(whole)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from hmn.containers.ledger import BITS_PER_VALUE, bytes_of
-from hmn.containers.shape import Shape
+from hmn.containers.shape import BITS_PER_VALUE, Shape, bytes_of
 from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.settings import Recipe
 from hmn.runtime.console import duration, print_table, results, size

@@ -15,8 +15,7 @@ from hmn.condensation.run import RunProgress, condense_run
 from hmn.containers.artifact.load import CondensedImages, load
 from hmn.containers.artifact.place import RECIPE, WHAT_FROM, read_run
 from hmn.containers.artifact.run_data import read_splits
-from hmn.containers.choose import Chosen, checked_ipc, choose_shape, learned_as_stored
-from hmn.containers.over_budget import OverBudget, enlarged
+from hmn.containers.choose import Chosen, OverBudget, checked_ipc, choose_shape, enlarged_shape, learned_as_stored
 from hmn.containers.shape import Shape
 from hmn.data.named import NAMES
 from hmn.data.options import DataOptions
@@ -256,7 +255,7 @@ def settle(
     found, chosen = recipe_and_sizes(splits, ipc, recipe, from_file, given, dtype, images)
     over = None
     if over_budget is not None:
-        larger, over = enlarged(chosen.shape, over_budget, data=splits.name, ipc=ipc)
+        larger, over = enlarged_shape(chosen.shape, over_budget, data=splits.name, ipc=ipc)
         chosen = replace(chosen, shape=larger, reason=f"{chosen.reason}; {over}")
     check_recipe(found, image_shape=splits.train.image_shape, num_classes=splits.train.num_classes)
     if found.minutes is not None and "cost" not in from_file and "condense.epochs" not in {**from_file, **given}:

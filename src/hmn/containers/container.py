@@ -10,8 +10,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from hmn.containers.ledger import Ledger
-from hmn.containers.shape import Shape
+from hmn.containers.shape import Ledger, Shape
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
 
@@ -45,23 +44,18 @@ class Container(nn.Module, ABC):
         generator: torch.Generator | None = None,
         stored: bool = False,
     ) -> None:
-        """A fresh container.
+        """A fresh container with first values from `generator`, or in the form that is `stored`, to load values into.
 
-        Args:
-            shape: the sizes, of this container's kind.
-            class_names: one for each class.
-            normalisation: of the real data.
-            generator: source of its first values.
-            stored: in the form that is stored, to load values into.
+        The shape is of this container's kind, and the normalisation the real data's.
         """
         super().__init__()
         if len(class_names) != shape.num_classes:
             raise ValueError(f"{len(class_names)} class names for {shape.num_classes} classes: expected one for each.")
         self.shape, self.class_names, self.normalisation, self.stored = shape, class_names, normalisation, stored
-        self.register_buffer("labels", class_labels(shape.images_per_class), persistent=False)
+        self.register_buffer("labels", _class_labels(shape.images_per_class), persistent=False)
         generator = generator or torch.Generator().manual_seed(0)
         for name, size in shape.tensors().items():
-            self._set(name, self._first_values(name, size, generator))
+            self._set(name, torch.empty(size) if stored else self._first_values(name, size, generator))
         self._prepare()
 
     def _set(self, name: str, values: Tensor) -> None:
@@ -124,9 +118,9 @@ class Container(nn.Module, ABC):
 
     def rows(self, name: str, classes: range) -> slice | None:
         """Rows of parameter `name` that only the images of these classes need; None for one that all images share."""
-        span = images_of(self.shape.images_per_class, classes)
-        before = self._rows_of(name, torch.arange(span.start))
-        own = self._rows_of(name, torch.arange(span.start, span.stop))
+        images = self._images_of(classes)
+        before = self._rows_of(name, torch.arange(images.start))
+        own = self._rows_of(name, torch.arange(images.start, images.stop))
         return None if before is None or own is None else slice(len(before), len(before) + len(own))
 
     def part(self, classes: range) -> Self:
@@ -136,8 +130,8 @@ class Container(nn.Module, ABC):
         takes in those that all of them render at the same time, so that rendering a part is collective
         (hmn.runtime.processes).
         """
-        span = images_of(self.shape.images_per_class, classes)
-        part = self._with(torch.arange(span.start, span.stop), classes)
+        images = self._images_of(classes)
+        part = self._with(torch.arange(images.start, images.stop), classes)
         part.is_part = True
         return part
 
@@ -157,6 +151,11 @@ class Container(nn.Module, ABC):
             raise ValueError(f"keeping these images leaves class {empty!r} without any: keep at least one of each.")
         return self._with(index, range(self.shape.num_classes))
 
+    def _images_of(self, classes: range) -> range:
+        """Where the images of these classes lie among all, class by class."""
+        counts = self.shape.images_per_class
+        return range(sum(counts[: classes.start]), sum(counts[: classes.stop]))
+
     def _with(self, images: Tensor, classes: range) -> Self:
         """A copy with the images at `images` (ordered) alone, all of these classes, numbered from 0."""
         smaller = copy.deepcopy(self)
@@ -165,7 +164,7 @@ class Container(nn.Module, ABC):
         for name, values in self.named_parameters():
             if (rows := self._rows_of(name, images)) is not None:
                 smaller._set(name, values.detach()[rows.to(values.device)].clone())
-        smaller.labels = class_labels(smaller.shape.images_per_class).to(self.labels.device)
+        smaller.labels = _class_labels(smaller.shape.images_per_class).to(self.labels.device)
         return smaller
 
     def _shape_with(self, images: Tensor, classes: range) -> Shape:
@@ -175,13 +174,7 @@ class Container(nn.Module, ABC):
         return replace(self.shape, images_per_class=tuple(counts.tolist()))
 
 
-def images_of(images_per_class: tuple[int, ...], classes: range) -> slice:
-    """Where the images of these classes lie among all, class by class."""
-    before, end = (sum(images_per_class[:label]) for label in (classes.start, classes.stop))
-    return slice(before, end)
-
-
-def class_labels(images_per_class: tuple[int, ...]) -> Tensor:
+def _class_labels(images_per_class: tuple[int, ...]) -> Tensor:
     """int64 [n]: 0 as often as the first number says, and so on."""
     return torch.arange(len(images_per_class)).repeat_interleave(torch.tensor(images_per_class))
 

@@ -20,7 +20,6 @@ HALLUCINATORS = 5
 """Hallucinators of HaBa (its scripts: --n_style=5)."""
 _SHARED = ("encoder_weight", "encoder_bias", "scale", "shift", "decoder_weight", "decoder_bias")
 
-
 KERNEL = 3
 """Side of the kernels in a hallucinator (HaBa's code: distill_fac.py)."""
 
@@ -61,29 +60,15 @@ class FactorizedShape(Shape):
         HaBa does not count its hallucinators; here they count, and at 1 IPC of CIFAR-10 (30,720 floats) the published
         27,840 floats of hallucinators leave no room for ten bases. Then the bases are grey (HaBa's --single_channel)
         and the hallucinators as many as give the most images.
-
-        Raises:
-            UserError: not one base of each class fits beside one hallucinator.
         """
-        full = cls._with_bases(budget, budget.image_shape[0], HALLUCINATORS)
-        if full is not None:
-            return full
-        sizes = [(channels, count) for channels in (budget.image_shape[0], 1) for count in range(HALLUCINATORS, 0, -1)]
-        candidates = [shape for size in sizes if (shape := cls._with_bases(budget, *size)) is not None]
-        if not candidates:
-            lean = cls._for(budget, num_hallucinators=1, base_channels=1)
-            raise budget.too_small(cls.kind, lean.ledger().num_floats)
-        return max(candidates, key=lambda shape: (shape.num_images, shape.base_channels))
-
-    @classmethod
-    def _with_bases(cls, budget: Budget, channels: int, hallucinators: int) -> Self | None:
-        one = cls._for(budget, hallucinators, num_hallucinators=hallucinators, base_channels=channels)
-        each = budget.num_classes * channels * math.prod(budget.image_shape[1:])
-        bases = (budget.floats - one.ledger().num_floats) // each + 1
-        return one.with_images(bases * hallucinators) if bases >= 1 else None
-
-    def _more_sizes(self) -> tuple[int, ...]:
-        return self.num_hallucinators, self.base_channels
+        depth = budget.image_shape[0]
+        sizes = [(channels, count) for channels in (depth, 1) for count in range(HALLUCINATORS, 0, -1)]
+        fitting = cls._filled(
+            cls._for(budget, count, num_hallucinators=count, base_channels=channels) for channels, count in sizes
+        )
+        if (fitting[0].base_channels, fitting[0].num_hallucinators) == sizes[0]:
+            return fitting[0]
+        return max(fitting, key=lambda shape: (shape.num_images, shape.base_channels))
 
     @property
     def bases_per_class(self) -> tuple[int, ...]:
@@ -141,12 +126,9 @@ class Factorized(Container):
         return (2 * torch.rand(size, generator=generator) - 1) / math.sqrt(fan)
 
     def _rows_of(self, name: str, images: Tensor) -> Tensor | None:
-        if name != "bases":
-            return None
-        return (images // self.shape.num_hallucinators).unique()
+        return (images // self.shape.num_hallucinators).unique() if name == "bases" else None
 
     def images(self, index: Tensor) -> Tensor:
-        """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
         count = self.shape.num_hallucinators
         bases = self.bases[index // count]
         which = index.cpu() % count
@@ -169,13 +151,8 @@ class Factorized(Container):
         return images[: len(bases)]
 
     def start_from(self, targets: Tensor) -> bool:
-        """Take real images as the bases, as HaBa does: of the targets [n, c, h, w], the first for each base.
-
-        The hallucinators stay as they are, so the images are not the targets.
-        """
-        first = targets[:: self.shape.num_hallucinators]
-        mean, std = (targets.new_tensor(v).view(1, -1, 1, 1) for v in self.normalisation)
-        bases = (first - mean) / std
+        """Take real images as the bases, as HaBa does, the first for each; the images that it shows are others."""
+        bases = self.normalisation.apply(targets[:: self.shape.num_hallucinators])
         if self.shape.base_channels == 1:
             bases = bases.mean(dim=1, keepdim=True)
         self.bases.data.copy_(bases)

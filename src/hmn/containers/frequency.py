@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, NamedTuple, Self, final
+from typing import NamedTuple, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +83,6 @@ class FrequencyShape(Shape):
     words = "cosine coefficients for each,"
     source = "Container: after FreD, [arXiv:2311.08819](https://arxiv.org/abs/2311.08819)"
     exact_start = True
-    parts: ClassVar[Mapping[str, str]] = {"coefficients": "coefficients"}
     added = ("views",)
 
     coefficients: int
@@ -93,13 +91,13 @@ class FrequencyShape(Shape):
     """2 where every image is also shown mirrored, at no further floats."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.views not in (1, 2):
             raise UserError(f"{self.views} views of an image: expected 1, or 2 with its mirror image.")
         if odd := [count for count in self.images_per_class if count % self.views]:
             raise UserError(f"{odd[0]:,} images of a class: with 2 views they come in pairs; choose an even number.")
         if not 1 <= self.coefficients <= math.prod(self.image_shape):
             raise UserError(f"{self.coefficients} coefficients: expected 1 to all of an image {self.image_shape}.")
+        super().__post_init__()
 
     @classmethod
     def plan(cls, budget: Budget, *, coefficients: int | None = None, views: int = 1) -> Self:
@@ -111,26 +109,18 @@ class FrequencyShape(Shape):
         Args:
             coefficients: cosine coefficients of each image.
             views: 1, or 2, which also shows every image mirrored, at no further floats.
-
-        Raises:
-            UserError: not one image of so many coefficients for each class fits, they are more than an image's values,
-                or views are not 1 or 2.
         """
         values, of_class = math.prod(budget.image_shape), budget.floats // budget.num_classes
-        least, most = min(MIN_COEFFICIENTS, values), min(of_class, values)
         if coefficients is None:
-            if of_class < least:
-                raise budget.too_small(cls.kind, least * budget.num_classes)
             fitting = round(budget.floats / budget.num_classes * SHARE_OF_VALUES / max(1.0, budget.ipc) ** 0.6)
-            coefficients = min(max(fitting, least), values)
-        elif coefficients > most:
+            coefficients = min(max(fitting, MIN_COEFFICIENTS), values)
+        elif coefficients > (most := min(of_class, values)):
             raise UserError(
                 f"frequency: {coefficients} coefficients an image do not fit {budget.floats:,} floats and images of "
                 f"{values:,} values: choose at most {most}."
             )
         # With views, one image's coefficients show several.
-        lean = cls._for(budget, views, coefficients=coefficients, views=views)
-        return lean.with_images(of_class // coefficients * views)
+        return cls._filled([cls._for(budget, views, coefficients=coefficients, views=views)])[0]
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         return {"coefficients": (self.num_images // self.views, self.coefficients)}
@@ -203,7 +193,6 @@ class Frequency(Container):
         return images[:: self.copies] // self.copies
 
     def images(self, index: Tensor) -> Tensor:
-        """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
         channels, height, width = self.image_shape
         u, v = self.down.shape[1], self.across.shape[0]
         # A product for each image, of sizes that do not know how many there are; CPU kernels round a batch of one
@@ -220,10 +209,7 @@ class Frequency(Container):
         return clamped(found.view(count, channels, height, width)[: len(index)] + 0.5)
 
     def start_from(self, targets: Tensor) -> bool:
-        """Take over what these images [n, c, h, w] in [0, 1], one for each of its own, have at its frequencies.
-
-        Of several for the views of one, the first is taken.
-        """
+        """Take over what the images have at its frequencies; of several for the views of one, the first."""
         grid = self.down.T @ ((targets[:: self.copies] - 0.5) @ self.across.T)
         self.coefficients.data.copy_(turned(grid, back=False).flatten(1)[:, self.places] / self.scales)
         return True

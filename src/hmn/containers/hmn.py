@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Self, final
+from typing import Any, Self, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmn.containers.batch_norm import batch_norm_together
 from hmn.containers.container import Container
 from hmn.containers.hmn_sizes import HmnShape
+from hmn.containers.pixel_range import resized
+from hmn.runtime.processes import sum_in_place
 
 # Rows of a 4-tap transposed kernel (stride 2, padding 1) that reach an output of even or odd parity, as pairs of
 # (offset in a 3-tap window over the input, row of the transposed kernel).
@@ -77,7 +77,6 @@ class Hmn(Container):
         return self.labels.cpu()[images].unique() if name in _BY_CLASS else None
 
     def images(self, index: Tensor) -> Tensor:
-        """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
         # CPU kernels round a batch of one differently: two keep every image's bits the same. A part's batch is never
         # alone, and each of its images counts once in what the processes compute together.
         alone = len(index) == 1 and not self.is_part
@@ -88,7 +87,7 @@ class Hmn(Container):
             if not self.stored:
                 hidden = self._normalised(hidden, position)
             hidden = self._layer(position + 1, hidden)
-        images = _resized(torch.sigmoid(hidden), self.image_shape[1:])
+        images = resized(torch.sigmoid(hidden), self.image_shape[1:], antialias=True)
         return images[:1] if alone else images
 
     def _normalised(self, hidden: Tensor, position: int) -> Tensor:
@@ -142,23 +141,18 @@ class Hmn(Container):
     @torch.no_grad()
     def _statistics(self, position: int) -> tuple[Tensor, Tensor]:
         """Mean and (biased) variance per channel of layer `position`'s output over all images, in float64."""
-        total: Tensor | float = 0.0
-        squares: Tensor | float = 0.0
+        total = squares = torch.zeros((), dtype=torch.float64)
         count = 0
-        for hidden in self._hidden_chunks(position):
+        for index in torch.arange(len(self)).split(_CHUNK):
+            hidden = self._first_layer(index)
+            for earlier in range(1, position + 1):
+                hidden = self._layer(earlier, hidden)
             values = hidden.double()
             total = total + values.sum((0, 2, 3))
             squares = squares + values.square().sum((0, 2, 3))
             count += values.numel() // values.shape[1]
-        mean = torch.as_tensor(total) / count
-        return mean.float(), (torch.as_tensor(squares) / count - mean.square()).clamp_min(0).float()
-
-    def _hidden_chunks(self, position: int) -> Iterator[Tensor]:
-        for index in torch.arange(len(self), device=self.labels.device).split(_CHUNK):
-            hidden = self._first_layer(index)
-            for earlier in range(1, position + 1):
-                hidden = self._layer(earlier, hidden)
-            yield hidden
+        mean = total / count
+        return mean.float(), (squares / count - mean.square()).clamp_min(0).float()
 
 
 def _transposed(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -170,8 +164,27 @@ def _transposed(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.pixel_shuffle(parities, 2)
 
 
-def _resized(images: Tensor, size: tuple[int, ...] | list[int]) -> Tensor:
-    """Bilinear to the wanted size; unchanged where it already fits."""
-    if images.shape[-2:] == tuple(size):
-        return images
-    return F.interpolate(images, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
+def batch_norm_together(hidden: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    """What `norm` makes of [b, c, h, w], with mean and variance over the batches of all processes, differentiable.
+
+    Collective, forwards and backwards. A batch may be empty, as long as one is not. SyncBatchNorm knows no CPU.
+    """
+    places = hidden.new_tensor([hidden.numel() // hidden.shape[1]])
+    sums = _Sum.apply(torch.cat([hidden.sum((0, 2, 3)), places]))
+    count = sums[-1].detach()
+    centred = hidden - (sums[:-1] / count).view(1, -1, 1, 1)
+    variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count
+    scale = norm.weight * (variance + norm.eps).rsqrt()
+    return centred * scale.view(1, -1, 1, 1) + norm.bias.view(1, -1, 1, 1)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over processes. Every process's loss depends on it, so its gradient is their sum as well."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return sum_in_place(values.clone())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return sum_in_place(grad.contiguous().clone())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple, final
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Any, ClassVar, final
 
 from hmn.containers.shape import Budget, Shape
 
@@ -16,7 +16,8 @@ SHARED_SHARE = 0.4
 """Part of the budget that memories and weights shared by several images may take before a leaner tier is chosen."""
 MAX_MEMORY_SIZE = 12
 """Decoders grow to 96 pixels; larger images are enlarged bilinearly, as the paper does for ImageNet-10."""
-# Shared tiers from rich to lean, as in Table 1: (dataset channels, class channels, extractor, decoder widths).
+_SHARED = ("dataset_channels", "class_channels", "extractor", "hidden")
+# What images share, from rich to lean, as in Table 1.
 _TIERS: tuple[tuple[int, int, bool, tuple[int, int]], ...] = (
     (50, 30, True, (10, 6)),
     (30, 20, False, (10, 6)),
@@ -42,9 +43,7 @@ class HmnShape(Shape):
         "dataset_memory": "dataset memory",
         "class_memory": "class memories",
         "instance_memory": "instance memories",
-        "extractor_weight": "class extractors",
-        "extractor_bias": "class extractors",
-        "decoder": "decoder",
+        **dict.fromkeys(("extractor_weight", "extractor_bias"), "class extractors"),
     }
     not_learned_as_stored = (
         "an hmn container is stored with its BatchNorm folded away, so what it learns is not what it stores"
@@ -65,16 +64,9 @@ class HmnShape(Shape):
     hidden: tuple[int, int] = (10, 6)
     """Channels after the first and the second transposed convolution."""
 
-    def _more_sizes(self) -> tuple[int, ...]:
-        return self.memory_size, self.dataset_channels, self.class_channels, self.instance_channels, *self.hidden
-
-    @property
-    def decoder_channels(self) -> int:
-        """Channels that enter the decoder for one image: dataset features, class memory, instance memory."""
-        return self.dataset_features + self.class_channels + self.instance_channels
-
     @property
     def dataset_features(self) -> int:
+        """Channels of a class's dataset features, which enter the decoder beside its memory and an image's."""
         return EXTRACTOR_CHANNELS if self.extractor else self.dataset_channels
 
     @property
@@ -92,8 +84,8 @@ class HmnShape(Shape):
         if self.extractor:
             found["extractor_weight"] = (classes, EXTRACTOR_CHANNELS, self.dataset_channels)
             found["extractor_bias"] = (classes, EXTRACTOR_CHANNELS)
-        widths = (self.decoder_channels, *self.hidden, self.image_shape[0])
-        for position, (n_in, n_out) in enumerate(pairwise(widths)):
+        entering = self.dataset_features + self.class_channels + self.instance_channels
+        for position, (n_in, n_out) in enumerate(pairwise((entering, *self.hidden, self.image_shape[0]))):
             found[f"decoder.{position}.weight"] = (n_in, n_out, 4, 4)
             found[f"decoder.{position}.bias"] = (n_out,)
         return found
@@ -114,30 +106,25 @@ class HmnShape(Shape):
         return self.num_classes * each * self.memory_size**2
 
     def over_budget(self, data: str, ipc: int) -> int | None:
-        """Images a class to condense before pruning, where Table 1 gives them."""
-        return _TABLE_1[data, ipc].over_budget_images if self == preset(data, ipc) else None
+        return _TABLE_1[data, ipc][-1] if self == preset(data, ipc) else None
 
     def origin(self, data: str, ipc: int) -> str:
-        """Where these sizes come from."""
         if self == preset(data, ipc):
             return "published: Table 1 of the supplement of arXiv:2310.07506"
         return "planned: no published sizes for this data set, shape and ipc"
 
     def facts(self) -> dict[str, Any]:
-        """The sizes that only this container has."""
         channels = {"dataset": self.dataset_channels, "class": self.class_channels, "instance": self.instance_channels}
-        channels_and_widths = {**channels, "hidden": list(self.hidden)}
-        return {"memory_size": self.memory_size, "channels": channels_and_widths, "extractor": self.extractor}
+        widths = {**channels, "hidden": list(self.hidden)}
+        return {"memory_size": self.memory_size, "channels": widths, "extractor": self.extractor}
 
     def in_words(self) -> str:
-        """What the images are made of."""
         return (
             f"memories of {self.memory_size} x {self.memory_size} with {self.dataset_channels} / "
             f"{self.class_channels} / {self.instance_channels} channels (data set / class / image)"
         )
 
     def why(self) -> str:
-        """The planner's rule in words, with these numbers."""
         side, grown = max(self.image_shape[1:]), self.memory_size * 8
         growth = f"doubled three times to {grown}" + ("" if grown == side else f" and resized to {side}")
         return (
@@ -155,73 +142,40 @@ class HmnShape(Shape):
         channels are as many as leave about 85 * ipc^0.6 images a class (Table 1 read as a line: 85, 278 and 1,168 at
         1, 10 and 50 IPC), and no more than a quarter of the real images a class where that is known: on small data
         fewer, better images train better (docs/log.md).
-
-        Raises:
-            UserError: nothing fits.
         """
         side = min(math.ceil(max(budget.image_shape[1:]) / 8), MAX_MEMORY_SIZE)
-        tiers = [
-            cls._for(
-                budget,
-                memory_size=side,
-                dataset_channels=dataset,
-                class_channels=per_class,
-                instance_channels=1,
-                extractor=extractor,
-                hidden=hidden,
-            )
-            for dataset, per_class, extractor, hidden in _TIERS
-        ]
         published = preset(budget.data, round(budget.ipc))
-        if published is not None and _data(published) == _data(tiers[0]):
+        asked = budget.num_classes, budget.image_shape, budget.floats
+        if published is not None and (published.num_classes, published.image_shape, published.budget) == asked:
             return published
-        # The richest tier that leaves enough to single images, filled with them.
-        fitting = [lean for lean in tiers if lean.ledger().num_floats <= budget.floats]
-        if not fitting:
-            raise budget.too_small(cls.kind, tiers[-1].ledger().num_floats)
+        # For every tier that fits, the channels that leave about as many images as wanted; then the richest that
+        # leaves enough to single images.
         wanted = 85 * budget.ipc**0.6
         if budget.real_per_class is not None:
             wanted = min(wanted, max(1.0, budget.real_per_class / 4))
-        filled = [lean._filled(wanted) for lean in fitting]
+        tiers: list[dict[str, Any]] = [dict(zip(_SHARED, tier, strict=True)) for tier in _TIERS]
+        fitting = cls._filled(
+            cls._for(budget, memory_size=side, instance_channels=n, **tier) for tier in tiers for n in range(1, 17)
+        )
+        filled = [
+            min(group, key=lambda shape: abs(math.log(shape.images_per_class[0] / wanted)))
+            for _, group in groupby(fitting, key=lambda shape: (shape.dataset_channels, shape.hidden))
+        ]
         return next((shape for shape in filled if shape.shared_floats <= SHARED_SHARE * budget.floats), filled[-1])
-
-    def _filled(self, wanted: float) -> HmnShape:
-        """Instance channels and images for the room that the shared parts of a shape of one image a class leave."""
-        candidates = []
-        for channels in range(1, 17):
-            shape = replace(self, instance_channels=channels)
-            each = self.num_classes * channels * self.memory_size**2
-            images = (shape.budget - shape.ledger().num_floats) // each + 1
-            if images >= 1:
-                candidates.append(shape.with_images(images))
-        return min(candidates, key=lambda shape: abs(math.log(shape.images_per_class[0] / wanted)))
-
-
-def _data(shape: Shape) -> tuple[int, tuple[int, int, int], int]:
-    """What a shape says of the data and the budget."""
-    return shape.num_classes, shape.image_shape, shape.budget
-
-
-class _Preset(NamedTuple):
-    classes: int
-    size: int
-    memory_size: int
-    channels: tuple[int, int, int]
-    images: int
-    over_budget_images: int
 
 
 # Table 1 of the supplement. ImageNet-10 stores one image a class less than its budget would hold, as published.
-_TABLE_1: dict[tuple[str, int], _Preset] = {
-    ("cifar10", 1): _Preset(10, 32, 4, (5, 3, 2), 85, 93),
-    ("cifar10", 10): _Preset(10, 32, 4, (50, 30, 6), 278, 306),
-    ("cifar10", 50): _Preset(10, 32, 4, (50, 30, 8), 1168, 1284),
-    ("cifar100", 1): _Preset(100, 32, 4, (5, 3, 2), 93, 102),
-    ("cifar100", 10): _Preset(100, 32, 4, (50, 30, 8), 219, 243),
-    ("cifar100", 50): _Preset(100, 32, 4, (50, 30, 14), 673, 740),
-    ("tiny-imagenet", 1): _Preset(200, 64, 8, (30, 20, 4), 42, 46),
-    ("tiny-imagenet", 10): _Preset(200, 64, 8, (50, 30, 10), 185, 203),
-    ("imagenet-10", 1): _Preset(10, 224, 12, (30, 25, 8), 125, 138),
+# Classes, sides of image and memory, channels (data set, class, image), images a class, and over the budget.
+_TABLE_1: dict[tuple[str, int], tuple[int, int, int, tuple[int, int, int], int, int]] = {
+    ("cifar10", 1): (10, 32, 4, (5, 3, 2), 85, 93),
+    ("cifar10", 10): (10, 32, 4, (50, 30, 6), 278, 306),
+    ("cifar10", 50): (10, 32, 4, (50, 30, 8), 1168, 1284),
+    ("cifar100", 1): (100, 32, 4, (5, 3, 2), 93, 102),
+    ("cifar100", 10): (100, 32, 4, (50, 30, 8), 219, 243),
+    ("cifar100", 50): (100, 32, 4, (50, 30, 14), 673, 740),
+    ("tiny-imagenet", 1): (200, 64, 8, (30, 20, 4), 42, 46),
+    ("tiny-imagenet", 10): (200, 64, 8, (50, 30, 10), 185, 203),
+    ("imagenet-10", 1): (10, 224, 12, (30, 25, 8), 125, 138),
 }
 _TABLE_1.update({("svhn", ipc): _TABLE_1["cifar10", ipc] for ipc in (1, 10, 50)})
 PRESETS = tuple(_TABLE_1)
@@ -229,17 +183,16 @@ PRESETS = tuple(_TABLE_1)
 
 def preset(name: str, ipc: int) -> HmnShape | None:
     """The published shape for a data set's name and images per class, or None. Source: supplement Table 1."""
-    row = _TABLE_1.get((name, ipc))
-    if row is None:
+    if (name, ipc) not in _TABLE_1:
         return None
-    dataset, per_class, instance = row.channels
+    classes, side, memory_size, (dataset, per_class, instance), images, _ = _TABLE_1[name, ipc]
     return HmnShape(
-        image_shape=(3, row.size, row.size),
-        memory_size=row.memory_size,
+        image_shape=(3, side, side),
+        memory_size=memory_size,
         dataset_channels=dataset,
         class_channels=per_class,
         instance_channels=instance,
-        images_per_class=(row.images,) * row.classes,
+        images_per_class=(images,) * classes,
         extractor=ipc >= 10,
-        budget=row.classes * ipc * 3 * row.size**2,
+        budget=classes * ipc * 3 * side**2,
     )

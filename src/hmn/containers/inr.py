@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, Self, final
 
 import torch
@@ -48,9 +49,6 @@ class InrShape(Shape):
         if self.hidden_layers > MAX_LAYERS:
             raise UserError(f"{self.hidden_layers:,} layers, more than the limit of {MAX_LAYERS}.")
 
-    def _more_sizes(self) -> tuple[int, ...]:
-        return self.width, self.hidden_layers
-
     @classmethod
     def plan(cls, budget: Budget, *, width: int | None = None) -> Self:
         """DDiF's published widths; elsewhere the width that leaves about 37 * ipc^0.6 images a class.
@@ -60,27 +58,17 @@ class InrShape(Shape):
 
         Args:
             width: values between the layers of each image's network.
-
-        Raises:
-            UserError: not one network of width 2 for each class fits, or of the width asked for.
         """
-        small = max(budget.image_shape[1:]) <= SMALL_SIDE
-
-        def of_width(width: int) -> Self | None:
-            lean = cls._for(budget, width=width, hidden_layers=2 if small else 3, frequency=10.0 if small else 40.0)
-            images = budget.floats // lean.ledger().num_floats
-            return lean.with_images(images) if images else None
-
         # The width that is given or published, else of those that fit the one with the nearest number of images.
         channels, height, across = budget.image_shape
         if width is None and channels == 3 and height == across:
             published = _INR_WIDTHS.get((budget.num_classes, height), {})
             width = next((found for ipc, found in published.items() if ipc == budget.ipc), None)
         widths = range(2, 65) if width is None else (width,)
-        fitting = [shape for shape in map(of_width, widths) if shape is not None]
-        if not fitting:
-            least = cls._for(budget, width=widths[0], hidden_layers=2 if small else 3).ledger().num_floats
-            raise budget.too_small(cls.kind, least)
+        layers, frequency = (2, 10.0) if max(budget.image_shape[1:]) <= SMALL_SIDE else (3, 40.0)
+        fitting = cls._filled(
+            cls._for(budget, width=each, hidden_layers=layers, frequency=frequency) for each in widths
+        )
         wanted = 37 * max(1.0, budget.ipc) ** 0.6
         return min(fitting, key=lambda shape: abs(math.log(shape.images_per_class[0] / wanted)))
 
@@ -91,16 +79,14 @@ class InrShape(Shape):
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         found: dict[str, tuple[int, ...]] = {}
-        pairs = list(zip(self.widths, self.widths[1:], strict=False))
-        for layer, (n_in, n_out) in enumerate(pairs):
+        for layer, (n_in, n_out) in enumerate(pairwise(self.widths)):
             found[f"weights.{layer}"] = (self.num_images, n_out, n_in)
-        for layer, (_, n_out) in enumerate(pairs):
+        for layer, n_out in enumerate(self.widths[1:]):
             found[f"biases.{layer}"] = (self.num_images, n_out)
         return found
 
     def products_per_image(self) -> int:
-        pairs = zip(self.widths, self.widths[1:], strict=False)
-        return math.prod(self.image_shape[1:]) * sum(n_in * n_out for n_in, n_out in pairs)
+        return math.prod(self.image_shape[1:]) * sum(n_in * n_out for n_in, n_out in pairwise(self.widths))
 
 
 def coordinates(height: int, width: int) -> Tensor:
@@ -134,7 +120,6 @@ class Inr(Container):
         return images
 
     def images(self, index: Tensor) -> Tensor:
-        """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
         channels, height, width = self.image_shape
         # CPU kernels round a batch of one differently: two keep every image's bits the same.
         rows = index.repeat(2) if len(index) == 1 else index

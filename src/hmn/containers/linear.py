@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self, final
+from typing import Self, final
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +25,13 @@ class LinearShape(Shape):
 
     words = "bases and coefficients"
     source = "Container: of Remember the Past, [arXiv:2206.02916](https://arxiv.org/abs/2206.02916)"
-    parts: ClassVar[Mapping[str, str]] = {"bases": "bases", "coefficients": "coefficients"}
 
     num_bases: int
     downsample: int
     """An image's side over a base's, rounded down."""
 
-    def _more_sizes(self) -> tuple[int, ...]:
-        return self.num_bases, self.downsample, *self.base_size
+    def _least_one(self) -> tuple[int, ...]:
+        return *super()._least_one(), *self.base_size
 
     @property
     def base_size(self) -> tuple[int, int]:
@@ -48,13 +46,9 @@ class LinearShape(Shape):
 
         Args:
             bases: bases that all images share.
-
-        Raises:
-            UserError: not one image of each class fits beside one base, or beside so many.
         """
         lean = cls._for(budget, num_bases=1, downsample=2 if min(budget.image_shape[1:]) >= 4 else 1)
-        if (least := lean.ledger().num_floats) > budget.floats:
-            raise budget.too_small(cls.kind, least)
+        cls._filled([lean])  # refuses a budget that does not even hold this
         # Bases by the rule or as asked for, then as many images as still fit.
         base = math.prod((budget.image_shape[0], *lean.base_size))
         most = budget.floats // (base + budget.num_classes)
@@ -63,8 +57,7 @@ class LinearShape(Shape):
         if bases is None:
             fitting = round(budget.floats / (base + budget.num_classes * 115 * max(1.0, budget.ipc) ** 0.6))
             bases = min(max(fitting, MIN_BASES), base, most)
-        images = (budget.floats - bases * base) // (budget.num_classes * bases)
-        return replace(lean, num_bases=bases).with_images(images)
+        return cls._filled([replace(lean, num_bases=bases)])[0]
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         return {
@@ -97,7 +90,6 @@ class Linear(Container):
         return images if name == "coefficients" else None
 
     def images(self, index: Tensor) -> Tensor:
-        """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
         # Not a matrix product, which rounds by the number of rows: an image alone must have the same bits.
         flat = self.bases.flatten(1)
         weights = self.coefficients[index]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self, final
+from typing import Self, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmn.containers.container import Container
@@ -28,7 +26,6 @@ class MosaicShape(Shape):
     words = "mosaics of tiles"
     source = "Container: of IDC, [arXiv:2205.14959](https://arxiv.org/abs/2205.14959)"
     exact_start = True
-    parts: ClassVar[Mapping[str, str]] = {"tiles": "tiles"}
 
     factors: tuple[int, ...]
     """Factors in use, largest first; one, but for the bounded form."""
@@ -54,20 +51,12 @@ class MosaicShape(Shape):
         Args:
             factor: tiles are of 1/factor of the side (IDC: 2, and 3 on ImageNet).
             bound: at most so many images a class, the rest of the budget in larger tiles (IDC's bounded form: 128).
-
-        Raises:
-            UserError: not one tile of each class fits, or the factor is below 1.
         """
         if factor < 1:
             raise UserError(f"mosaic factor {factor}: expected 1 or more; IDC has 2, and 3 on ImageNet.")
         least = cls._for(budget, factors=(factor,), tiles=((1,) * budget.num_classes,))
-        tile = least.ledger().num_floats
-        if tile > budget.floats:
-            raise budget.too_small(cls.kind, tile)
-        mosaics = int(budget.ipc)
-        if bound is None or not mosaics:
-            return least.with_images(budget.floats // tile)
-        return least._bounded(mosaics, factor, bound)
+        filled, mosaics = cls._filled([least])[0], int(budget.ipc)
+        return filled if bound is None or not mosaics else least._bounded(mosaics, factor, bound)
 
     def _bounded(self, mosaics: int, factor: int, bound: int) -> Self:
         """IDC's decode_zoom_bound: never more than the mosaics, nor than the bound where it can be kept."""
@@ -88,9 +77,6 @@ class MosaicShape(Shape):
             largest = max(tiles, key=lambda cut: tiles[cut] > 1 and cut)
             tiles[largest] -= 1
         return shape()
-
-    def _more_sizes(self) -> tuple[int, ...]:
-        return self.factors
 
     def tile_size(self, factor: int) -> tuple[int, int]:
         """Height and width of a tile, rounded up where the factor does not divide the side."""
@@ -148,10 +134,9 @@ class Mosaic(Container):
         return row[images[of_factor[images]]]
 
     def images(self, index: Tensor) -> Tensor:
-        """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
-        height, width = self.image_shape[1:]
+        size = self.image_shape[1:]
         if len(self.shape.factors) == 1:
-            return resized(clamped(self._tiles()[0][index]), (height, width))
+            return resized(clamped(self._tiles()[0][index]), size)
         where = index.cpu()
         groups = self._groups()[where]
         order, parts = [], []
@@ -159,7 +144,7 @@ class Mosaic(Container):
             of_factor = (groups == position).nonzero()[:, 0]
             rows = self._rows_of(f"tiles.{position}", where[of_factor])
             assert rows is not None
-            parts.append(resized(clamped(tiles[rows.to(tiles.device)]), (height, width)))
+            parts.append(resized(clamped(tiles[rows.to(tiles.device)]), size))
             order.append(of_factor)
         return torch.cat(parts)[torch.cat(order).argsort().to(index.device)]
 
@@ -173,15 +158,11 @@ class Mosaic(Container):
         return replace(self.shape, images_per_class=counts, tiles=tiles)
 
     def start_from(self, targets: Tensor) -> bool:
-        """Take over these images [n, c, h, w] in [0, 1], shrunken to the tiles' size, one for each of its own.
-
-        Shrunken by averaging: IDC's code leaves out pixels (F.interpolate's default), which aliases.
-        """
+        """Shrunken by averaging: IDC's code leaves out pixels (F.interpolate's default), which aliases."""
         groups = self._groups()
         for position, tiles in enumerate(self._tiles()):
             chosen = targets[(groups == position).to(targets.device)]
-            small = F.interpolate(chosen, tiles.shape[2:], mode="bilinear", antialias=True, align_corners=False)
-            tiles.data.copy_(small)
+            tiles.data.copy_(resized(chosen, tiles.shape[2:], antialias=True))
         return True
 
     def finalised(self) -> Self:

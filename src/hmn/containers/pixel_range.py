@@ -26,13 +26,13 @@ def shown(values: Tensor, normalisation: Normalisation) -> Tensor:
     return clamped(values * std + mean)
 
 
-def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images [b, c, h, w] at another size, bilinearly, as IDC's and LinBa's codes do; none are enlarged to none."""
+def resized(images: Tensor, size: tuple[int, ...], *, antialias: bool = False) -> Tensor:
+    """Images [b, c, h, w] at another size, bilinearly, as IDC's and LinBa's codes enlarge; no images stay none."""
     if images.shape[2:] == size:
         return images
     if not len(images):  # the share of a process may be empty, which F.interpolate does not take
         return images[:, :, :1, :1].expand(-1, -1, *size)
-    return F.interpolate(images, size, mode="bilinear", align_corners=False)
+    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=antialias)
 
 
 class _Clamp(torch.autograd.Function):

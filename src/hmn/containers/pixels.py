@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self, final
+from typing import Self, final
 
 import torch
 from torch import Tensor, nn
@@ -25,19 +24,11 @@ class PixelsShape(Shape):
     words = "free pixels"
     source = "Container: as in DC, [arXiv:2006.05929](https://arxiv.org/abs/2006.05929)"
     exact_start = True
-    parts: ClassVar[Mapping[str, str]] = {"pixels": "pixels"}
 
     @classmethod
     def plan(cls, budget: Budget) -> Self:
-        """As many whole images a class as the budget holds.
-
-        Raises:
-            UserError: not one image of each class fits.
-        """
-        least = cls._for(budget).ledger().num_floats
-        if budget.floats < least:
-            raise budget.too_small(cls.kind, least)
-        return cls._for(budget, budget.floats // least)
+        """As many whole images a class as the budget holds."""
+        return cls._filled([cls._for(budget)])[0]
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         return {"pixels": (self.num_images, *self.image_shape)}
@@ -85,11 +76,9 @@ class Pixels(Container):
         return images
 
     def images(self, index: Tensor) -> Tensor:
-        """Images at `index` [b], float32 [b, c, h, w] in [0, 1], differentiable in the parameters."""
         return clamped(self.pixels[index])
 
     def start_from(self, targets: Tensor) -> bool:
-        """Take over these images [n, c, h, w] in [0, 1], one for each of its own."""
         self.pixels.data.copy_(targets)
         return True
 

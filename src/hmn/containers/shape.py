@@ -6,13 +6,61 @@ import inspect
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
-from hmn.containers.ledger import Ledger, LedgerPart
 from hmn.errors import UserError
 from hmn.recipes.kinds import CONTAINERS
+
+FLOAT_BYTES = 4
+BITS_PER_VALUE = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
+
+
+def bytes_of(values: int, dtype: str) -> int:
+    """Bytes of so many values, whole ones, without scales."""
+    return (values * BITS_PER_VALUE[dtype] + 7) // 8
+
+
+class LedgerPart(NamedTuple):
+    """One part of a container: floats in the field's account, and floats that its file holds."""
+
+    name: str
+    num_floats: int
+    stored_floats: int
+
+
+class Ledger(NamedTuple):
+    """Everything that generating the images needs, part by part, against the budget in floats."""
+
+    parts: tuple[LedgerPart, ...]
+    budget: int
+
+    @property
+    def num_floats(self) -> int:
+        """Floats in the field's account (BatchNorm weights counted)."""
+        return sum(part.num_floats for part in self.parts)
+
+    @property
+    def stored_floats(self) -> int:
+        """Floats in the finalised file, where BatchNorm is folded into the layer before it."""
+        return sum(part.stored_floats for part in self.parts)
+
+    def num_bytes(self, dtype: str = "float32") -> int:
+        """Bytes of the stored values at `dtype`, a key of `BITS_PER_VALUE` (scales come on top)."""
+        return bytes_of(self.stored_floats, dtype)
+
+    def check(self) -> None:
+        """Refuse a container over its budget.
+
+        Raises:
+            UserError: more floats than the budget, with the excess named.
+        """
+        if (excess := self.num_floats - self.budget) > 0:
+            raise UserError(
+                f"the container needs {self.num_floats:,} floats, {excess:,} more than the budget of {self.budget:,}: "
+                "store fewer images, or raise --ipc."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +94,6 @@ class Budget:
         """Real images a class that have as many floats."""
         return self.floats / (self.num_classes * math.prod(self.image_shape))
 
-    def too_small(self, kind: str, needed: int) -> UserError:
-        """The error for a budget that holds no container of a kind."""
-        return UserError(
-            f"a budget of {self.floats:,} floats cannot hold a container of kind {kind} for {self.num_classes} "
-            f"classes of {self.image_shape} images, which needs at least {needed:,}: raise --ipc."
-        )
-
 
 class PlannedSize(NamedTuple):
     """A size that a plan chooses where --sizes does not give it."""
@@ -72,8 +113,8 @@ class Shape(ABC):
     """What generates the images, for the card."""
     source: ClassVar[str]
     """Where the container is from, for the card, in Markdown."""
-    parts: ClassVar[Mapping[str, str]]
-    """The words of the ledger's line that a tensor is counted in, by its name up to the first dot."""
+    parts: ClassVar[Mapping[str, str]] = {}
+    """The ledger's line that a tensor is counted in, by its name up to the first dot, where it is not that name."""
     exact_start: ClassVar[bool] = False
     """Whether real images are taken over at the start: as they are, as bases, or their low frequencies."""
     not_prunable: ClassVar[str | None] = None
@@ -102,13 +143,19 @@ class Shape(ABC):
         return _restored, (self.kind, {field.name: getattr(self, field.name) for field in fields(self)})
 
     def __post_init__(self) -> None:
-        sizes = (*self.images_per_class, *self.image_shape, *self._more_sizes())
+        sizes = (*self.images_per_class, *self.image_shape, *self._least_one())
         if not self.images_per_class or min(sizes) < 1 or self.image_shape[0] not in (1, 3):
             raise UserError(f"every size of a container must be at least 1, with 1 or 3 image channels; got {self}.")
 
-    def _more_sizes(self) -> tuple[int, ...]:
-        """Further sizes that must be at least 1."""
-        return ()
+    def _least_one(self) -> tuple[int, ...]:
+        """Further sizes that must be at least 1: whole numbers, and tuples of them."""
+        tuples = (value if isinstance(value, tuple) else (value,) for value in self._own().values())
+        return tuple(size for sizes in tuples for size in sizes if type(size) is int)
+
+    def _own(self) -> dict[str, Any]:
+        """The fields that only a container of this kind has."""
+        own = [field.name for field in fields(self) if field.name not in Shape.__dataclass_fields__]
+        return {name: getattr(self, name) for name in own}
 
     @classmethod
     @abstractmethod
@@ -132,6 +179,28 @@ class Shape(ABC):
         """A shape for a budget, with so many images of every class."""
         each = (images,) * budget.num_classes
         return cls(image_shape=budget.image_shape, images_per_class=each, budget=budget.floats, **sizes)
+
+    @classmethod
+    def _filled(cls, candidates: Iterable[Self]) -> list[Self]:
+        """The candidates, each with the fewest images, that fit the budget, with as many images as it holds.
+
+        Raises:
+            UserError: none fits.
+        """
+        leanest = [(lean.ledger().num_floats, lean) for lean in candidates]
+        found = []
+        for floats, lean in leanest:
+            if floats <= lean.budget:
+                images = lean.images_per_class[0]
+                each = lean.with_images(2 * images).ledger().num_floats - floats
+                found.append(lean.with_images(images * ((lean.budget - floats) // each + 1)))
+        if not found:
+            needed, lean = min(leanest, key=lambda pair: pair[0])
+            raise UserError(
+                f"a budget of {lean.budget:,} floats cannot hold a container of kind {cls.kind} for {lean.num_classes} "
+                f"classes of {lean.image_shape} images, which needs at least {needed:,}: raise --ipc."
+            )
+        return found
 
     @abstractmethod
     def tensors(self) -> dict[str, tuple[int, ...]]:
@@ -174,7 +243,7 @@ class Shape(ABC):
         """Floats by part."""
         stored: dict[str, int] = {}
         for name, size in self.tensors().items():
-            part = self.parts[name.split(".")[0]]
+            part = self.parts.get(stem := name.split(".")[0], stem)
             stored[part] = stored.get(part, 0) + math.prod(size)
         folded = self.folded()
         parts = (LedgerPart(part, count + folded.get(part, 0), count) for part, count in stored.items())
@@ -190,8 +259,7 @@ class Shape(ABC):
 
     def facts(self) -> dict[str, Any]:
         """The sizes that only a container of this kind has, as JSON shows them."""
-        common = {field.name for field in fields(Shape)}
-        return {name: value for name, value in asdict(self).items() if name not in common}
+        return self._own()
 
     def in_words(self) -> str:
         """What the images are made of."""

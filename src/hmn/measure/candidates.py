@@ -15,7 +15,7 @@ import torch
 from hmn.containers.artifact.load import info, load
 from hmn.containers.artifact.place import RECIPE, check_finished, held_out, is_artifact, need_artifact, read_run
 from hmn.containers.artifact.run_data import Split, read_splits
-from hmn.containers.ledger import Ledger
+from hmn.containers.shape import Ledger
 from hmn.data.load import load_images
 from hmn.data.options import DataOptions
 from hmn.data.real import RealData, Splits, balanced_indices

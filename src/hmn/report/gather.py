@@ -13,7 +13,7 @@ from torch import Tensor
 from hmn.containers.artifact.load import ArtifactInfo, info, load, load_container
 from hmn.containers.artifact.picture import to_uint8
 from hmn.containers.artifact.place import AUM, HISTORY, PRUNING, RECIPE, read_run
-from hmn.containers.ledger import bytes_of
+from hmn.containers.shape import bytes_of
 from hmn.errors import UserError
 from hmn.pruning.aum import Profile, load_profile
 from hmn.pruning.survivors import check_prunable

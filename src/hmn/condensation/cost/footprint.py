@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hmn.condensation.cost.trial import Timed, Trial, extended, held_bytes
 from hmn.condensation.objectives.base import ImagesSeen
-from hmn.containers.ledger import FLOAT_BYTES
+from hmn.containers.shape import FLOAT_BYTES
 from hmn.data.real import RealData
 from hmn.runtime.memory import begin_peak, resident_bytes
 

@@ -10,7 +10,7 @@ import torch
 
 from hmn.condensation.objectives.base import Objective
 from hmn.condensation.state import CondenseState, new_network
-from hmn.containers.ledger import FLOAT_BYTES
+from hmn.containers.shape import FLOAT_BYTES
 
 
 class StudentObjective(Objective):

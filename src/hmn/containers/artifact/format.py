@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from hmn.containers.choose import container_class
-from hmn.containers.ledger import Ledger
 from hmn.containers.quantise import STORED_AS
-from hmn.containers.shape import Shape
+from hmn.containers.shape import Ledger, Shape
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
 from hmn.recipes.kinds import CONTAINERS

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hmn.containers.artifact.load import info
-from hmn.containers.ledger import bytes_of
+from hmn.containers.shape import bytes_of
 from hmn.data.real import Splits
 from hmn.errors import UserError
 from hmn.measure.candidates import check_classes

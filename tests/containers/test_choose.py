@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hmn.containers.choose import enlarged_shape
 from hmn.containers.hmn_sizes import PRESETS, HmnShape, preset
-from hmn.containers.over_budget import enlarged
 from hmn.errors import UserError
 
 
@@ -17,14 +17,14 @@ def cifar(ipc: int = 1) -> HmnShape:
 
 @pytest.mark.parametrize(("asked", "images"), [("93", 93), ("10%", 93), ("10.0%", 93), ("0.1%", 86), ("preset", 93)])
 def test_what_is_asked_for(asked: str, images: int) -> None:
-    larger, over = enlarged(cifar(), asked, data="cifar10", ipc=1)
+    larger, over = enlarged_shape(cifar(), asked, data="cifar10", ipc=1)
     assert larger.images_per_class == (images,) * 10
     assert (over.in_budget, over.images, over.asked) == (85, images, asked)
     assert over.excess_floats == larger.ledger().num_floats - 30_720 == 30_659 + (images - 85) * 320 - 30_720
 
 
 def test_in_words() -> None:
-    _, over = enlarged(cifar(), "10%", data="cifar10", ipc=1)
+    _, over = enlarged_shape(cifar(), "10%", data="cifar10", ipc=1)
     assert str(over).startswith("2,499 floats over its budget: 93 images per class, 85 fit;")
 
 
@@ -32,7 +32,7 @@ def test_in_words() -> None:
 def test_every_preset_has_its_published_number(name: str, ipc: int) -> None:
     shape = preset(name, ipc)
     assert shape is not None
-    larger, over = enlarged(shape, "preset", data=name, ipc=ipc)
+    larger, over = enlarged_shape(shape, "preset", data=name, ipc=ipc)
     assert larger.images_per_class[0] == over.images == shape.over_budget(name, ipc)
     assert over.excess_floats > 0
 
@@ -54,4 +54,4 @@ def test_every_preset_has_its_published_number(name: str, ipc: int) -> None:
 )
 def test_mistakes_are_told(asked: str, data: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        enlarged(cifar(), asked, data=data, ipc=1)
+        enlarged_shape(cifar(), asked, data=data, ipc=1)
