@@ -29,7 +29,7 @@ from hmn.containers.frequency import Frequency, FrequencyShape
 from hmn.containers.shape import Budget
 from hmn.data.load import load_data
 from hmn.data.options import DataOptions
-from hmn.data.statistics import KNOWN
+from hmn.data.source import NORMALISATIONS
 from hmn.errors import UserError
 from hmn.nets import build_net
 from hmn.recipes.named import recipe
@@ -58,7 +58,7 @@ def main() -> None:
 
 def generated(data_dir: Path) -> Tensor:
     """What the container shows before anything is learned: 16 real images a class at its frequencies."""
-    norm = KNOWN["cifar10"][1]
+    norm = NORMALISATIONS["cifar10"]
     made = recipe("fast", dataset="cifar10", ipc=1, image_shape=SHAPE)
     shape = FrequencyShape.plan(
         Budget(num_classes=10, image_shape=SHAPE, floats=30_720), coefficients=made.sizes["coefficients"]
@@ -76,7 +76,7 @@ def generated(data_dir: Path) -> Tensor:
 def measure(width: int, repeats: int, clock: Callable[[], float], images: Tensor) -> None:
     """Time the three forms in turn; print medians and ratios."""
     made = recipe("fast", dataset="cifar10", ipc=1, image_shape=SHAPE)
-    settings, norm = objective_settings(made), KNOWN["cifar10"][1]
+    settings, norm = objective_settings(made), NORMALISATIONS["cifar10"]
     net, towards = (
         build_net(
             "convnet3", num_classes=10, image_shape=SHAPE, width=width, generator=torch.Generator().manual_seed(seed)

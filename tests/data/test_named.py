@@ -12,7 +12,7 @@ import pytest
 import hmn.data
 from hmn.data.formats import Decoded, Labelled
 from hmn.data.load import load_data
-from hmn.data.named import NAMES, check_looks, data_roots, name_of_path
+from hmn.data.named import NAMES, check_looks, data_root, name_of_path
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
 from tests.data.pictures import picture
@@ -28,13 +28,13 @@ def test_absent_data_sets_say_where_was_looked_and_what_to_do(name: str, tmp_pat
 
 
 def test_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert data_roots(tmp_path) == [tmp_path]
-    assert data_roots(None)[0].name == "hmn"
+    assert data_root(tmp_path) == tmp_path
+    assert data_root(None).name == "hmn"
     monkeypatch.setenv("HMN_DATA", str(tmp_path / "env"))
-    assert data_roots(None) == [tmp_path / "env"]
+    assert data_root(None) == tmp_path / "env"
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file: --data-dir is a file: expected the folder"):
-        data_roots(tmp_path / "file")
+        data_root(tmp_path / "file")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from PIL import Image
 
 from hmn.data.load import load_data
 from hmn.data.real import RealData
-from hmn.data.statistics import measure
+from hmn.data.source import measure
 from hmn.errors import UserError
 from hmn.measure.codec import WEBP_HEADER_BYTES, class_turns, coded_bytes, encode_image, images_in_bytes
 

@@ -12,7 +12,7 @@ from hmn.condensation.check import check_recipe
 from hmn.condensation.cost.price import Estimate
 from hmn.containers.choose import choose_shape
 from hmn.data.known_sizes import PUBLISHED
-from hmn.data.statistics import KNOWN
+from hmn.data.source import NORMALISATIONS
 from hmn.errors import UserError
 from hmn.recipes.named import ALIASES, RECIPES, recipe
 from hmn.recipes.parts import Fitted, in_pixels
@@ -32,7 +32,7 @@ TABLES = Path(__file__).parents[2] / "docs" / "methods.md"
 
 def made(name: str, dataset: str = "cifar10", ipc: int = 1, minutes: float | None = None) -> Recipe:
     shape, classes = SIZES[dataset]
-    std = KNOWN[dataset][1].std if dataset in KNOWN else None
+    std = NORMALISATIONS[dataset].std if dataset in NORMALISATIONS else None
     return recipe(name, dataset=dataset, ipc=ipc, image_shape=shape, num_classes=classes, std=std, minutes=minutes)
 
 
@@ -101,7 +101,7 @@ def test_dm() -> None:
 def test_rates_of_normalised_images_are_converted_by_the_variance() -> None:
     fitted = Fitted(dataset="x", ipc=1, image_shape=(3, 32, 32), num_classes=10, std=(0.5, 0.5, 0.25))
     assert in_pixels(1.0, fitted) == 0.19  # the mean of 0.25, 0.25 and 0.0625 is 0.1875
-    variance = sum(s * s for s in KNOWN["cifar10"][1].std) / 3
+    variance = sum(s * s for s in NORMALISATIONS["cifar10"].std) / 3
     for name, published in (("dsa", 0.1), ("dm", 1.0), ("mtt", 100.0)):
         assert made(name).condense.lr == pytest.approx(published * variance, rel=0.01), name
     assert made("dm", "digits").condense.lr == 0.062  # no deviation said: 0.25

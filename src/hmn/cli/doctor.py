@@ -100,12 +100,12 @@ def convnet_path(device: str) -> str:
 
 def folders() -> dict[str, dict[str, Any]]:
     """Where named data are looked up and decoded images are kept."""
-    from hmn.data.named import data_roots
+    from hmn.data.named import data_root
     from hmn.runtime.cache import cache_folder
 
     # A variable that names no folder stops the other verbs; here it is what is asked about.
     told = os.environ.get("HMN_DATA")
-    found = {"data": Path(told).expanduser() if told else data_roots(None)[0], "cache": cache_folder()}
+    found = {"data": Path(told).expanduser() if told else data_root(None), "cache": cache_folder()}
     return {
         name: {
             "path": str(path),

@@ -7,12 +7,12 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from PIL import Image
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from hmn.data.decode import DecodedImage, UnreadableImage, decode_image
-from hmn.data.formats import Labelled
+from hmn.data.formats import Decoded, Labelled
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
 
@@ -41,16 +41,14 @@ class Bulk(NamedTuple):
     pixels: np.ndarray
     kept: np.ndarray
 
-    def only(self, good: np.ndarray) -> Bulk:
-        """Those of the items that are `good`, bool [number of items]."""
-        keep = good[self.kept]
-        return self if keep.all() else Bulk(self.pixels[keep], self.kept[keep])
+    def decoded(self, total: int, labels: Sequence[np.ndarray], class_names: tuple[str, ...]) -> Decoded:
+        """The data set, of which `total` images were to be read.
 
-    def parted(self, labels: np.ndarray, in_train: int, *, has_test: bool) -> tuple[Labelled, Labelled | None]:
-        """Images with the labels int64 [number of items] of their items, of which the first `in_train` train."""
-        count = int((self.kept < in_train).sum())
-        train = Labelled(self.pixels[:count], labels[self.kept[:count]])
-        return train, Labelled(self.pixels[count:], labels[self.kept[count:]]) if has_test else None
+        `labels` are those of the items, split by split: int64 [items of the split], of which negative ones are bad.
+        """
+        given, count = np.concatenate(labels)[self.kept], int((self.kept < len(labels[0])).sum())
+        parts = [Labelled(self.pixels[:count], given[:count]), Labelled(self.pixels[count:], given[count:])]
+        return Decoded.out_of(total, [part.without_bad() for part in parts[: len(labels)]], class_names)
 
 
 def decode_all(items: Iterable[Item], count: int, options: DataOptions, *, title: str) -> Bulk:
@@ -63,16 +61,16 @@ def decode_all(items: Iterable[Item], count: int, options: DataOptions, *, title
     with warnings.catch_warnings(), Bar(title, count, options.progress) as bar:
         warnings.filterwarnings("ignore", module="PIL")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        first = first_good(stream, options)
+        # The first good image says how large all are, and the others are decoded into their places.
+        good = ((start, item.name, image) for start, item in stream if (image := decode_item(item, options)))
+        start, name, first = next(good, (0, "", None))
         if first is None:
             raise UserError(f"{title}: no image could be read")
-        # The first good image says how large all are, and the others are decoded into their places.
-        start, name, pixels = first
-        canvas = allocate(count, pixels.array.shape, title)
-        canvas[start] = pixels.array
+        canvas = allocate(count, first.array.shape, title)
+        canvas[start] = first.array
         kept = np.zeros(count, dtype=bool)
         kept[start] = True
-        colour = pixels.colour
+        colour = first.colour
         for indices, is_colour in decode_chunks(stream, canvas, name, options, bar):
             kept[indices] = True
             colour |= is_colour
@@ -83,15 +81,13 @@ def decode_all(items: Iterable[Item], count: int, options: DataOptions, *, title
     return Bulk(np.ascontiguousarray(canvas if len(index) == count else canvas[index]), index)
 
 
-def first_good(stream: Iterator[tuple[int, Item]], options: DataOptions) -> tuple[int, str, DecodedImage] | None:
-    """The first image that decodes fixes the size of all; bad ones before it are skipped or raised."""
-    for position, item in stream:
-        try:
-            pixels = decode_image(item.data, item.name, size=options.size, channels=options.channels)
-            return position, item.name, pixels
-        except UnreadableImage:
-            if not options.skip_bad:
-                raise
+def decode_item(item: Item, options: DataOptions) -> DecodedImage | None:
+    """The image; None where it is bad and such are skipped."""
+    try:
+        return decode_image(item.data, item.name, size=options.size, channels=options.channels)
+    except UnreadableImage:
+        if not options.skip_bad:
+            raise
     return None
 
 
@@ -130,11 +126,7 @@ def decode_chunk(
     """Decode a chunk into its places; returns the places filled, and whether any image held colour."""
     filled, colour = [], False
     for position, item in chunk:
-        try:
-            pixels = decode_image(item.data, item.name, size=options.size, channels=options.channels)
-        except UnreadableImage:
-            if not options.skip_bad:
-                raise
+        if (pixels := decode_item(item, options)) is None:
             continue
         # With skip_bad too: an image of another size is not bad.
         if pixels.array.shape != canvas.shape[1:]:
@@ -148,7 +140,7 @@ def decode_chunk(
 
 
 @final
-class Bar:
+class Bar(AbstractContextManager["Bar"]):
     """A progress bar on stderr that appears after a second of work.
 
     progress=None shows it only where stderr is a terminal, True always, False never.
@@ -160,23 +152,16 @@ class Bar:
         self.start = time.monotonic()
         self.bar: Any = None
 
-    def __enter__(self) -> Self:
-        return self
-
     def advance(self, count: int) -> None:
         """`count` more images are decoded."""
         self.done = min(self.done + count, self.total)
-        if not self.wanted:
-            return
-        if self.bar is None and time.monotonic() - self.start > SECONDS_BEFORE_BAR:
+        if self.wanted and self.bar is None and time.monotonic() - self.start > SECONDS_BEFORE_BAR:
             self.bar = Progress(console=Console(stderr=True), transient=sys.stderr.isatty())
             self.task = self.bar.add_task(f"decoding {self.title}", total=self.total)
             self.bar.start()
         if self.bar is not None:
             self.bar.update(self.task, completed=self.done)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.bar is not None:
             self.bar.stop()

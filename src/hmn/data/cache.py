@@ -19,6 +19,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -98,12 +99,11 @@ def load_decoded(path: Path) -> Decoded | None:
         with safe_open(path, framework="np") as stored:
             about = json.loads((stored.metadata() or {})["about"])
             arrays = {name: np.array(stored.get_tensor(name)) for name in stored.keys()}  # noqa: SIM118
-        names = tuple(about["class_names"])
         if about["format"] != DECODED_FORMAT or about["sha256"] != checksum(arrays):
             raise ValueError("checksum")
         test = Labelled(arrays["test_pixels"], arrays["test_labels"]) if "test_pixels" in arrays else None
         train = Labelled(arrays["train_pixels"], arrays["train_labels"])
-        return Decoded(train, test, names, int(about["skipped"]))
+        return Decoded(train, test, tuple(about["class_names"]), int(about["skipped"]))
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         _log.warning("damaged cache file %s is replaced (%s)", path, error)
         return None
@@ -117,13 +117,12 @@ def store_decoded(decoded: Decoded, path: Path) -> None:
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     about = {"format": DECODED_FORMAT, "class_names": decoded.class_names, "skipped": decoded.skipped}
     about["sha256"] = checksum(arrays)
-    temporary: Path | None = None
+    temporary = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent)
         # Not runtime.write_atomically: it takes bytes, and the data would be in memory once more. Nothing is
         # synced, because what a crash damages fails the checksum and is decoded again.
-        temporary = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.tmp")
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         mode = os.fstat(handle).st_mode & 0o777  # as the umask has it; safetensors writes files of mode 0600
         os.close(handle)
@@ -131,22 +130,19 @@ def store_decoded(decoded: Decoded, path: Path) -> None:
         save_file(arrays, temporary, metadata={"about": json.dumps(about)})
         os.chmod(temporary, mode)
         os.replace(temporary, path)
-        temporary = None
     except Exception as error:  # safetensors reports a full disk in a type of its own
         _log.warning("cannot write the cache %s (%s): the data will be decoded again next time", path, error)
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none where all went well, or nothing could be written
+            temporary.unlink()
 
 
 def remove_leftovers(folder: Path) -> None:
     """Delete temporary files that a killed run left more than a day ago."""
     for leftover in folder.glob("*.tmp"):
-        try:
+        with suppress(OSError):  # another process was quicker
             if time.time() - leftover.stat().st_mtime > 86400:
                 leftover.unlink()
-        except OSError:
-            continue  # another process was quicker
 
 
 def checksum(arrays: dict[str, np.ndarray]) -> str:

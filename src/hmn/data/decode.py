@@ -144,3 +144,22 @@ def fit_array(pixels: np.ndarray, *, size: int | None, channels: int | None) -> 
         picture = Image.fromarray(plane)
         fitted[i] = to_array(picture if size is None else centre_square(picture, size), wanted)
     return fitted
+
+
+def to_nchw(images: np.ndarray, *, where: str) -> np.ndarray:
+    """[n, h, w], NHWC or NCHW to NCHW.
+
+    Raises:
+        UserError: no axis, or both, can be that of 1 or 3 channels.
+    """
+    shape = f"{where} has shape {list(images.shape)}"
+    if images.ndim in (3, 4) and 0 in images.shape[1:]:
+        raise UserError(f"{shape}: the images have no pixels")
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim != 4:
+        raise UserError(f"{shape}: expected [n, h, w], [n, h, w, c] or [n, c, h, w]")
+    first, last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
+    if first == last:
+        raise UserError(f"{shape}: {'either axis could be the channels' if first else 'no axis of 1 or 3 channels'}")
+    return images if first else images.transpose(0, 3, 1, 2)

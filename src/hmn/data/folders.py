@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,14 +12,11 @@ import numpy as np
 
 from hmn.data.bulk import Item, decode_all
 from hmn.data.cache import cached
-from hmn.data.formats import Decoded
+from hmn.data.formats import TEST_FOLDERS, TRAIN_FOLDERS, Decoded
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
-TRAIN_FOLDERS = ("train", "training")
-TEST_FOLDERS = ("test", "testing", "val", "validation", "valid")
-"""In order of preference; a folder counts only if it holds class folders (ImageNet's test/ does not)."""
 
 
 class Listing(NamedTuple):
@@ -38,21 +36,19 @@ def read_folders(root: Path, options: DataOptions) -> Decoded:
     Raises:
         UserError: no class folders, an empty class, a test class that training lacks, or a bad image.
     """
-    return read_listing(list_folders(root, options), root, options, kind="folders")
-
-
-def list_folders(root: Path, options: DataOptions) -> Listing:
-    """The labelled files of a class-folder tree."""
-    train_root = next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), None)
-    if train_root is None:
-        names = class_folders(root)
-        return Listing(list_classes(root, names, options), None, names)
+    train_root, test_root = split_folders(root, lambda folder: folder.is_dir() and bool(subfolders(folder)))
     names = class_folders(train_root)
     train = list_classes(train_root, names, options)
-    for test_root in (root / name for name in TEST_FOLDERS):
-        if test_root.is_dir() and subfolders(test_root):
-            return Listing(train, list_test(test_root, names, options), names)
-    return Listing(train, None, names)
+    test = None if test_root is None else list_test(test_root, names, options)
+    return read_listing(Listing(train, test, names), root, options, kind="folders")
+
+
+def split_folders(root: Path, has_classes: Callable[[Path], bool]) -> tuple[Path, Path | None]:
+    """The folder of the training classes, which may be the root; and that of the test split, where there is one."""
+    train = next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), None)
+    if train is None:
+        return root, None
+    return train, next((root / name for name in TEST_FOLDERS if has_classes(root / name)), None)
 
 
 def subfolders(root: Path) -> tuple[str, ...]:
@@ -89,8 +85,10 @@ def images_below(folder: Path) -> list[Path]:
     return found
 
 
-def list_classes(root: Path, names: Sequence[str], options: DataOptions) -> list[tuple[Path, int]]:
-    """(file, label) of every image of every class, class by class.
+def list_classes(
+    root: Path, names: Sequence[str], options: DataOptions, *, lack: Mapping[str, str] | None = None
+) -> list[tuple[Path, int]]:
+    """(file, label) of every image of every class, class by class; `lack` says what errors call an empty class.
 
     Raises:
         UserError: a class is empty, and skip_bad is off (with it, the class is left out later).
@@ -99,7 +97,8 @@ def list_classes(root: Path, names: Sequence[str], options: DataOptions) -> list
     for label, name in enumerate(names):
         files = images_below(root / name)
         if not files and not options.skip_bad:
-            raise UserError(f"{root / name}: the class folder has no images: add some or remove the folder")
+            usual = "the class folder has no images: add some or remove the folder"
+            raise UserError(f"{root / name}: {lack[name] if lack else usual}")
         listed += [(file, label) for file in files]
     return listed
 
@@ -125,24 +124,19 @@ def read_listing(listing: Listing, root: Path, options: DataOptions, *, kind: st
     files = listing.train + (listing.test or [])
     if not any(label >= 0 for _, label in listing.train):
         raise UserError(f"{root}: no images: expected one folder of images per class")
-
-    def read() -> Decoded:
-        return decode_listing(listing, root, options)
-
     named = ((path.relative_to(root).as_posix(), path) for path, _ in files)
     # The labels too: Tiny ImageNet's lie in a text file, and a name may be given another order of classes.
     labels = [label for _, label in files]
     shape = {"labels": labels, "train": len(listing.train), "classes": listing.class_names}
+    read = partial(decode_listing, listing, root, options)
     return cached(kind, named, options, read, skip_bad=options.skip_bad, split=listing.test is None, **shape)
 
 
 def decode_listing(listing: Listing, root: Path, options: DataOptions) -> Decoded:
     """Decode all files at once, so that both splits share size and channels, and part them again."""
-    files = [(path, label) for path, label in listing.train + (listing.test or []) if label >= 0]
-    foreign = len(listing.train) + len(listing.test or []) - len(files)
-    labels = np.array([label for _, label in files], dtype=np.int64)
-    items = (Item(str(path), path) for path, _ in files)
-    bulk = decode_all(items, len(files), options, title=root.name)
-    # Training files never carry label -1, so the first len(train) files are still the training files.
-    train, test = bulk.parted(labels, len(listing.train), has_test=listing.test is not None)
-    return Decoded(train, test, listing.class_names, len(files) - len(bulk.kept) + foreign)
+    listed = [listing.train] if listing.test is None else [listing.train, listing.test]
+    splits = [[(path, label) for path, label in split if label >= 0] for split in listed]
+    files = [path for split in splits for path, _ in split]
+    bulk = decode_all((Item(str(path), path) for path in files), len(files), options, title=root.name)
+    labels = [np.array([label for _, label in split], dtype=np.int64) for split in splits]
+    return bulk.decoded(sum(map(len, listed)), labels, listing.class_names)

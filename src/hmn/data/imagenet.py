@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from hmn.data.folders import TEST_FOLDERS, TRAIN_FOLDERS, Listing, images_below, list_classes, read_listing, subfolders
+from hmn.data.folders import Listing, list_classes, read_listing, split_folders, subfolders
 from hmn.data.formats import Decoded
+from hmn.data.known_sizes import PUBLISHED
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
 
@@ -28,8 +29,6 @@ IMAGENET10 = {
 Source: IDC (arXiv:2205.14959), whose ImageNet-10 is the first ten of the ImageNet-100 list of CMC (Tian et
 al., arXiv:1906.05849, imagenet100.txt). Deep clustering (DAC, ICCV 2017) calls another ten ImageNet-10.
 """
-IMAGENET10_SIZE = 224
-TINY_CLASSES, TINY_SHAPE = 200, (3, 64, 64)
 
 
 def is_tiny_imagenet(root: Path) -> bool:
@@ -103,7 +102,12 @@ def read_lines(path: Path) -> list[str]:
 
 def has_imagenet10(root: Path) -> bool:
     """Whether a folder is an ImageNet tree with at least one of the ten classes: train/<wnid> or <wnid>."""
-    return any((base / wnid).is_dir() for base in (root / "train", root) for wnid in IMAGENET10)
+    return has_one_of_ten(root / "train") or has_one_of_ten(root)
+
+
+def has_one_of_ten(folder: Path) -> bool:
+    """Whether the folder of at least one of the ten classes is in it."""
+    return any((folder / wnid).is_dir() for wnid in IMAGENET10)
 
 
 def read_imagenet10(root: Path, options: DataOptions) -> Decoded:
@@ -115,25 +119,11 @@ def read_imagenet10(root: Path, options: DataOptions) -> Decoded:
         UserError: one of the ten folders is missing or empty, or val/ is not sorted into class folders.
     """
     if options.size is None:
-        options = replace(options, size=IMAGENET10_SIZE)
-    train_root = next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), root)
-    train = list_ten(train_root, options)
-    test = None
-    if train_root != root:
-        for test_root in (root / name for name in TEST_FOLDERS):
-            if any((test_root / wnid).is_dir() for wnid in IMAGENET10):
-                test = list_ten(test_root, options)
-                break
-        else:
-            if (root / "val").is_dir():
-                raise UserError(f"{root / 'val'}: no class folders: sort the validation images into val/<wnid>/ first")
+        options = replace(options, size=PUBLISHED["imagenet-10"].image_shape[1])
+    lack = {wnid: f"no images of {name!r}: ImageNet-10 needs this folder" for wnid, name in IMAGENET10.items()}
+    train_root, test_root = split_folders(root, has_one_of_ten)
+    train = list_classes(train_root, tuple(IMAGENET10), options, lack=lack)
+    if train_root != root and test_root is None and (root / "val").is_dir():
+        raise UserError(f"{root / 'val'}: no class folders: sort the validation images into val/<wnid>/ first")
+    test = None if test_root is None else list_classes(test_root, tuple(IMAGENET10), options, lack=lack)
     return read_listing(Listing(train, test, tuple(IMAGENET10.values())), root, options, kind="imagenet-10")
-
-
-def list_ten(root: Path, options: DataOptions) -> list[tuple[Path, int]]:
-    """(file, label) of the ten classes below root."""
-    files = [images_below(root / wnid) for wnid in IMAGENET10]
-    for found, (wnid, name) in zip(files, IMAGENET10.items(), strict=True):
-        if not found and not options.skip_bad:
-            raise UserError(f"{root / wnid}: no images of {name!r}: ImageNet-10 needs this folder")
-    return [(file, label) for label, found in enumerate(files) for file in found]

@@ -10,11 +10,10 @@ import torch
 from PIL.Image import Image as Picture
 
 from hmn.data.bulk import Item, decode_all
-from hmn.data.formats import Decoded, good_labels, number_labels
+from hmn.data.formats import SPLIT_OF_WORD, TEST, TRAIN, VALIDATION, Decoded, number_labels, texts
 from hmn.data.npz import decode_arrays
 from hmn.data.options import DataOptions
-from hmn.data.parquet import SPLIT_OF_WORD, TEST, TRAIN, VALIDATION
-from hmn.data.parquet_columns import IMAGE_COLUMN_NAMES, LABEL_COLUMN_NAMES, choose_column
+from hmn.data.parquet_columns import USUAL_NAMES, choose_column
 from hmn.errors import UserError
 
 EXPECTED = (
@@ -52,14 +51,18 @@ def read_in_memory(
         source, found = splits_of_hub(source, where)
         test = found if test is None else test
     parts = [source] if test is None else [source, test]
-    names = None if class_names is None else tuple(map(str, class_names))
-    if all(isinstance(part, tuple) and len(part) == 2 for part in parts):
-        return decode_arrays(named_arrays([(part[0], part[1]) for part in parts]), options, names, where=where)
-    pairs = [pairs_of(part, options, f"{where}: {word}") for word, part in zip((TRAIN, TEST), parts, strict=False)]
-    names = names or pairs[0].class_names
-    if isinstance(pairs[0].pair(0)[0], Picture):
-        return decode_pictures(pairs, options, names, where=where)
-    return decode_arrays(named_arrays([stacked(part) for part in pairs]), options, names, where=where)
+    names = texts(class_names)
+    if not all(isinstance(part, tuple) and len(part) == 2 for part in parts):
+        pairs = [pairs_of(part, options, f"{where}: {word}") for word, part in zip((TRAIN, TEST), parts, strict=False)]
+        names = names or pairs[0].class_names
+        if isinstance(pairs[0].pair(0)[0], Picture):
+            return decode_pictures(pairs, options, names, where=where)
+        parts = [stacked(part) for part in pairs]
+    # Under the names that an archive gives them.
+    arrays: dict[str, np.ndarray] = {}
+    for (images, labels), ending in zip(parts, ("", "_test"), strict=False):
+        arrays |= {f"images{ending}": as_array(images), f"labels{ending}": as_array(labels)}
+    return decode_arrays(arrays, options, names, where=where)
 
 
 def splits_of_hub(splits: Mapping[str, Any], where: str) -> tuple[Any, Any]:
@@ -84,29 +87,14 @@ def pairs_of(part: Any, options: DataOptions, where: str) -> Pairs:
         raise UserError(f"{where}: no images: the data set is empty")
     features = getattr(part, "features", None)
     if not isinstance(features, Mapping):
-        classes = getattr(part, "classes", None)
-        return Pairs(part, None, None if classes is None else tuple(map(str, classes)), where)
-
+        return Pairs(part, None, texts(getattr(part, "classes", None)), where)
     # By type where the Hub says it, as for its Parquet files.
-    def column(given: str | None, kind: str, usual: Sequence[str], what: str) -> str:
-        if given is not None and given not in features:
-            raise UserError(f"{where}: no column {given!r}: it has {', '.join(features)}")
-        found = [name for name, feature in features.items() if type(feature).__name__ == kind]
-        found = found or [name for name in features if name in usual]
-        return given or choose_column(found, usual, where, list(features), what)
-
-    image = column(options.image_column, "Image", IMAGE_COLUMN_NAMES, "image")
-    label = column(options.label_column, "ClassLabel", LABEL_COLUMN_NAMES, "label")
-    names = getattr(features[label], "names", None)
-    return Pairs(part, (image, label), tuple(map(str, names)) if names else None, where)
-
-
-def named_arrays(parts: Sequence[tuple[Any, Any]]) -> dict[str, np.ndarray]:
-    """Images and labels of one or two splits under the names that an archive gives them."""
-    arrays: dict[str, np.ndarray] = {}
-    for (images, labels), ending in zip(parts, ("", "_test"), strict=False):
-        arrays |= {f"images{ending}": as_array(images), f"labels{ending}": as_array(labels)}
-    return arrays
+    told = {name: type(feature).__name__ for name, feature in features.items()}
+    image, label = (
+        choose_column(what, given, told, [name for name in told if name in USUAL_NAMES[what]], where)
+        for what, given in (("image", options.image_column), ("label", options.label_column))
+    )
+    return Pairs(part, (image, label), texts(getattr(features[label], "names", None)), where)
 
 
 def as_array(values: Any) -> np.ndarray:
@@ -129,42 +117,34 @@ def as_labels(values: Sequence[Any], where: str) -> np.ndarray:
 
 def stacked(part: Pairs) -> tuple[np.ndarray, np.ndarray]:
     """All images of a split, which are arrays of one shape, and their labels."""
-    found = [part.pair(index) for index in range(len(part.items))]
-    images = [as_array(image) for image, _ in found]
-    for index, image in enumerate(images):
-        if image.shape != images[0].shape:
-            shapes = f"image {index} is {list(image.shape)}, image 0 {list(images[0].shape)}"
+    images, labels = zip(*(part.pair(index) for index in range(len(part.items))), strict=True)
+    arrays = [as_array(image) for image in images]
+    for index, array in enumerate(arrays):
+        if array.shape != arrays[0].shape:
+            shapes = f"image {index} is {list(array.shape)}, image 0 {list(arrays[0].shape)}"
             raise UserError(f"{part.where}: {shapes}: expected equal shapes, or PIL images and a size")
-    return np.stack(images), as_labels([label for _, label in found], part.where)
+    return np.stack(arrays), as_labels(labels, part.where)
 
 
 def decode_pictures(
     parts: Sequence[Pairs], options: DataOptions, class_names: tuple[str, ...] | None, *, where: str
 ) -> Decoded:
     """PIL images, decoded as image files are; both splits at once, so that they share size and channels."""
-    counts = [len(part.items) for part in parts]
-    found: list[list[Any]] = [[] for _ in parts]
+    found: dict[str, list[Any]] = {part.where: [] for part in parts}
 
     def items() -> Iterator[Item]:
-        for part, labels in zip(parts, found, strict=True):
+        for part in parts:
             for index in range(len(part.items)):
                 image, label = part.pair(index)
                 if not isinstance(image, Picture):
-                    got = type(image).__name__
-                    raise UserError(
-                        f"{part.where}: image {index} is of type {got}: expected a PIL image like the first"
-                    )
-                labels.append(label)
+                    got = f"image {index} is of type {type(image).__name__}"
+                    raise UserError(f"{part.where}: {got}: expected a PIL image like the first")
+                found[part.where].append(label)
                 yield Item(f"{part.where}: image {index}", image)
 
-    bulk = decode_all(items(), sum(counts), options, title=where)
+    total = sum(len(part.items) for part in parts)
+    bulk = decode_all(items(), total, options, title=where)
     # Labels are known only now: a Dataset gives them together with its images.
-    raw = [as_labels(labels, part.where) for part, labels in zip(parts, found, strict=True)]
-    names, numbered = number_labels(raw, 1, class_names, where=parts[0].where, skip_bad=options.skip_bad)
-    good = [
-        good_labels(labels, len(names), where=part.where, skip_bad=options.skip_bad)
-        for part, labels in zip(parts, numbered, strict=True)
-    ]
-    bulk = bulk.only(np.concatenate(good))
-    train, test = bulk.parted(np.concatenate(numbered), counts[0], has_test=len(parts) == 2)
-    return Decoded(train, test, names, sum(counts) - len(bulk.kept))
+    raw = {place: as_labels(labels, place) for place, labels in found.items()}
+    names, labels = number_labels(raw, 1, class_names, where=parts[0].where, skip_bad=options.skip_bad)
+    return bulk.decoded(total, labels, names)

@@ -41,13 +41,7 @@ def size_of(
 ) -> DataSize:
     """The size of data by name, with what is given in the place of what is published.
 
-    Args:
-        name: of the data set.
-        shape: images as "3x224x224" (channels, height, width).
-        classes: how many.
-        images_per_class: training images of a class.
-        side: in pixels, of images made square.
-        channels: 1 or 3.
+    `shape` is as in "3x224x224" (channels, height, width); then `side`, in pixels, makes images square.
 
     Raises:
         UserError: something is neither given nor published, or makes no sense.

@@ -1,4 +1,7 @@
-"""One function that reads a data set, and one that reads images to train on in its place."""
+"""One function that reads a data set, and one that reads images to train on in its place.
+
+From what a reader gives to `Splits`: every class present, labels 0..k-1, a test split.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hmn.data.assemble import assemble, training_set
+import numpy as np
+import torch
+
+from hmn.data.formats import Decoded, Labelled
 from hmn.data.in_memory import read_in_memory
-from hmn.data.named import NAMES, name_of_path, read_named, read_path
+from hmn.data.named import NAMES, name_of_path, read_named, reader_of
 from hmn.data.options import DataOptions
-from hmn.data.real import RealData, Splits
+from hmn.data.real import RealData, Splits, stratified_indices
+from hmn.data.source import Normalisation, normalisation_for
 from hmn.errors import UserError
+
+TEST_SHARE = 0.2
+"""Share of each class that is split off where no test split comes along and no other share is given."""
 
 
 def load_data(
@@ -62,7 +72,7 @@ def load_data(
         decoded, found = read_named(str(source), options)
         return assemble(decoded, options, name=name or str(source), where=str(found or source), known=str(source))
     path = check_path(str(source))
-    decoded = read_path(path, options)
+    decoded = reader_of(path)(path, options)
     return assemble(decoded, options, name=name or name_of_path(path, decoded), where=str(path), known=None)
 
 
@@ -77,7 +87,8 @@ def load_images(path: str, options: DataOptions | None = None, *, like: RealData
         UserError: the images are absent or bad, or their classes or shape are not those of `like`.
     """
     options = replace(options or DataOptions(), size=None, channels=like.image_shape[0])
-    return training_set(read_path(check_path(path), options), like=like, where=path)
+    found = check_path(path)
+    return training_set(reader_of(found)(found, options), like=like, where=path)
 
 
 def check_path(data: str) -> Path:
@@ -88,3 +99,82 @@ def check_path(data: str) -> Path:
         hint = f"; did you mean {close[0]}?" if close else ""
         raise UserError(f"{data}: no such file or folder, and not one of {', '.join(NAMES)}{hint}")
     return path
+
+
+def assemble(decoded: Decoded, options: DataOptions, *, name: str, where: str, known: str | None) -> Splits:
+    """Check the classes, split by seed where no test set came along, and measure the training pixels.
+
+    A class needs one training image, or two where the test set is split off it. With skip_bad a class that
+    has fewer is left out, its images counted as skipped, and the labels of the others close up.
+
+    Raises:
+        UserError: a class has too few images, fewer than two classes are left, or the splits differ in shape.
+    """
+    decoded = drop_small_classes(decoded, where=where, skip_bad=options.skip_bad)
+    train, test, names, skipped = decoded
+    if len(names) < 2:
+        found = f"1 class ({names[0]})" if names else "no class"
+        raise UserError(f"{where}: found {found} with images: expected at least 2 classes")
+    # Without a test split, one is split off by the seed, class by class.
+    if test is None:
+        share = TEST_SHARE if options.test_share is None else options.test_share
+        rest, taken = stratified_indices(torch.from_numpy(train.labels), share=share, seed=options.split_seed or 0)
+        train, test = train.take(rest.numpy()), train.take(taken.numpy())
+    if not len(test.labels):
+        raise UserError(f"{where}: the test split has no images")
+    if train.pixels.shape[1:] != test.pixels.shape[1:]:
+        shapes = f"training images are {shape_words(train)}, test images {shape_words(test)}"
+        raise UserError(f"{where}: {shapes}: pass --size and --channels to make them equal")
+    # Both parts are normalised by the pixels that are trained on.
+    normalisation = normalisation_for(known, torch.from_numpy(train.pixels))
+    both = [real_data(part, names, normalisation, name) for part in (train, test)]
+    return Splits(train=both[0], test=both[1], name=name, skipped=skipped)
+
+
+def training_set(decoded: Decoded, *, like: RealData, where: str) -> RealData:
+    """The training images of a data set, with the classes and the normalisation of `like`.
+
+    Raises:
+        UserError: a class is not one of `like`'s, by name or by number, or the images differ in shape.
+    """
+    label_of = {str(label): label for label in range(like.num_classes)}
+    label_of |= {name: label for label, name in enumerate(like.class_names)}
+    for name in decoded.class_names:
+        if name not in label_of:
+            some = ", ".join(like.class_names[:5])
+            raise UserError(f"{where}: class {name!r} is not one of {like.name}'s {like.num_classes}: {some}, ...")
+    if decoded.train.pixels.shape[1:] != like.image_shape:
+        expected = " x ".join(map(str, like.image_shape))
+        raise UserError(f"{where}: images are {shape_words(decoded.train)}: expected {expected} as in {like.name}")
+    new_label = np.array([label_of[name] for name in decoded.class_names], dtype=np.int64)
+    part = decoded.train._replace(labels=new_label[decoded.train.labels])
+    return real_data(part, like.class_names, like.normalisation, where)
+
+
+def drop_small_classes(decoded: Decoded, *, where: str, skip_bad: bool) -> Decoded:
+    """Refuse classes with too few training images, or with skip_bad leave them out and count."""
+    names, needed = decoded.class_names, 2 if decoded.test is None else 1
+    counts = np.bincount(decoded.train.labels, minlength=len(names))
+    small = (counts < needed).nonzero()[0]
+    if not len(small):
+        return decoded
+    if not skip_bad:
+        who = f"class {names[small[0]]!r} (label {small[0]})"
+        if counts[small[0]] == 0:
+            raise UserError(f"{where}: {who} has no training images: add some or remove the class")
+        raise UserError(f"{where}: {who} has 1 image: splitting off a test set needs 2; add one or give a test split")
+    # The labels of the others close up.
+    new_label = np.where(counts < needed, -1, np.cumsum(counts >= needed) - 1)
+    parts = [part._replace(labels=new_label[part.labels]).without_bad() for part in decoded.parts]
+    names = tuple(name for name, label in zip(names, new_label, strict=True) if label >= 0)
+    return Decoded.out_of(decoded.skipped + sum(len(part.labels) for part in decoded.parts), parts, names)
+
+
+def real_data(part: Labelled, names: tuple[str, ...], normalisation: Normalisation, name: str) -> RealData:
+    """The same as tensors, which share its memory."""
+    return RealData(torch.from_numpy(part.pixels), torch.from_numpy(part.labels), names, normalisation, name)
+
+
+def shape_words(part: Labelled) -> str:
+    """For example 3 x 32 x 32."""
+    return " x ".join(map(str, part.pixels.shape[1:]))

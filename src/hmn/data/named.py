@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
 
-from hmn.data.digits import read_digits
 from hmn.data.folders import read_folders
 from hmn.data.formats import Decoded
-from hmn.data.imagenet import (
-    TINY_CLASSES,
-    TINY_SHAPE,
-    has_imagenet10,
-    is_tiny_imagenet,
-    read_imagenet10,
-    read_tiny_imagenet,
-)
-from hmn.data.npz import read_npz
+from hmn.data.imagenet import has_imagenet10, is_tiny_imagenet, read_imagenet10, read_tiny_imagenet
+from hmn.data.known_sizes import PUBLISHED
+from hmn.data.npz import read_digits, read_npz
 from hmn.data.options import DataOptions
 from hmn.data.parquet import find_shards, read_parquet
 from hmn.data.torchvision_sets import VISION_SETS, read_torchvision
@@ -34,12 +28,11 @@ FOLDERS_OF = {
     "imagenet-10": ("imagenet-10", "imagenet10", "imagenet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC"),
 }
 """Name -> the folders below the data folder that may hold it; the data folder itself is tried last."""
-FIRST_CLASS = {"cifar10": "airplane", "cifar100": "apple", "svhn": "0", "mnist": "0", "fashion-mnist": "t"}
-"""How the name of class 0 starts, to tell data sets of one shape apart; unnamed classes are 0, 1, 2, ..."""
+READERS = {".npz": read_npz, ".parquet": read_parquet}
 NAMES = ("digits", *FOLDERS_OF)
 
 
-def data_roots(data_dir: Path | None) -> list[Path]:
+def data_root(data_dir: Path | None) -> Path:
     """Where names are looked up: the folder given, else $HMN_DATA, else the platform's data folder for hmn.
 
     Raises:
@@ -50,8 +43,8 @@ def data_roots(data_dir: Path | None) -> list[Path]:
         root = Path(told).expanduser()
         if root.exists() and not root.is_dir():
             raise UserError(f"{root}: {source} is a file: expected the folder that holds the data sets")
-        return [root]
-    return [platformdirs.user_data_path("hmn")]
+        return root
+    return platformdirs.user_data_path("hmn")
 
 
 def read_named(name: str, options: DataOptions) -> tuple[Decoded, Path | None]:
@@ -62,18 +55,17 @@ def read_named(name: str, options: DataOptions) -> tuple[Decoded, Path | None]:
     """
     if name == "digits":
         return read_digits(options), None
-    roots = data_roots(options.data_dir)
-    for folder in [root / sub for root in roots for sub in (*FOLDERS_OF[name], "")]:
+    root = data_root(options.data_dir)
+    for folder in (root / sub for sub in (*FOLDERS_OF[name], "")):
         if folder.is_dir() and (decoded := read_if_present(name, folder, options)) is not None:
             check_looks(name, decoded, folder, options)
             return decoded, folder
     if options.download:
         if name not in VISION_SETS:
             raise UserError(f"{name}: cannot be downloaded here: get it yourself and pass --data-dir")
-        return read_torchvision(name, roots[0], options), roots[0]
-    looked = " or ".join(str(root) for root in roots)
+        return read_torchvision(name, root, options), root
     advice = "pass --download to fetch it, or" if name in VISION_SETS else "get it and"
-    raise UserError(f"{name}: not found in {looked}: {advice} pass --data-dir (or set HMN_DATA) where it is")
+    raise UserError(f"{name}: not found in {root}: {advice} pass --data-dir (or set HMN_DATA) where it is")
 
 
 def read_if_present(name: str, folder: Path, options: DataOptions) -> Decoded | None:
@@ -98,13 +90,9 @@ def check_looks(name: str, decoded: Decoded, folder: Path, options: DataOptions)
     """
     if name == "imagenet-10":
         return  # ten folders by their names
-    any_number = False
-    if name == "tiny-imagenet":
-        expected_shape, expected_classes, start = TINY_SHAPE, TINY_CLASSES, ""
-        any_number = not find_shards(folder)
-    else:
-        expected_shape, expected_classes = VISION_SETS[name].shape, VISION_SETS[name].num_classes
-        start = FIRST_CLASS[name]
+    expected_shape, expected_classes, _ = PUBLISHED[name]
+    start = VISION_SETS[name].first_class if name in VISION_SETS else ""
+    any_number = name == "tiny-imagenet" and not find_shards(folder)
     shape = tuple(decoded.train.pixels.shape[1:])
     first = decoded.class_names[0].lower() if decoded.class_names else "none"
     right_shape = options.size is not None or options.channels is not None or shape == expected_shape
@@ -122,30 +110,24 @@ def name_of_path(path: Path, decoded: Decoded) -> str:
     Tiny ImageNet's layout with all its classes at its size is that data set, whatever its folder is called:
     what was published for it (sizes, distances, learning rates) is found by the name.
     """
-    resolved = path.resolve()
-    if not path.is_dir():
-        return resolved.stem
-    shape = tuple(decoded.train.pixels.shape[1:])
-    whole = len(decoded.class_names) == TINY_CLASSES and shape == TINY_SHAPE
-    return "tiny-imagenet" if whole and not find_shards(path) and is_tiny_imagenet(path) else resolved.name
+    whole = (decoded.train.pixels.shape[1:], len(decoded.class_names)) == PUBLISHED["tiny-imagenet"][:2]
+    if whole and reader_of(path) is read_tiny_imagenet:
+        return "tiny-imagenet"
+    return path.resolve().name if path.is_dir() else path.resolve().stem
 
 
-def read_path(path: Path, options: DataOptions) -> Decoded:
-    """Read a data set by its path: .npz, .parquet, a folder of Parquet, Tiny ImageNet's tree, class folders.
+def reader_of(path: Path) -> Callable[[Path, DataOptions], Decoded]:
+    """What reads a path: .npz, .parquet, a folder of Parquet, Tiny ImageNet's tree, class folders.
 
     Raises:
-        UserError: nothing is there, or it is not a data set.
+        UserError: it is not a data set.
     """
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
     if path.is_dir():
         if find_shards(path):
-            return read_parquet(path, options)
-        return read_tiny_imagenet(path, options) if is_tiny_imagenet(path) else read_folders(path, options)
-    if path.suffix.lower() == ".npz":
-        return read_npz(path, options)
-    if path.suffix.lower() == ".parquet":
-        return read_parquet(path, options)
+            return read_parquet
+        return read_tiny_imagenet if is_tiny_imagenet(path) else read_folders
+    if path.suffix.lower() in READERS:
+        return READERS[path.suffix.lower()]
     raise UserError(f"{path}: not a data set: expected a folder, an .npz or a .parquet file")
 
 

@@ -1,22 +1,22 @@
-"""NumPy archives: arrays found by their usual names."""
+"""NumPy archives: arrays found by their usual names; among them the digits that are embedded here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
-from hmn.data.assemble import same_channels
 from hmn.data.cache import cached
-from hmn.data.decode import fit_array
-from hmn.data.formats import Decoded, Labelled, good_labels, number_labels
+from hmn.data.decode import fit_array, to_nchw
+from hmn.data.formats import SPLIT_OF_WORD, TRAIN, Decoded, Labelled, as_text, number_labels
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
 
 IMAGE_NAMES = ("images", "x", "data", "image", "arr_0")
 LABEL_NAMES = ("labels", "y", "target", "targets", "label", "arr_1")
-TRAIN_WORDS, TEST_WORDS = ("train",), ("test", "val", "valid", "validation")
+TEST_WORDS = [word for word, split in SPLIT_OF_WORD.items() if split != TRAIN]
 
 
 def read_npz(path: Path, options: DataOptions) -> Decoded:
@@ -35,6 +35,16 @@ def read_npz(path: Path, options: DataOptions) -> Decoded:
     return cached("npz", [(path.suffix, path)], options, read)
 
 
+def read_digits(options: DataOptions) -> Decoded:
+    """The UCI optical digits, 1,797 grey images of 8 x 8, to be split by a seed. Attribution: digits.LICENSE.txt.
+
+    digits.npz stores the values 0..16; here 16 becomes 255.
+    """
+    with resources.files("hmn.data").joinpath("digits.npz").open("rb") as stream, np.load(stream) as stored:
+        images = (stored["images"].astype(np.int64) * 255 + 8) // 16
+        return decode_arrays({"images": images, "labels": stored["labels"]}, options, None, where="digits")
+
+
 def decode_arrays(
     arrays: Mapping[str, np.ndarray], options: DataOptions, class_names: tuple[str, ...] | None, *, where: str
 ) -> Decoded:
@@ -43,33 +53,31 @@ def decode_arrays(
     Raises:
         UserError: arrays are missing or misshapen, values are NaN or out of range.
     """
-    pairs = [find_pair(arrays, words) for words in (TRAIN_WORDS, TEST_WORDS)]
-    if pairs[0] is None:
-        pairs = [find_pair(arrays, ()), pairs[1]]
-    if pairs[0] is None:
+    train, test = find_pair(arrays, [TRAIN]) or find_pair(arrays, []), find_pair(arrays, TEST_WORDS)
+    if train is None:
         held = ", ".join(arrays) or "nothing"
-        raise UserError(
-            f"{where}: holds {held}: expected arrays images and labels, or x_train, y_train, x_test, y_test"
-        )
+        expected = "arrays images and labels, or x_train, y_train, x_test, y_test"
+        raise UserError(f"{where}: holds {held}: expected {expected}")
+    found = [train] if test is None else [train, test]
     # Labels first: they number the classes of both splits.
-    found = [pair for pair in pairs if pair is not None]
-    raw = [label_array(arrays[name], where=f"{where}: array {name}") for _, name in found]
-    if len({labels.dtype.kind == "U" for labels in raw}) == 2:
+    given = {f"{where}: array {name}": arrays[name] for _, name in found}
+    raw = {place: label_array(labels, where=place) for place, labels in given.items()}
+    if len({labels.dtype.kind == "U" for labels in raw.values()}) == 2:
         raise UserError(f"{where}: one split has integer labels, the other text")
-    if class_names is None and "class_names" in arrays and raw[0].dtype.kind != "U":
+    told = next(iter(raw))
+    if class_names is None and "class_names" in arrays and raw[told].dtype.kind != "U":
         class_names = name_classes(arrays["class_names"], where=where)
-    told = f"{where}: array {found[0][1]}"
     names, numbered = number_labels(raw, 1, class_names, where=told, skip_bad=options.skip_bad)
     # Then the images; a grey split beside one in colour gets its three channels.
-    parts, skipped = [], 0
-    for pair, labels in zip(found, numbered, strict=True):
-        part, lost = read_pair(where, pair[0], arrays[pair[0]], pair[1], labels, len(names), options)
-        parts.append(part)
-        skipped += lost
-    if len(parts) == 1:
-        return Decoded(parts[0], None, names, skipped)
-    train, test = same_channels(parts[0].pixels, parts[1].pixels)
-    return Decoded(Labelled(train, parts[0].labels), Labelled(test, parts[1].labels), names, skipped)
+    parts = [
+        read_split(where, pair, Labelled(arrays[pair[0]], labels), options)
+        for pair, labels in zip(found, numbered, strict=True)
+    ]
+    channels = max(part.pixels.shape[1] for part in parts)
+    for i, (pixels, labels) in enumerate(parts):
+        if pixels.shape[1] < channels:
+            parts[i] = Labelled(np.repeat(pixels, channels, axis=1), labels)
+    return Decoded.out_of(sum(map(len, numbered)), parts, names)
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -95,15 +103,16 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     return {name: array for name, array in members.items() if isinstance(array, np.ndarray)}
 
 
-def find_pair(arrays: Mapping[str, np.ndarray], words: tuple[str, ...]) -> tuple[str, str] | None:
-    """The names of the image and the label array of a split; words=() is the archive without splits."""
-
-    def spellings(base: str) -> list[str]:
-        return [s for word in words for s in (f"{base}_{word}", f"{word}_{base}", f"{base}{word}")] or [base]
+def find_pair(arrays: Mapping[str, np.ndarray], words: list[str]) -> tuple[str, str] | None:
+    """The names of the image and the label array of a split; without words, of the archive without splits."""
+    lowered = {name.lower(): name for name in arrays}
 
     def find(bases: tuple[str, ...]) -> str | None:
-        lowered = {name.lower(): name for name in arrays}
-        return next((lowered[s] for base in bases for s in spellings(base) if s in lowered), None)
+        for base in bases:
+            spellings = [s for word in words for s in (f"{base}_{word}", f"{word}_{base}", f"{base}{word}")] or [base]
+            if found := next((lowered[s] for s in spellings if s in lowered), None):
+                return found
+        return None
 
     images, labels = find(IMAGE_NAMES), find(LABEL_NAMES)
     return (images, labels) if images and labels else None
@@ -129,59 +138,23 @@ def name_classes(names: np.ndarray, *, where: str) -> tuple[str, ...]:
     return tuple(map(as_text, names.tolist()))
 
 
-def as_text(name: object) -> str:
-    """A class name as text; bytes are taken for UTF-8."""
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
-
-
-def read_pair(
-    where: str,
-    name: str,
-    images: np.ndarray,
-    label_name: str,
-    labels: np.ndarray,
-    num_classes: int,
-    options: DataOptions,
-) -> tuple[Labelled, int]:
-    """One split as uint8 [n, c, h, w] and labels, and how many rows were left out."""
+def read_split(where: str, names: tuple[str, str], given: Labelled, options: DataOptions) -> Labelled:
+    """One split, whose arrays have these names, as uint8 [n, c, h, w] and labels, without bad rows."""
+    (images, labels), array = given, f"{where}: array {names[0]}"
     if images.ndim == 0:
-        raise UserError(
-            f"{where}: array {name} is a single value: expected images [n, h, w], [n, h, w, c] or [n, c, h, w]"
-        )
+        raise UserError(f"{array} is a single value: expected images [n, h, w], [n, h, w, c] or [n, c, h, w]")
     if len(images) != len(labels):
-        raise UserError(f"{where}: {len(images)} images in {name}, but {len(labels)} labels in {label_name}")
-    good = good_labels(labels, num_classes, where=f"{where}: array {label_name}", skip_bad=options.skip_bad)
-    images = to_nchw(images, where=f"{where}: array {name}")
+        raise UserError(f"{where}: {len(images)} images in {names[0]}, but {len(labels)} labels in {names[1]}")
+    images = to_nchw(images, where=array)
     # NaN would pass the check of the range.
     if images.dtype.kind == "f":
         finite = np.isfinite(images).all(axis=(1, 2, 3))
         if not finite.all() and not options.skip_bad:
-            row = int((~finite).nonzero()[0][0])
-            raise UserError(f"{where}: array {name} has NaN or infinity in image {row}")
-        good &= finite
-    kept = good.nonzero()[0]
-    pixels = as_uint8(images[kept] if len(kept) < len(images) else images, where=f"{where}: array {name}")
-    pixels = fit_array(np.ascontiguousarray(pixels), size=options.size, channels=options.channels)
-    return Labelled(pixels, labels[kept]), len(labels) - len(kept)
-
-
-def to_nchw(images: np.ndarray, *, where: str) -> np.ndarray:
-    """[n, h, w], NHWC or NCHW to NCHW.
-
-    Raises:
-        UserError: no axis, or both, can be that of 1 or 3 channels.
-    """
-    if images.ndim in (3, 4) and 0 in images.shape[1:]:
-        raise UserError(f"{where} has shape {list(images.shape)}: the images have no pixels")
-    if images.ndim == 3:
-        return images[:, None]
-    if images.ndim != 4:
-        raise UserError(f"{where} has shape {list(images.shape)}: expected [n, h, w], [n, h, w, c] or [n, c, h, w]")
-    first, last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
-    if first == last:
-        what = "either axis could be the channels" if first else "no axis of 1 or 3 channels"
-        raise UserError(f"{where} has shape {list(images.shape)}: {what}")
-    return images if first else images.transpose(0, 3, 1, 2)
+            raise UserError(f"{array} has NaN or infinity in image {(~finite).nonzero()[0][0]}")
+        labels = np.where(finite, labels, -1)
+    images, labels = Labelled(images, labels).without_bad()
+    pixels = np.ascontiguousarray(as_uint8(images, where=array))
+    return Labelled(fit_array(pixels, size=options.size, channels=options.channels), labels)
 
 
 def as_uint8(images: np.ndarray, *, where: str) -> np.ndarray:

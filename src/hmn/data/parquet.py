@@ -5,45 +5,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from hmn.data.bulk import Item, decode_all
 from hmn.data.cache import cached
-from hmn.data.formats import Decoded, good_labels, number_labels
+from hmn.data.formats import SPLIT_OF_WORD, TEST, TRAIN, VALIDATION, Decoded, number_labels
 from hmn.data.options import DataOptions
 from hmn.data.parquet_columns import Columns, check_shard, find_columns, open_shard, unreadable
 from hmn.errors import UserError
 
-TRAIN, TEST, VALIDATION = "train", "test", "validation"
-SPLIT_OF_WORD = {"train": TRAIN, "test": TEST, "validation": VALIDATION, "valid": VALIDATION, "val": VALIDATION}
 SUBFOLDERS = ("", "data", "plain_text", "default")
 """Where the Hub's repositories keep their shards: at the top, or in the folder of the only configuration."""
-
-
-class Rows(NamedTuple):
-    """The rows of one split that will be decoded: per shard the file, the rows and their labels."""
-
-    shards: list[tuple[Path, np.ndarray]]
-    labels: np.ndarray
-    dropped: int
 
 
 def find_shards(root: Path) -> dict[str, list[Path]]:
     """Parquet files by split (train, test, validation; "all" for names that tell none)."""
     if root.is_file():
         return {"all": [root]}
-    for name in SUBFOLDERS:
-        found = sorted((root / name).glob("*.parquet"))
-        by_folder = [
-            (path, path.parent.name) for word in SPLIT_OF_WORD for path in (root / name / word).glob("*.parquet")
-        ]
-        if found or by_folder:
-            shards: dict[str, list[Path]] = {}
-            for path, words in [(path, path.name) for path in found] + sorted(by_folder):
-                start = re.split(r"[^a-z]", words.lower(), maxsplit=1)[0]
-                shards.setdefault(SPLIT_OF_WORD.get(start, "all"), []).append(path)
+    for folder in (root / name for name in SUBFOLDERS):
+        named = sorted((path, path.name) for path in folder.glob("*.parquet"))
+        named += sorted((path, word) for word in SPLIT_OF_WORD for path in (folder / word).glob("*.parquet"))
+        shards: dict[str, list[Path]] = {}
+        for path, told in named:
+            start = re.split(r"[^a-z]", told.lower(), maxsplit=1)[0]
+            shards.setdefault(SPLIT_OF_WORD.get(start, "all"), []).append(path)
+        if shards:
             return shards
     return {}
 
@@ -61,10 +48,8 @@ def read_parquet(root: Path, options: DataOptions) -> Decoded:
         raise UserError(f"{root}: no .parquet files: expected train-*.parquet and test-*.parquet")
     train = shards.get(TRAIN) or shards.get("all")
     if train is None:
-        held = " and ".join(shards)
-        raise UserError(
-            f"{root}: holds only {held} shards, no train-*.parquet: get those too, or pass the path of a file"
-        )
+        held = f"only {' and '.join(shards)} shards, no train-*.parquet"
+        raise UserError(f"{root}: holds {held}: get those too, or pass the path of a file")
     test = (shards.get(TEST) or shards.get(VALIDATION)) if TRAIN in shards else None
     for paths in (train, test or []):
         check_complete(paths)
@@ -83,29 +68,25 @@ def check_complete(paths: list[Path]) -> None:
     for path in paths:
         if match := re.fullmatch(r"(.*)-(\d+)-of-(\d+)(.*)\.parquet", path.name):
             present = {p.name for p in paths if p.name.startswith(match[1] + "-")}
-            if len(present) < int(match[3]):
-                raise UserError(
-                    f"{path.parent}: {len(present)} of {int(match[3])} shards {match[1]}-*: download the rest"
-                )
+            if len(present) < (wanted := int(match[3])):
+                raise UserError(f"{path.parent}: {len(present)} of {wanted} shards {match[1]}-*: download the rest")
 
 
 def decode_parquet(train: list[Path], test: list[Path] | None, options: DataOptions, *, title: str) -> Decoded:
     """Read the labels of all shards, then decode the images shard by shard."""
+    paths = train + (test or [])
     columns = find_columns(train[0], options)
-    for path in train[1:] + (test or []):
+    for path in paths[1:]:
         check_shard(path, columns, first=train[0])
-    raw = [read_labels(path, columns) for path in train + (test or [])]
+    raw = {str(path): read_labels(path, columns) for path in paths}
     where = f"{train[0]}: column {columns.label}"
     names, numbered = number_labels(raw, len(train), columns.class_names, where=where, skip_bad=options.skip_bad)
-    splits = [take_rows(train, numbered[: len(train)], len(names), options)]
-    if test is not None:
-        splits.append(take_rows(test, numbered[len(train) :], len(names), options))
-    labels = np.concatenate([rows.labels for rows in splits])
-    items = (item for rows in splits for path, keep in rows.shards for item in read_images(path, keep, columns))
-    bulk = decode_all(items, len(labels), options, title=title)
-    train_part, test_part = bulk.parted(labels, len(splits[0].labels), has_test=test is not None)
-    skipped = sum(rows.dropped for rows in splits) + len(labels) - len(bulk.kept)
-    return Decoded(train_part, test_part, names, skipped)
+    # Images of bad rows are not decoded.
+    items = (item for path, rows in zip(paths, numbered, strict=True) for item in read_images(path, rows >= 0, columns))
+    good = [rows[rows >= 0] for rows in numbered]
+    bulk = decode_all(items, sum(map(len, good)), options, title=title)
+    splits = [np.concatenate(shards) for shards in (good[: len(train)], good[len(train) :]) if shards]
+    return bulk.decoded(sum(map(len, numbered)), splits, names)
 
 
 def read_labels(path: Path, columns: Columns) -> np.ndarray:
@@ -122,17 +103,6 @@ def read_labels(path: Path, columns: Columns) -> np.ndarray:
         return np.array(column.fill_null("").to_pylist(), dtype=str)
     except (pa.ArrowException, KeyError, OSError) as error:
         raise unreadable(path, error) from None
-
-
-def take_rows(paths: list[Path], labels: list[np.ndarray], num_classes: int, options: DataOptions) -> Rows:
-    """The rows of a split whose label is in range."""
-    shards, kept, dropped = [], [], 0
-    for path, shard_labels in zip(paths, labels, strict=True):
-        good = good_labels(shard_labels, num_classes, where=str(path), skip_bad=options.skip_bad)
-        shards.append((path, good))
-        kept.append(shard_labels[good])
-        dropped += int((~good).sum())
-    return Rows(shards, np.concatenate(kept), dropped)
 
 
 def read_images(path: Path, keep: np.ndarray, columns: Columns) -> Iterator[Item]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hmn.data.formats import texts
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
 
-IMAGE_COLUMN_NAMES = ("image", "img", "images", "bytes", "jpg", "png")
-LABEL_COLUMN_NAMES = ("label", "labels", "fine_label", "class", "target", "y")
+HUB_FEATURES = {"image": "Image", "label": "ClassLabel"}
+USUAL_NAMES = {
+    "image": ("image", "img", "images", "bytes", "jpg", "png"),
+    "label": ("label", "labels", "fine_label", "class", "target", "y"),
+}
 
 
 class Columns(NamedTuple):
@@ -49,24 +53,19 @@ def find_columns(path: Path, options: DataOptions) -> Columns:
     """
     with open_shard(path) as shard:
         schema = shard.schema_arrow
-    features = hub_features(schema)
-    for column in (options.image_column, options.label_column):
-        if column is not None and column not in schema.names:
-            raise UserError(f"{path}: no column {column!r}: it has {', '.join(schema.names)}")
     if twice := [name for name in schema.names if schema.names.count(name) > 1]:
         raise UserError(f"{path}: several columns are called {twice[0]!r}: rename all but one")
-    # What the Hub says of a column goes before its type, and that before its name.
-    images = [n for n in schema.names if features.get(n, {}).get("_type") == "Image"]
-    images = images or [n for n in schema.names if is_image_type(schema.field(n).type)]
-    image = options.image_column or choose_column(images, IMAGE_COLUMN_NAMES, str(path), schema.names, "image")
-    labels = [n for n in schema.names if features.get(n, {}).get("_type") == "ClassLabel"]
-    labels = labels or [n for n in schema.names if n != image and is_label_type(schema.field(n).type)]
-    label = options.label_column or choose_column(labels, LABEL_COLUMN_NAMES, str(path), schema.names, "label")
-    if not is_image_type(schema.field(image).type) or not is_label_type(schema.field(label).type):
-        types = f"{image} is {schema.field(image).type}, {label} is {schema.field(label).type}"
-        raise UserError(f"{path}: {types}: expected encoded image bytes, and integer or text labels")
-    names = features.get(label, {}).get("names")
-    return Columns(image, label, tuple(map(str, names)) if names else None)
+    types = dict(zip(schema.names, schema.types, strict=True))
+    features = hub_features(schema)
+    told = {name: features.get(name, {}).get("_type") for name in types}
+    fits = [name for name, kind in types.items() if is_image_type(kind)]
+    image = choose_column("image", options.image_column, told, fits, str(path))
+    fits = [name for name, kind in types.items() if name != image and is_label_type(kind)]
+    label = choose_column("label", options.label_column, told, fits, str(path))
+    if not is_image_type(types[image]) or not is_label_type(types[label]):
+        found = f"{image} is {types[image]}, {label} is {types[label]}"
+        raise UserError(f"{path}: {found}: expected encoded image bytes, and integer or text labels")
+    return Columns(image, label, texts(features.get(label, {}).get("names")))
 
 
 def check_shard(path: Path, columns: Columns, *, first: Path) -> None:
@@ -83,11 +82,10 @@ def check_shard(path: Path, columns: Columns, *, first: Path) -> None:
         got, wanted = schema.field(column).type, expected.field(column).type
         if not fits(got) or (fits is is_label_type and is_text(got) != is_text(wanted)):
             raise UserError(f"{path}: column {column} holds {got}, in {first.name} {wanted}: these shards do not match")
-    names = hub_features(schema).get(columns.label, {}).get("names")
-    if names and columns.class_names and tuple(map(str, names)) != columns.class_names:
-        raise UserError(
-            f"{path}: column {columns.label} names other classes than {first.name}: these shards do not match"
-        )
+    names = texts(hub_features(schema).get(columns.label, {}).get("names"))
+    if names and columns.class_names and names != columns.class_names:
+        differ = f"column {columns.label} names other classes than {first.name}"
+        raise UserError(f"{path}: {differ}: these shards do not match")
 
 
 def hub_features(schema: Any) -> dict[str, dict[str, Any]]:
@@ -122,12 +120,23 @@ def value_type(kind: Any) -> Any:
     return kind.value_type if str(kind).startswith("dictionary<") else kind
 
 
-def choose_column(found: Sequence[str], usual: Sequence[str], where: str, columns: Sequence[str], what: str) -> str:
-    """The one column found, or the one of them that bears a usual name."""
+def choose_column(what: str, given: str | None, features: Mapping[str, Any], fits: Sequence[str], where: str) -> str:
+    """The column given, else the one by its Hub's feature, else the one that `fits`; of several that of a usual name.
+
+    `what` is image or label; `features` has every column, with the name of its feature where the Hub tells it.
+
+    Raises:
+        UserError: none or several columns are left, or the one that is given is not there.
+    """
+    if given is not None:
+        if given not in features:
+            raise UserError(f"{where}: no column {given!r}: it has {', '.join(features)}")
+        return given
+    found = [name for name, feature in features.items() if feature == HUB_FEATURES[what]] or fits
     if len(found) == 1:
         return found[0]
-    for name in usual:
+    for name in USUAL_NAMES[what]:
         if name in found:
             return name
     which = f"several columns could be the {what}: {', '.join(found)}" if found else f"no {what} column"
-    raise UserError(f"{where}: {which}; it has {', '.join(columns)}: name it with --{what}-column")
+    raise UserError(f"{where}: {which}; it has {', '.join(features)}: name it with --{what}-column")

@@ -1,4 +1,8 @@
-"""A source hands out labelled images: the one type that training, matching and evaluation take."""
+"""A source hands out labelled images: the one type that training, matching and evaluation take.
+
+What its images are normalised with is what is usual for a known data set (docs/methods.md says where it is from), else
+measured.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from hmn.data.known_sizes import PUBLISHED
 
 
 class Batch(NamedTuple):
@@ -27,6 +33,43 @@ class Normalisation(NamedTuple):
         mean = torch.tensor(self.mean, dtype=images.dtype, device=images.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, dtype=images.dtype, device=images.device).view(1, -1, 1, 1)
         return (images - mean) / std
+
+
+NORMALISATIONS = {
+    "cifar10": Normalisation((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": Normalisation((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "svhn": Normalisation((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+    "mnist": Normalisation((0.1307,), (0.3081,)),
+    "fashion-mnist": Normalisation((0.2860,), (0.3530,)),
+    "tiny-imagenet": Normalisation((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)),
+    "imagenet-10": Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+SMALLEST_STD = 1 / 255
+"""Standard deviations below one grey level are raised to it: constant channels must not divide by zero."""
+
+
+def measure(pixels: Tensor) -> Normalisation:
+    """Mean and (population) standard deviation per channel of uint8 images [n, c, h, w], on the scale [0, 1].
+
+    Exact: sums over a histogram of the 256 grey levels, not over floats.
+    """
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    means, stds = [], []
+    for channel in range(pixels.shape[1]):
+        counts = torch.zeros(256, dtype=torch.float64)
+        for block in pixels[:, channel].split(4096):  # blocks: bincount widens its input to int64
+            counts += torch.bincount(block.reshape(-1), minlength=256)
+        share = counts / counts.sum()
+        means.append(float((share * levels).sum()))
+        stds.append(max(float((share * (levels - means[-1]) ** 2).sum().sqrt()), SMALLEST_STD))
+    return Normalisation(tuple(means), tuple(stds))
+
+
+def normalisation_for(name: str | None, pixels: Tensor) -> Normalisation:
+    """The constants of a known data set in its own shape, else those of `pixels` uint8 [n, c, h, w]."""
+    if name in NORMALISATIONS and tuple(pixels.shape[1:]) == PUBLISHED[name].image_shape:
+        return NORMALISATIONS[name]
+    return measure(pixels)
 
 
 @runtime_checkable

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hmn.data.assemble import assemble, training_set
 from hmn.data.formats import Decoded, Labelled
+from hmn.data.load import assemble, training_set
 from hmn.data.options import DataOptions
 from hmn.data.real import Splits
 from hmn.errors import UserError
