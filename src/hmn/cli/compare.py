@@ -20,7 +20,7 @@ from hmn.recipes.named import ALIASES, RECIPES
 from hmn.recipes.protocols import protocol as find_protocol
 from hmn.recipes.values import given_environment, nearest
 from hmn.runtime.console import note, print_json, results
-from hmn.runtime.files import write_atomically
+from hmn.runtime.files import write_atomically, write_json
 from hmn.runtime.launched import COMMAND
 from hmn.studies.where import Where
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hmn.measure.candidates import Candidate
     from hmn.measure.codec_options import CodecSettings
     from hmn.measure.training import Training
-    from hmn.studies.compare.run import Comparison
+    from hmn.studies.compare.table import Comparison
 
 Protocol = Literal["paper", "short", "quick", "dc", "dsa", "idc", "linba"]
 
@@ -131,7 +131,7 @@ def compare(
     from hmn.measure.stored import stored_dtypes
     from hmn.studies.compare.cells import FULL, ComparisonSettings, settle_cells
     from hmn.studies.compare.methods import REAL, read_budgets, read_methods
-    from hmn.studies.compare.run import Comparison
+    from hmn.studies.compare.table import Comparison
     from hmn.studies.condensation import RunSettings, StudyData
 
     training, where = training or TrainingFlags(), where or Where()
@@ -219,9 +219,10 @@ PIPE_WIDTH = 220
 
 def write_comparison(out: Path, table: Mapping[str, Any]) -> None:
     """table.json and table.md, and the page where jinja2 is there."""
-    from hmn.studies.compare.table import write_table
+    from hmn.studies.compare.text import markdown
 
-    write_table(out, table)
+    write_json(out / "table.json", table)
+    write_atomically(out / "table.md", markdown(table).encode())
     try:
         from hmn.report.compare_page import comparison_page
     except ImportError:
@@ -260,7 +261,7 @@ def print_comparison(table: Mapping[str, Any]) -> None:
 
 def print_cells(comparison: Comparison, *, as_json: bool) -> None:
     """What would be made and trained."""
-    training, rows = comparison.settings.training, [comparison.cells.words(cell) for cell in comparison.cells.cells]
+    training, rows = comparison.settings.training, [cell.words() for cell in comparison.cells]
     if as_json:
         protocol = {"net": training.net, "width": training.width, "name": training.protocol, "steps": training.steps}
         print_json({"out": str(comparison.out), "cells": rows, "protocol": protocol, "seeds": training.seeds})

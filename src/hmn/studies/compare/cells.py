@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,32 +15,13 @@ from hmn.errors import UserError
 from hmn.measure.candidates import check_classes
 from hmn.measure.codec_options import CodecSettings, check_codec
 from hmn.measure.training import Training
-from hmn.recipes.values import given_file, recipe_to_toml
+from hmn.recipes.values import given_file
 from hmn.studies.compare.methods import CONDENSED_HERE, ComparedMethod
 from hmn.studies.condensation import CONDENSED, Condensation, RunSettings
 from hmn.studies.sweep.grid import condensation
-from hmn.studies.training import ImageChoice, TrainOn, TrainSource
+from hmn.studies.training import ImageChoice
 
 FULL = "float32"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """Something that networks are trained on."""
-
-    name: str
-    """Name of its folders below the comparison's."""
-    method: ComparedMethod
-    ipc: int | None
-    """None for the whole training set."""
-    dtype: str
-    """How it is stored: float32, or what --stored asks for besides."""
-    source: Literal["whole", "chosen", "condensed"]
-    unit: str | None = None
-    """What makes its images; nothing where they are there already."""
-    folder: Path | None = None
-    """Where they are then."""
-    sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,132 +38,110 @@ class ComparisonSettings:
     """Besides float32."""
 
 
-@dataclass(kw_only=True)
-class Cells:
-    """Everything that is made, and everything that is trained on."""
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Something that networks are trained on."""
 
-    units: dict[str, Condensation | ImageChoice] = field(default_factory=dict)
-    cells: list[Cell] = field(default_factory=list)
+    name: str
+    """Name of its folders below the comparison's."""
+    method: ComparedMethod
+    ipc: int | None
+    """None for the whole training set."""
+    dtype: str = FULL
+    """How it is stored: float32, or what --stored asks for besides."""
+    source: Literal["whole", "chosen", "condensed"]
+    unit: str | None = None
+    """Name of what makes its images, which its stored forms share; nothing where they are there already."""
+    making: Condensation | ImageChoice | None = None
+    """The unit itself."""
+    folder: Path | None = None
+    """Where the images are that are there already."""
+    sha256: str | None = None
 
-    def training(self, cell: Cell, settings: ComparisonSettings, out: Path, seed: int) -> TrainOn:
-        """One network's training on a cell."""
-        place = "" if cell.source == "whole" else str(folder_of(cell, out))
-        rounded = cell.dtype if cell.source == "condensed" and cell.dtype != FULL else None
-        source = TrainSource(kind=cell.source, place=place, sha256=cell.sha256, stored_as=rounded)
-        return TrainOn(source=source, data=settings.given.data, training=settings.training, seed=seed)
+    def place(self, out: Path) -> Path:
+        """Where its images are, once they are made."""
+        if self.unit is None:
+            assert self.folder is not None
+            return self.folder
+        unit = out.resolve() / self.unit
+        return unit / CONDENSED if self.source == "condensed" else unit
 
-    def words(self, cell: Cell) -> dict[str, Any]:
-        """What a cell would be, for people."""
-        about = {"cell": cell.name, "method": cell.method.name, "ipc": cell.ipc, "stored": cell.dtype}
-        unit = None if cell.unit is None else self.units[cell.unit]
-        if not isinstance(unit, Condensation):
+    def words(self) -> dict[str, Any]:
+        """What it would be, for people."""
+        about = {"cell": self.name, "method": self.method.name, "ipc": self.ipc, "stored": self.dtype}
+        if not isinstance(self.making, Condensation):
             return about
-        shape, recipe = unit.chosen.shape, unit.recipe
+        shape, recipe = self.making.chosen.shape, self.making.recipe
         how = {"container": recipe.container, "objective": recipe.condense.objective, "recipe": recipe.name}
         sizes = {"floats": shape.ledger().num_floats, "images_per_class": shape.images_each()}
         return {**about, **how, **sizes, "sweeps": recipe.condense.num_sweeps}
 
-    def settings(self) -> dict[str, Any]:
-        """What every unit and cell is, in plain values, to know them again."""
-        found: dict[str, Any] = {name: _settings(unit) for name, unit in self.units.items()}
-        for cell in self.cells:
-            about = {"source": cell.source, "unit": cell.unit, "dtype": cell.dtype, "sha256": cell.sha256}
-            found[f"{cell.name} trained"] = about
-        return found
-
-
-def folder_of(cell: Cell, out: Path) -> Path:
-    """Where a cell's images are, once they are made."""
-    if cell.unit is None:
-        assert cell.folder is not None
-        return cell.folder
-    unit = out.resolve() / cell.unit
-    return unit / CONDENSED if cell.source == "condensed" else unit
-
-
-def _settings(unit: Condensation | ImageChoice) -> dict[str, Any]:
-    if isinstance(unit, Condensation):
-        return {"recipe": recipe_to_toml(unit.recipe), "shape": repr(unit.chosen.shape)}
-    codec = None if unit.codec is None else repr(unit.codec)
-    return {"ipc": unit.ipc, "method": unit.method, "codec": codec, "num_bytes": unit.num_bytes}
-
 
 def settle_cells(
     methods: Sequence[ComparedMethod], budgets: Sequence[int], settings: ComparisonSettings, splits: Splits
-) -> Cells:
-    """Every cell of the table.
-
-    Raises:
-        UserError: a method does not fit the data or a budget.
-    """
+) -> list[Cell]:
+    """Every cell of the table. UserError: a method does not fit the data or a budget."""
     for codec in settings.codecs.values():
         check_codec(codec, splits.train)
-    found = Cells()
+    found: list[Cell] = []
     for method in methods:
         if method.kind == "whole":
-            found.cells.append(_full("0000-whole", method, None, source="whole"))
+            found.append(Cell(name="0000-whole", method=method, ipc=None, source="whole"))
         elif method.kind == "folder":
-            _folders(found, method, budgets, settings, splits)
+            found += _made_before(method, budgets, settings, splits)
         else:
             for ipc in budgets:
                 try:
-                    _cell(found, method, ipc, settings, splits)
+                    found += _made_here(method, ipc, settings, splits)
                 except UserError as error:
                     raise UserError(f"--methods {method.name} at {ipc} IPC: {error}") from None
     return found
 
 
-def _cell(found: Cells, method: ComparedMethod, ipc: int, settings: ComparisonSettings, splits: Splits) -> None:
-    name = f"{ipc:04d}-{method.name}"
+def _made_here(method: ComparedMethod, ipc: int, settings: ComparisonSettings, splits: Splits) -> list[Cell]:
+    """A method at a budget, in each of its stored forms."""
+    name, train = f"{ipc:04d}-{method.name}", splits.train
+    cell = Cell(name=name, method=method, ipc=ipc, source="chosen", unit=name)
     choice = ImageChoice(data=settings.given.data, ipc=ipc)
     if method.kind == "coreset":
-        fewest = int(splits.train.labels.bincount(minlength=splits.train.num_classes).min())
-        if ipc > fewest:
-            raise UserError(f"a class has {fewest} training images: choose a smaller budget.")
-        found.units[name] = replace(choice, method=method.name)  # type: ignore[arg-type]
-        found.cells.append(_full(name, method, ipc, source="chosen", unit=name))
-        return
-    if method.kind == "codec":
-        values = splits.train.num_classes * ipc * math.prod(splits.train.image_shape)
-        for dtype in (FULL, *settings.stored):  # so that each stored form has the codec's line at its own bytes
-            named, form = (name, None) if dtype == FULL else (f"{name}-{dtype}", dtype)
-            how: dict[str, Any] = {"codec": settings.codecs[method.name], "training": settings.training}
-            found.units[named] = replace(choice, num_bytes=bytes_of(values, dtype), bytes_of=form, **how)
-            cell = _full(named, method, ipc, source="chosen", unit=named)
-            found.cells.append(replace(cell, dtype=dtype))
-        return
-    found.units[name] = settled(method, ipc, settings, splits)
-    _stored(found, _full(name, method, ipc, source="condensed", unit=name), settings)
+        if ipc > train.fewest:
+            raise UserError(f"a class has {train.fewest} training images: choose a smaller budget.")
+        return [replace(cell, making=replace(choice, method=method.name))]  # type: ignore[arg-type]
+    if method.kind in CONDENSED_HERE:
+        made = _condensed_here(method, ipc, settings, splits)
+        return _stored(replace(cell, source="condensed", making=made), settings.stored)
+
+    # A codec is chosen for each form anew, so that each has the codec's line at its own bytes.
+    values = train.num_classes * ipc * math.prod(train.image_shape)
+    choice = replace(choice, codec=settings.codecs[method.name], training=settings.training)
+    found = [replace(cell, making=replace(choice, num_bytes=bytes_of(values, FULL)))]
+    for dtype in settings.stored:
+        named, at_bytes = f"{name}-{dtype}", replace(choice, num_bytes=bytes_of(values, dtype), bytes_of=dtype)
+        found.append(replace(cell, name=named, unit=named, dtype=dtype, making=at_bytes))
+    return found
 
 
-def _full(name: str, method: ComparedMethod, ipc: int | None, **where: Any) -> Cell:
-    return Cell(name=name, method=method, ipc=ipc, dtype=FULL, **where)
-
-
-def _stored(found: Cells, cell: Cell, settings: ComparisonSettings) -> None:
-    found.cells.append(cell)
-    found.cells += [replace(cell, name=f"{cell.name}-{dtype}", dtype=dtype) for dtype in settings.stored]
-
-
-def settled(method: ComparedMethod, ipc: int, settings: ComparisonSettings, splits: Splits) -> Condensation:
+def _condensed_here(method: ComparedMethod, ipc: int, settings: ComparisonSettings, splits: Splits) -> Condensation:
     """A condensation, checked as `hmn condense` checks it."""
-    assert method.kind in CONDENSED_HERE
     given, values = settings.given, {"ipc": ipc, **method.settings}
     if method.kind == "recipe":
         return condensation({"recipe": method.name, **values}, given, splits)
-    if method.kind == "file":
-        assert method.config is not None
+    if method.config is not None:
         from_file = given_file(method.config)
         base = None if "cost" in from_file else settings.recipe
         return condensation(values, replace(given, from_file=from_file, recipe=base), splits)
     return condensation({"recipe": settings.recipe, "container": method.name, **values}, given, splits)
 
 
-def _folders(
-    found: Cells, method: ComparedMethod, budgets: Sequence[int], settings: ComparisonSettings, splits: Splits
-) -> None:
+def _stored(cell: Cell, forms: Sequence[str]) -> list[Cell]:
+    return [cell, *(replace(cell, name=f"{cell.name}-{dtype}", dtype=dtype) for dtype in forms)]
+
+
+def _made_before(
+    method: ComparedMethod, budgets: Sequence[int], settings: ComparisonSettings, splits: Splits
+) -> list[Cell]:
     """The cells of a label: a folder a budget, each as it is stored and, from float32, as --stored says."""
-    train = splits.train
+    train, found = splits.train, []
     values = train.num_classes * math.prod(train.image_shape)
     there: dict[int, Path] = {}
     for folder in method.folders:
@@ -198,10 +157,10 @@ def _folders(
         if ipc not in budgets:
             raise UserError(f"{folder} has a budget of {ipc} IPC: add {ipc} to --ipc, or leave the folder out.")
         if ipc in there:
-            raise UserError(
-                f"{method.name}: {there[ipc]} and {folder} both have a budget of {ipc} IPC: name them apart."
-            )
+            both = f"{there[ipc]} and {folder} both have a budget of {ipc} IPC"
+            raise UserError(f"{method.name}: {both}: name them apart.")
         there[ipc] = folder
-        name = f"{ipc:04d}-{method.name}"
-        cell = _full(name, method, ipc, source="condensed", folder=folder, sha256=stored.checksum)
-        _stored(found, cell, settings if stored.dtype == FULL else replace(settings, stored=()))
+        where: dict[str, Any] = {"source": "condensed", "folder": folder, "sha256": stored.checksum}
+        cell = Cell(name=f"{ipc:04d}-{method.name}", method=method, ipc=ipc, **where)
+        found += _stored(cell, settings.stored if stored.dtype == FULL else ())
+    return found

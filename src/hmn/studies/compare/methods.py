@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,15 +58,12 @@ def read_methods(words: str, *, recipe: str | None, overrides: Sequence[str]) ->
         if before is not None and not (before.kind == method.kind == "folder"):
             raise UserError(f"--methods: {method.name} is given twice; expected every name once.")
         if before is not None:  # one label may have a folder for every budget
-            method = ComparedMethod(name=method.name, kind="folder", folders=before.folders + method.folders)
+            method = replace(method, folders=before.folders + method.folders)
         found[method.name] = method
     for name in NEEDED:
         found.setdefault(name, ComparedMethod(name=name, kind=REAL[name]))
-    changes = read_overrides(overrides, found)
-    return [
-        ComparedMethod(name=m.name, kind=m.kind, folders=m.folders, config=m.config, settings=changes.get(m.name, {}))
-        for m in found.values()
-    ]
+    changes = _read_overrides(overrides, found)
+    return [replace(method, settings=changes.get(name, {})) for name, method in found.items()]
 
 
 def _method(word: str, recipe: str | None) -> ComparedMethod:
@@ -75,19 +72,21 @@ def _method(word: str, recipe: str | None) -> ComparedMethod:
     label, sign, place = word.partition("=")
     if sign:
         return _labelled(label, Path(place).expanduser(), word)
+    containers = CONTAINERS.names()
     if word in REAL:
         return ComparedMethod(name=word, kind=REAL[word])
-    if recipe is not None and word in CONTAINERS.names():
+    if recipe is not None and word in containers:
         return ComparedMethod(name=word, kind="container")
     if word in RECIPES or word in ALIASES:
         return ComparedMethod(name=word, kind="recipe")
-    if word in CONTAINERS.names():
+    if word in containers:
         raise UserError(f"--methods {word}: a container alone says not how it is condensed; add --recipe NAME for all.")
-    known = (*REAL, *RECIPES, *(CONTAINERS.names() if recipe is not None else ()))
+    known = (*REAL, *RECIPES, *(containers if recipe is not None else ()))
     raise UserError(f"--methods {word}: no method is called so{nearest(word, known)}")
 
 
 def _labelled(label: str, place: Path, word: str) -> ComparedMethod:
+    """A file of settings, a folder that was condensed, or the folders in it."""
     if not _LABEL.fullmatch(label) or label in REAL:
         expected = "LABEL=PATH, the label of letters, digits, dots and dashes, and not the name of real images"
         raise UserError(f"--methods {word}: expected {expected}.")
@@ -95,30 +94,19 @@ def _labelled(label: str, place: Path, word: str) -> ComparedMethod:
         if not place.is_file():
             raise UserError(f"--methods {word}: {place}: no such file.")
         return ComparedMethod(name=label, kind="file", config=place.resolve())
-    return ComparedMethod(name=label, kind="folder", folders=tuple(_folders(place, word)))
-
-
-def _folders(place: Path, word: str) -> Iterator[Path]:
-    """The folder, or those in it."""
-    if is_artifact(place):
-        yield place.resolve()
-        return
-    if not place.is_dir():
-        raise UserError(f"--methods {word}: {place}: no such folder; expected one that `hmn condense` wrote.")
-    check_finished(place)
-    inner = sorted(folder for folder in place.iterdir() if is_artifact(folder))
-    if not inner:
+    folders = [place]
+    if not is_artifact(place):
+        if not place.is_dir():
+            raise UserError(f"--methods {word}: {place}: no such folder; expected one that `hmn condense` wrote.")
+        check_finished(place)
+        folders = sorted(folder for folder in place.iterdir() if is_artifact(folder))
+    if not folders:
         raise UserError(f"--methods {word}: {place} holds nothing condensed; expected what `hmn condense` wrote.")
-    for folder in inner:
-        yield folder.resolve()
+    return ComparedMethod(name=label, kind="folder", folders=tuple(folder.resolve() for folder in folders))
 
 
-def read_overrides(flags: Sequence[str], methods: Mapping[str, ComparedMethod]) -> dict[str, dict[str, Any]]:
-    """The settings of --set METHOD:setting=value flags, by method and path.
-
-    Raises:
-        UserError: not of that form, a method that is not condensed here, an unknown setting, or a wrong value.
-    """
+def _read_overrides(flags: Sequence[str], methods: Mapping[str, ComparedMethod]) -> dict[str, dict[str, Any]]:
+    """The settings of --set METHOD:setting=value flags, by method and path."""
     condensed = [name for name, method in methods.items() if method.kind in CONDENSED_HERE]
     found: dict[str, dict[str, Any]] = {}
     for flag in flags:
@@ -140,11 +128,7 @@ def read_overrides(flags: Sequence[str], methods: Mapping[str, ComparedMethod]) 
 
 
 def read_budgets(words: str) -> list[int]:
-    """The images per class of --ipc, in order.
-
-    Raises:
-        UserError: not numbers, below 1, or one twice.
-    """
+    """The images per class of --ipc, in order. UserError: not numbers, below 1, or one twice."""
     found = []
     for word in words.split(","):
         if not word.strip().isdigit() or int(word) < 1:

@@ -37,56 +37,50 @@ def heads(table: Mapping[str, Any]) -> list[str]:
 
 def cells(row: dict[str, Any], table: Mapping[str, Any]) -> list[str]:
     """A row's values in those columns."""
-    made, score, beside = row["made"], row["label_robust_score"], row["published"]
+    made, beside = row["made"], row["published"]
     floats = _number(row["floats"])
     others = []
     for dtype in table["stored"]:
         other = row["stored"].get(dtype)
-        others += ["", ""] if other is None else [_number(other["bytes"]), accuracy_words(other["accuracy_percent"])]
+        others += ["", ""] if other is None else [_number(other["bytes"]), _mean_words(other["accuracy_percent"])]
     # In the order of `heads`.
     return [
         row["method"],
         "all" if row["ipc"] is None else str(row["ipc"]),
-        accuracy_words(row["accuracy_percent"]) or row["status"],
+        _mean_words(row["accuracy_percent"]) or row["status"],
         "" if beside is None else str(Published(**beside)),
-        "" if score is None else _score_words(score),
+        _mean_words(row["label_robust_score"], digits=3),
         row["container"] or ("real" if row["kind"] in REAL_KINDS else ""),
-        objective_words(row),
+        _objective_words(row),
         f"({floats})" if floats and row["kind"] == "codec" else floats,
         *(_number(row[name]) for name in ("bytes", "images")),
         *others,
-        *(time_words(made.get(name)) for name in ("condense_seconds", "processor_seconds")),
-        memory_words(made.get("peak_memory_bytes")),
+        *(_time_words(made.get(name)) for name in ("condense_seconds", "processor_seconds")),
+        _memory_words(made.get("peak_memory_bytes")),
     ]
 
 
-def objective_words(row: dict[str, Any]) -> str:
+def _objective_words(row: dict[str, Any]) -> str:
     """What was matched, and gradients by which distance."""
-    if row["objective"] is None:
-        return ""
-    return row["objective"] + (f" ({row['distance']})" if row["distance"] else "")
+    return (row["objective"] or "") + (f" ({row['distance']})" if row["objective"] and row["distance"] else "")
 
 
-def accuracy_words(accuracy: Mapping[str, Any] | None) -> str:
+def _mean_words(found: Mapping[str, Any] | None, digits: int = 1) -> str:
     """Mean and deviation; the number of networks is the same for all rows."""
-    if accuracy is None:
+    if found is None:
         return ""
-    return f"{accuracy['mean']:.1f}" + (f" ± {accuracy['std']:.1f}" if len(accuracy["values"]) > 1 else "")
+    deviation = f" ± {found['std']:.{digits}f}" if len(found["values"]) > 1 else ""
+    return f"{found['mean']:.{digits}f}{deviation}"
 
 
-def _score_words(score: Mapping[str, Any]) -> str:
-    deviation = f" ± {score['std']:.3f}" if len(score["values"]) > 1 else ""
-    return f"{score['mean']:.3f}{deviation}"
-
-
-def time_words(seconds: float | None) -> str:
+def _time_words(seconds: float | None) -> str:
     """A duration in the unit that compares best."""
     if seconds is None:
         return ""
     return f"{seconds / 60:,.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
 
 
-def memory_words(num_bytes: int | None) -> str:
+def _memory_words(num_bytes: int | None) -> str:
     """Memory in MB, powers of ten."""
     return "" if num_bytes is None else f"{num_bytes / 1e6:,.0f} MB"
 
@@ -140,28 +134,26 @@ def notes(table: Mapping[str, Any]) -> list[str]:
     if beside:
         sources = "; ".join(f"{method}: {words}" for words, method in beside.items())
         found.append(f"Published: at full length with each paper's own settings, not this protocol. {sources}.")
-    found += [f"{where_in_table(row)}: {row['detail']}." for row in rows if row["detail"]]
+    found += [f"{_row_name(row)}: {row['detail']}." for row in rows if row["detail"]]
     for row in rows:
         if row["status"] == "failed":
-            found.append(f"{where_in_table(row)} failed: {row['reason']}")
-        failed = [
-            (dtype, other) for dtype, other in row["stored"].items() if other["reason"] and row["status"] == "done"
-        ]
-        found += [f"{where_in_table(row)} as {dtype} failed: {other['reason']}" for dtype, other in failed]
+            found.append(f"{_row_name(row)} failed: {row['reason']}")
+            continue
+        forms = [(dtype, other["reason"]) for dtype, other in row["stored"].items() if other["reason"]]
+        found += [f"{_row_name(row)} as {dtype} failed: {reason}" for dtype, reason in forms]
     return found
 
 
-def where_in_table(row: dict[str, Any]) -> str:
-    """A row by name."""
+def _row_name(row: dict[str, Any]) -> str:
     return row["method"] if row["ipc"] is None else f"{row['method']} at {row['ipc']} IPC"
 
 
 def facts_words(table: Mapping[str, Any]) -> list[tuple[str, str]]:
     """How the table came about, as names and values."""
     facts = table["facts"]
-    pairs = [(name, facts[name]) for name in ("command", "commit")]
-    pairs += [*facts["versions"].items(), *facts["hardware"].items()]
-    return [(name, str(value)) for name, value in pairs if value is not None]
+    made_by = [(name, facts[name]) for name in ("command", "commit")]
+    shown = (*made_by, *facts["versions"].items(), *facts["hardware"].items())
+    return [(name, str(value)) for name, value in shown if value is not None]
 
 
 def markdown(table: Mapping[str, Any]) -> str:
