@@ -14,9 +14,8 @@ from safetensors.torch import load
 from torch import Tensor
 
 from hmn.containers.artifact.format import ArtifactInfo
-from hmn.containers.artifact.load import info, load_container
+from hmn.containers.artifact.load import info, load_container, read
 from hmn.containers.artifact.place import AUM, CONTAINER, FACTS, HISTORY, OWN_FILES, PRUNING, is_own
-from hmn.containers.artifact.read import read
 from hmn.containers.artifact.save import Rounded, save
 from hmn.containers.container import Container
 from hmn.containers.quantise import SCALE_SUFFIX

@@ -154,10 +154,10 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated(changes: dict[str
 
 def test_absurd_file_header_and_rendering(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("hmn.containers.artifact.read.MAX_FILE_BYTES", 1000)
+        patch.setattr("hmn.containers.artifact.load.MAX_FILE_BYTES", 1000)
         refused(copy, says="more than the limit of 1,000")
     with monkeypatch.context() as patch:
-        patch.setattr("hmn.containers.artifact.read.MAX_HEADER_BYTES", 50)
+        patch.setattr("hmn.containers.artifact.load.MAX_HEADER_BYTES", 50)
         refused(copy, says="not a safetensors file")
     huge = describe_as(copy, shape__image_shape=[3, 8192, 8192])
     assert hmn.load_container(huge).image_shape == (3, 8192, 8192)

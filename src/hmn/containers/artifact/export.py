@@ -11,6 +11,7 @@ import shutil
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -57,7 +58,7 @@ def export_images(
     if format not in ("folders", "npz", "parquet"):
         raise UserError(f"format={format!r}: expected folders, npz or parquet.")
     if format == "parquet":
-        _require_pyarrow()
+        _pyarrow()
     pixels, names = to_uint8(source_pixels).cpu(), [str(name) for name in class_names]
     if not len(labels) == len(pixels) > 0 or not 0 <= int(labels.min()) <= int(labels.max()) < len(names):
         raise UserError(
@@ -71,10 +72,9 @@ def export_images(
         out.parent.mkdir(parents=True, exist_ok=True)
         if format == "npz":
             write_atomically(out, _npz(pixels, labels, names))
-        elif format == "folders":
-            _write_folder(out, _folder_files(pixels, labels, names))
         else:
-            _write_folder(out, iter([(PARQUET_FILE, _parquet(pixels, labels, names))]))
+            files = _folder_files if format == "folders" else _parquet_file
+            _write_folder(out, files(pixels, labels, names))
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}.") from None
     return out
@@ -129,18 +129,16 @@ def _check_free(out: Path, format: str, force: bool) -> None:
 
 def _is_export(folder: Path) -> bool:
     """Whether `export_images` wrote a folder, and nothing was put there since. Numbered PNGs alone prove nothing."""
-    marker = folder / MARKER_FILE
-    if marker.is_symlink() or not marker.is_file():
+    return (folder / MARKER_FILE).is_file() and all(map(_is_exported, folder.iterdir()))
+
+
+def _is_exported(entry: Path) -> bool:
+    """Whether an export may have put this into its folder: a class of numbered PNGs, or a file of its own."""
+    if entry.is_symlink():
         return False
-    for entry in folder.iterdir():
-        if entry.is_symlink():
-            return False
-        if entry.is_dir():
-            if any(not re.fullmatch(r"\d+\.png", file.name) or not file.is_file() for file in entry.iterdir()):
-                return False
-        elif entry.name not in (PARQUET_FILE, MARKER_FILE):
-            return False
-    return True
+    if entry.is_dir():
+        return all(re.fullmatch(r"\d+\.png", file.name) and file.is_file() for file in entry.iterdir())
+    return entry.name in (PARQUET_FILE, MARKER_FILE)
 
 
 def _write_folder(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
@@ -182,27 +180,26 @@ def _npz(pixels: Tensor, labels: Tensor, names: list[str]) -> bytes:
     return buffer.getvalue()
 
 
-def _parquet(pixels: Tensor, labels: Tensor, names: list[str]) -> bytes:
+def _parquet_file(pixels: Tensor, labels: Tensor, names: list[str]) -> Iterator[tuple[str, bytes]]:
     """Columns image (a PNG and its name) and label, with the features that the Hub's library looks for."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    pa = _pyarrow()
     features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
     image_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     schema = pa.schema([("image", image_type), ("label", pa.int64())], metadata=metadata)
     buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, schema) as writer:
+    with pa.parquet.ParquetWriter(buffer, schema) as writer:
         for start in range(0, len(pixels), ROWS_PER_GROUP):
             group = enumerate(pixels[start : start + ROWS_PER_GROUP], start)
             images = [{"bytes": png_bytes(as_picture(image)), "path": f"{place:05d}.png"} for place, image in group]
             numbers = labels[start : start + ROWS_PER_GROUP].tolist()
             writer.write_table(pa.table({"image": pa.array(images, image_type), "label": numbers}, schema=schema))
-    return buffer.getvalue()
+    yield PARQUET_FILE, buffer.getvalue()
 
 
-def _require_pyarrow() -> None:
+def _pyarrow() -> ModuleType:
     try:
-        import pyarrow.parquet  # noqa: F401
+        import pyarrow.parquet
     except ImportError:
         raise UserError("Parquet needs pyarrow: pip install 'hmn[data]'") from None
+    return pyarrow

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from hmn.containers.choose import container_class
+from hmn.containers.container import Container
 from hmn.containers.quantise import STORED_AS
 from hmn.containers.shape import Ledger, Shape
 from hmn.data.source import Normalisation
@@ -54,21 +55,16 @@ class ArtifactInfo:
 
 
 def describe(
-    *,
-    shape: Shape,
-    class_names: tuple[str, ...],
-    normalisation: Normalisation,
-    data_name: str,
-    dtype: str,
-    quantisation_error: dict[str, float] | None,
+    final: Container, *, data_name: str, dtype: str, quantisation_error: dict[str, float] | None
 ) -> dict[str, str]:
     """Metadata of the header: one entry, because safetensors writes several in no fixed order."""
+    shape = final.shape
     description: dict[str, Any] = {
         "version": version_of(shape, dtype),
         "dtype": dtype,
         "shape": asdict(shape),
-        "class_names": list(class_names),
-        "normalisation": {"mean": list(normalisation.mean), "std": list(normalisation.std)},
+        "class_names": final.class_names,
+        "normalisation": final.normalisation._asdict(),
         "data_name": data_name,
         "quantisation_error": quantisation_error,
     }
@@ -136,14 +132,9 @@ def _checked(found: dict[str, Any]) -> dict[str, Any]:
     _demand(isinstance(found["data_name"], str), "data_name")
     _demand(isinstance(found["dtype"], str) and found["dtype"] in STORED_AS, "dtype")
     normalisation = Normalisation(tuple(map(float, mean)), tuple(map(float, std)))
-    checked = {key: found[key] for key in ("dtype", "data_name", "quantisation_error")}
-    return {
-        **checked,
-        "format_version": found["version"],
-        "shape": shape,
-        "class_names": tuple(names),
-        "normalisation": normalisation,
-    }
+    made = {"shape": shape, "class_names": tuple(names), "normalisation": normalisation}
+    kept = {key: found[key] for key in ("dtype", "data_name", "quantisation_error")}
+    return {"format_version": found["version"], **made, **kept}
 
 
 def _shape(container: Any, sizes: Mapping[str, Any]) -> Shape:

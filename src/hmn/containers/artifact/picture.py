@@ -20,7 +20,6 @@ GAP = 2
 MARGIN_LIMIT = 180
 """Widest margin for class names, in pixels; longer names are cut."""
 FONT_SIZE = 14
-WHITE = 255
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -71,14 +70,12 @@ def grid(
     font, texts, margin = _names([str(class_names[row]) for row in rows])
     step_y, step_x = max(height * factor, FONT_SIZE + 4) + GAP, width * factor + GAP
     size = margin + columns * step_x + GAP, len(rows) * step_y + GAP
-    grey = channels == 1
-    ink: int | tuple[int, ...] = 0 if grey else (0, 0, 0)
-    canvas = Image.new("L", size, WHITE) if grey else Image.new("RGB", size, (WHITE,) * 3)
+    canvas = Image.new("L" if channels == 1 else "RGB", size, "white")
     # A row for each class: its name, then its images.
     draw = ImageDraw.Draw(canvas)
     for row, (index, text) in enumerate(zip(chosen, texts, strict=True)):
         top = GAP + row * step_y
-        draw.text((GAP * 3, top + (step_y - GAP) // 2), text, fill=ink, font=font, anchor="lm")
+        draw.text((GAP * 3, top + (step_y - GAP) // 2), text, fill="black", font=font, anchor="lm")
         tiles = to_uint8(images[index]).cpu()
         for column, tile in enumerate(tiles):
             enlarged = tile.repeat_interleave(factor, -2).repeat_interleave(factor, -1)

@@ -72,30 +72,22 @@ def save(
     if dtype not in STORED_AS:
         raise UserError(f"dtype={dtype!r}: expected one of {', '.join(STORED_AS)}.")
     # The values as the file holds them, and what that costs in pixels.
-    final = copy.deepcopy(container.finalised()).cpu()
-    state = {name: value.detach() for name, value in final.state_dict().items()}
+    final, state = _finalised(container)
     assert {name: tuple(value.shape) for name, value in state.items()} == final.shape.tensors()
     _check_finite(state, "condensing diverged: choose a smaller learning rate")
     stored = _encoded(state, dtype, None if rounded is None else rounded.scales)
     pixels, error = _what_is_kept(final, stored, dtype)
     error = error if rounded is None else rounded.error
-    metadata = describe(
-        shape=final.shape,
-        class_names=final.class_names,
-        normalisation=final.normalisation,
-        data_name=data_name,
-        dtype=dtype,
-        quantisation_error=error,
-    )
-    content = safetensors.torch.save(stored, metadata)
-    ledger = _ledger(final, stored, content, dtype=dtype, data_name=data_name, error=error)
+    about: dict[str, Any] = {"data_name": data_name, "dtype": dtype, "quantisation_error": error}
+    content = safetensors.torch.save(stored, describe(final, **about))
+    ledger = _ledger(final, stored, content, **about)
     preview = png_bytes(grid(pixels, final.labels, final.class_names))
     # The ledger goes first and comes last: a save that is cut short leaves no checksum that contradicts it.
     (out / LEDGER).unlink(missing_ok=True)
     write_atomically(out / CONTAINER, content)
     write_atomically(out / RECIPE, recipe_to_toml(recipe).encode())
     write_atomically(out / PREVIEW, preview)
-    write_atomically(out / CARD, card(final.shape, ledger, final.normalisation, recipe, facts).encode())
+    write_atomically(out / CARD, card(final, ledger, recipe, facts).encode())
     write_atomically(out / LEDGER, (json.dumps(ledger, indent=2, sort_keys=True) + "\n").encode())
 
 
@@ -105,10 +97,16 @@ def as_stored(container: Container, dtype: str) -> tuple[Container, int]:
     Raises:
         UserError: values that are not finite or too large for the dtype.
     """
-    final = copy.deepcopy(container.finalised()).cpu()
-    stored = _encoded({name: value.detach() for name, value in final.state_dict().items()}, dtype, None)
+    final, state = _finalised(container)
+    stored = _encoded(state, dtype, None)
     final.load_state_dict(decode(stored, final.shape.tensors()))
     return final, sum(value.nbytes for value in stored.values())
+
+
+def _finalised(container: Container) -> tuple[Container, dict[str, Tensor]]:
+    """A copy in the form that is stored, on the CPU, and its values."""
+    final = copy.deepcopy(container.finalised()).cpu()
+    return final, {name: value.detach() for name, value in final.state_dict().items()}
 
 
 def _encoded(state: Mapping[str, Tensor], dtype: str, scales: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
@@ -136,13 +134,7 @@ def _what_is_kept(final: Container, stored: Mapping[str, Tensor], dtype: str) ->
 
 
 def _ledger(
-    final: Container,
-    stored: Mapping[str, Tensor],
-    content: bytes,
-    *,
-    dtype: str,
-    data_name: str,
-    error: dict[str, float] | None,
+    final: Container, stored: Mapping[str, Tensor], content: bytes, *, data_name: str, dtype: str, **about: Any
 ) -> dict[str, Any]:
     """Contents of ledger.json."""
     ledger, shape = final.ledger(), final.shape
@@ -153,10 +145,10 @@ def _ledger(
         "container": shape.kind,
         "data": data_name,
         "dtype": dtype,
-        "class_names": list(final.class_names),
-        "image_shape": list(shape.image_shape),
+        "class_names": final.class_names,
+        "image_shape": shape.image_shape,
         "images": shape.num_images,
-        "images_per_class": list(shape.images_per_class),
+        "images_per_class": shape.images_per_class,
         "parts": [part._asdict() for part in ledger.parts],
         "num_floats": ledger.num_floats,
         "budget": ledger.budget,
@@ -164,6 +156,6 @@ def _ledger(
         "scale_bytes": scales,
         "value_bytes": sum(value.nbytes for value in stored.values()),
         "file_bytes": len(content),
-        "quantisation_error": error,
+        **about,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
