@@ -13,7 +13,7 @@ import torch
 
 import hmn
 from hmn.cli.main import main
-from hmn.containers.choose import container_class
+from hmn.containers.container import container_class
 from tests.cli.test_main import refused
 
 PLUGINS = os.pathsep.join(str(Path(__file__).parent / "plugins" / name) for name in ("stripes.py", "brightness.py"))

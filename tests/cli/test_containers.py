@@ -15,7 +15,8 @@ from hmn.cli.main import main
 from hmn.condensation.loop import condensing
 from hmn.condensation.state import CondenseState
 from hmn.containers.artifact.load import info
-from hmn.containers.choose import choose_shape, container_class
+from hmn.containers.choose import choose_shape
+from hmn.containers.container import container_class
 from hmn.containers.frequency import FrequencyShape
 from hmn.containers.mosaic import MosaicShape
 from hmn.data.real import RealData

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hmn.condensation.loop import condensing
 from hmn.condensation.state import CondenseState
-from hmn.containers.choose import container_class
+from hmn.containers.container import container_class
 from hmn.containers.shape import Budget
 from hmn.recipes.kinds import CONTAINERS
 from hmn.recipes.settings import CondenseConfig, NetworkConfig, StartConfig

@@ -22,7 +22,7 @@ from hmn.condensation.run import RunProgress, condense_run, new_state
 from hmn.condensation.state import check_split
 from hmn.containers.artifact.load import info
 from hmn.containers.artifact.place import CHECKPOINT, EXPERTS
-from hmn.containers.choose import container_class
+from hmn.containers.container import container_class
 from hmn.containers.shape import Budget
 from hmn.data.real import Splits
 from hmn.errors import Interruption, UserError

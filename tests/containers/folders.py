@@ -9,8 +9,7 @@ from typing import Literal
 import torch
 
 from hmn.containers.artifact.save import save
-from hmn.containers.choose import container_class
-from hmn.containers.container import Container
+from hmn.containers.container import Container, container_class
 from hmn.containers.shape import Budget
 from hmn.data.load import load_data
 from hmn.recipes.kinds import CONTAINERS

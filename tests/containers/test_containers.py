@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hmn.condensation.loop import reconstruction_step
-from hmn.containers.choose import container_class
-from hmn.containers.container import Container
+from hmn.containers.container import Container, clamped, container_class, shown
 from hmn.containers.factorized import Factorized, FactorizedShape
 from hmn.containers.frequency import Frequency, FrequencyShape
 from hmn.containers.hmn import Hmn
@@ -19,7 +18,6 @@ from hmn.containers.hmn_sizes import HmnShape
 from hmn.containers.inr import Inr, InrShape
 from hmn.containers.linear import Linear, LinearShape
 from hmn.containers.mosaic import Mosaic, MosaicShape
-from hmn.containers.pixel_range import clamped, shown
 from hmn.containers.pixels import Pixels, PixelsShape
 from hmn.containers.shape import Budget, Shape
 from hmn.data.real import RealData

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmn.containers.choose import container_class
+from hmn.containers.container import container_class
 from hmn.containers.factorized import FactorizedShape
 from hmn.containers.frequency import FrequencyShape
 from hmn.containers.inr import InrShape

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from hmn.containers.choose import container_class
+from hmn.containers.container import container_class
 from hmn.errors import UserError
 from hmn.recipes.protocols import PROTOCOLS
 from hmn.recipes.ranges import Range

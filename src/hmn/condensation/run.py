@@ -18,8 +18,7 @@ from hmn.condensation.loop import condensing
 from hmn.condensation.state import CondenseState, check_alike, check_split
 from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, FACTS, HISTORY, OWN_FILES, RECIPE
 from hmn.containers.artifact.save import save
-from hmn.containers.choose import container_class
-from hmn.containers.container import Container
+from hmn.containers.container import Container, container_class
 from hmn.containers.shape import Shape
 from hmn.data.real import Splits
 from hmn.errors import Interruption, UserError

@@ -6,18 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hmn.containers.container import Container
+from hmn.containers.container import container_class
 from hmn.containers.shape import Budget, Shape
 from hmn.errors import UserError
 from hmn.recipes.kinds import CONTAINERS
 from hmn.recipes.settings import Recipe
 from hmn.recipes.values import changed
-
-
-def container_class(name: str) -> type[Container]:
-    """The container of a name, or an error that lists them."""
-    found: type[Container] = CONTAINERS.load(name)
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)

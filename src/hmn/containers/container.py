@@ -1,18 +1,20 @@
-"""What every container is: a learned source of labelled images with a ledger."""
+"""What every container is: a learned source of labelled images with a ledger; and the way from its values to pixels."""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmn.containers.shape import Ledger, Shape
 from hmn.data.source import Normalisation
 from hmn.errors import UserError
+from hmn.recipes.kinds import CONTAINERS
 
 RENDER_CHUNK = 2048
 """Images decoded at a time when a whole container is rendered: bounds memory, large enough for full speed."""
@@ -188,3 +190,46 @@ def _ordered(index: Tensor, num_images: int, copies: int) -> Tensor:
     if not torch.equal(ordered, whole.flatten()):
         raise ValueError(f"cannot keep {index.tolist()[:8]}...: expected all {copies} views of each image.")
     return ordered
+
+
+def container_class(name: str) -> type[Container]:
+    """The container of a name, or an error that lists them."""
+    found: type[Container] = CONTAINERS.load(name)
+    return found
+
+
+def clamped(values: Tensor) -> Tensor:
+    """`values` clamped to [0, 1].
+
+    Outside, the gradient passes only where descending along it leads back into the range: with a plain clamp's zero
+    gradient a value that has once left it would stay there for ever.
+    """
+    return _Clamp.apply(values)
+
+
+def shown(values: Tensor, normalisation: Normalisation) -> Tensor:
+    """Normalised images [b, c, h, w], as the published containers hold them, as pixels in [0, 1]."""
+    mean, std = (torch.tensor(v, dtype=values.dtype, device=values.device).view(1, -1, 1, 1) for v in normalisation)
+    return clamped(values * std + mean)
+
+
+def resized(images: Tensor, size: tuple[int, ...], *, antialias: bool = False) -> Tensor:
+    """Images [b, c, h, w] at another size, bilinearly, as IDC's and LinBa's codes enlarge; no images stay none."""
+    if images.shape[2:] == size:
+        return images
+    if not len(images):  # the share of a process may be empty, which F.interpolate does not take
+        return images[:, :, :1, :1].expand(-1, -1, *size)
+    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=antialias)
+
+
+class _Clamp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        ctx.save_for_backward(values)
+        return values.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (values,) = ctx.saved_tensors
+        inward = ((values >= 0) | (grad < 0)) & ((values <= 1) | (grad > 0))
+        return grad * inward

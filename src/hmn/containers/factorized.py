@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmn.containers.container import Container
-from hmn.containers.pixel_range import shown
+from hmn.containers.container import Container, shown
 from hmn.containers.shape import Budget, Shape
 from hmn.errors import UserError
 

@@ -11,8 +11,7 @@ from typing import NamedTuple, Self, final
 import torch
 from torch import Tensor, nn
 
-from hmn.containers.container import Container
-from hmn.containers.pixel_range import clamped
+from hmn.containers.container import Container, clamped
 from hmn.containers.shape import Budget, Shape
 from hmn.errors import UserError
 
@@ -45,22 +44,14 @@ def variance(wave: Wave, image_shape: tuple[int, int, int]) -> float:
 def kept(image_shape: tuple[int, int, int], count: int) -> tuple[Wave, ...]:
     """The `count` frequencies of largest variance, the largest first; the first in order where they are equal."""
     channels, height, width = image_shape
-
-    def entry(wave: Wave) -> tuple[float, Wave]:
-        return -variance(wave, image_shape), wave
-
-    # Variances fall along both axes: the next largest is always beside one that was taken.
-    waiting = [entry(Wave(channel, 0, 0)) for channel in range(channels)]
-    heapq.heapify(waiting)
-    found: list[Wave] = []
-    while len(found) < count:
-        taken = heapq.heappop(waiting)[1]
-        found.append(taken)
-        if taken.down + 1 < height:
-            heapq.heappush(waiting, entry(taken._replace(down=taken.down + 1)))
-        if taken.down == 0 and taken.across + 1 < width:
-            heapq.heappush(waiting, entry(taken._replace(across=taken.across + 1)))
-    return tuple(found)
+    # Variances fall along both axes: before a wave that is kept come all that are at most as far down and across.
+    few = (
+        Wave(channel, down, across)
+        for channel in range(channels)
+        for down in range(min(height, count))
+        for across in range(min(width, count // (down + 1)))
+    )
+    return tuple(heapq.nsmallest(count, few, key=lambda wave: (-variance(wave, image_shape), wave)))
 
 
 def extent(image_shape: tuple[int, int, int], count: int) -> tuple[int, int]:

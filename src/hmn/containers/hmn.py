@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmn.containers.container import Container
+from hmn.containers.container import Container, resized
 from hmn.containers.hmn_sizes import HmnShape
-from hmn.containers.pixel_range import resized
 from hmn.runtime.processes import sum_in_place
 
 # Rows of a 4-tap transposed kernel (stride 2, padding 1) that reach an output of even or odd parity, as pairs of

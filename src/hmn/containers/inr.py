@@ -11,8 +11,7 @@ from typing import ClassVar, Self, final
 import torch
 from torch import Tensor
 
-from hmn.containers.container import Container
-from hmn.containers.pixel_range import shown
+from hmn.containers.container import Container, shown
 from hmn.containers.shape import Budget, Shape
 from hmn.errors import UserError
 

@@ -9,8 +9,7 @@ from typing import Self, final
 import torch
 from torch import Tensor, nn
 
-from hmn.containers.container import Container
-from hmn.containers.pixel_range import resized, shown
+from hmn.containers.container import Container, resized, shown
 from hmn.containers.shape import Budget, Shape
 from hmn.errors import UserError
 

@@ -9,8 +9,7 @@ from typing import Self, final
 import torch
 from torch import Tensor, nn
 
-from hmn.containers.container import Container
-from hmn.containers.pixel_range import clamped
+from hmn.containers.container import Container, clamped
 from hmn.containers.shape import Budget, Shape
 from hmn.data.real import RealData
 from hmn.errors import UserError

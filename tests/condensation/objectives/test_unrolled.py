@@ -17,8 +17,7 @@ from hmn.condensation.objectives.trajectory import trajectory_loss
 from hmn.condensation.objectives.trajectory_settings import TrajectorySettings
 from hmn.condensation.objectives.unrolled import UnrolledSettings
 from hmn.condensation.state import CondenseState
-from hmn.containers.choose import container_class
-from hmn.containers.container import Container
+from hmn.containers.container import Container, container_class
 from hmn.containers.shape import Budget
 from hmn.data.real import RealData
 from hmn.data.source import Normalisation

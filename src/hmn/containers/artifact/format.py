@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from hmn.containers.choose import container_class
-from hmn.containers.container import Container
+from hmn.containers.container import Container, container_class
 from hmn.containers.quantise import STORED_AS
 from hmn.containers.shape import Ledger, Shape
 from hmn.data.source import Normalisation

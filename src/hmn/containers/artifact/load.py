@@ -23,8 +23,7 @@ from torch.utils.data import Dataset
 
 from hmn.containers.artifact.format import MAX_FLOATS, ArtifactInfo, parse_description, parse_json
 from hmn.containers.artifact.place import CONTAINER, LEDGER
-from hmn.containers.choose import container_class
-from hmn.containers.container import Container
+from hmn.containers.container import Container, container_class
 from hmn.containers.quantise import decode, layout
 from hmn.containers.shape import Shape
 from hmn.errors import UserError
