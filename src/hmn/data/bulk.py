@@ -7,9 +7,10 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -33,6 +34,11 @@ class Item(NamedTuple):
 
     name: str
     data: bytes | Path | Image.Image
+
+
+Chunk = list[tuple[int, Item]]
+Filled = tuple[list[int], bool]
+"""The places that were filled, and whether any image held colour."""
 
 
 class Bulk(NamedTuple):
@@ -71,7 +77,7 @@ def decode_all(items: Iterable[Item], count: int, options: DataOptions, *, title
         kept = np.zeros(count, dtype=bool)
         kept[start] = True
         colour = first.colour
-        for indices, is_colour in decode_chunks(stream, canvas, name, options, bar):
+        for indices, is_colour in in_order(partial(decode_chunk, canvas, name, options), stream, bar):
             kept[indices] = True
             colour |= is_colour
     # Only now is it known whether any image held colour, and which were bad.
@@ -100,18 +106,16 @@ def allocate(count: int, shape: tuple[int, ...], title: str) -> np.ndarray:
         raise UserError(f"{title}: {count} images need {gib:.1f} GiB of memory: pass a smaller --size") from None
 
 
-def decode_chunks(
-    stream: Iterator[tuple[int, Item]], canvas: np.ndarray, first_name: str, options: DataOptions, bar: Bar
-) -> Iterator[tuple[list[int], bool]]:
-    """Fill the canvas; yields (positions filled, any colour) by chunks in order: the first error is told."""
+def in_order(work: Callable[[Chunk], Filled], stream: Iterator[tuple[int, Item]], bar: Bar) -> Iterator[Filled]:
+    """What `work` gives for chunks of the stream, in order, so that the first error is told."""
     workers = max(1, min(8, os.cpu_count() or 1))
     pool = ThreadPoolExecutor(workers, thread_name_prefix="hmn-decode")
-    pending: deque[Future[tuple[list[int], bool]]] = deque()
+    pending: deque[Future[Filled]] = deque()
     try:
         while True:
             # Few chunks wait at a time, so that a Parquet shard is not in memory whole.
             while len(pending) < 2 * workers and (chunk := list(islice(stream, IMAGES_PER_TASK))):
-                pending.append(pool.submit(decode_chunk, chunk, canvas, first_name, options))
+                pending.append(pool.submit(work, chunk))
             if not pending:
                 return
             yield pending.popleft().result()
@@ -120,10 +124,8 @@ def decode_chunks(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def decode_chunk(
-    chunk: list[tuple[int, Item]], canvas: np.ndarray, first_name: str, options: DataOptions
-) -> tuple[list[int], bool]:
-    """Decode a chunk into its places; returns the places filled, and whether any image held colour."""
+def decode_chunk(canvas: np.ndarray, first_name: str, options: DataOptions, chunk: Chunk) -> Filled:
+    """Decode a chunk into its places."""
     filled, colour = [], False
     for position, item in chunk:
         if (pixels := decode_item(item, options)) is None:

@@ -1,13 +1,11 @@
 """Decoded data sets on disk, so that a second run starts at once.
 
-One file per data set: <folder>/<key>.safetensors. The folder is $HMN_CACHE, else the platform's cache folder
-(~/.cache/hmn on Linux); deleting it is always safe. The key is a SHA-256 over the source's bytes (each file's
-relative path, length and content: Parquet, npz and image trees alike) and over every option that changes the
-result, so an edited, added or renamed file decodes again, and a copied or touched tree does not.
+One file per data set, <key>.safetensors in hmn's cache folder; deleting it is always safe. The key is a SHA-256 over
+the source's bytes (each file's relative path, length and content) and over every option that changes the result, so an
+edited, added or renamed file decodes again, and a copied or touched tree does not.
 
-A file is written under a temporary name in the same folder and moved into place, so readers, a second
-process that decodes the same data, and a killed run never meet half a file. Content is checked by a SHA-256
-on loading; a damaged file is decoded again. A folder that cannot be written costs a warning, not the run.
+A file is moved into place when it is whole, so that no reader, second process or killed run meets half of one. Content
+is checked on loading; a damaged file is decoded again. A folder that cannot be written costs a warning, not the run.
 """
 
 from __future__ import annotations
@@ -39,11 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 def files_checksum(files: Iterable[tuple[str, Path]], *, skip_bad: bool) -> str:
-    """SHA-256 over the relative names, lengths and bytes of files, in the order given.
-
-    Raises:
-        UserError: a file cannot be read, and skip_bad is off.
-    """
+    """SHA-256 over the relative names, lengths and bytes of files, in the order given."""
     total = hashlib.sha256()
     for name, path in files:
         try:

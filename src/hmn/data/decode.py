@@ -1,17 +1,9 @@
 """The one place where bytes become uint8 pixels [c, h, w].
 
-What is done with each kind of image:
-
-| kind                               | here                                                       |
-|------------------------------------|------------------------------------------------------------|
-| 1-bit, 8-bit grey                  | grey                                                       |
-| 16-bit grey                        | divided by 257 and rounded: 65535 becomes 255              |
-| palette, YCbCr, CMYK, Lab          | converted to RGB by Pillow (no ICC profiles)               |
-| RGBA, grey with alpha, transparent | composited on white                                        |
-| float, integer above 65535         | refused                                                    |
-| animation, multi-page              | the first frame                                            |
-| EXIF orientation                   | ignored, as the field's loaders ignore it                  |
-| over Image.MAX_IMAGE_PIXELS        | refused: Pillow's guard against decompression bombs        |
+Grey of 1 and 8 bits stays grey, that of 16 bits is divided by 257 and rounded (65535 becomes 255). Palettes, YCbCr,
+CMYK and Lab are converted to RGB by Pillow, without ICC profiles; what is transparent is composited on white.
+Refused are floats, integers above 65535, and more than Image.MAX_IMAGE_PIXELS, Pillow's guard against decompression
+bombs. Animations and pages give their first frame. EXIF's orientation is ignored, as the field's loaders ignore it.
 
 `channels`: 3 repeats grey, 1 takes the luma (ITU-R 601-2); None leaves a data set grey only where every image
 is grey. `size`: None demands that all images are equally large; a number takes the centre square and resizes
@@ -85,11 +77,7 @@ def decode_image(data: bytes | Path | Picture, name: str, *, size: int | None, c
 
 
 def eight_bit(picture: Picture, name: str) -> tuple[Picture, bool]:
-    """Any Pillow image as mode L or RGB, and whether it held colour.
-
-    Raises:
-        UnreadableImage: values that have no agreed 8-bit meaning.
-    """
+    """Any Pillow image as mode L or RGB, and whether it held colour."""
     colour = picture.mode not in GREY_MODES
     if picture.mode == "F":
         raise UnreadableImage(f"{name}: 32-bit float pixels: expected 8- or 16-bit; convert the image first")
@@ -147,11 +135,7 @@ def fit_array(pixels: np.ndarray, *, size: int | None, channels: int | None) -> 
 
 
 def to_nchw(images: np.ndarray, *, where: str) -> np.ndarray:
-    """[n, h, w], NHWC or NCHW to NCHW.
-
-    Raises:
-        UserError: no axis, or both, can be that of 1 or 3 channels.
-    """
+    """[n, h, w], NHWC or NCHW to NCHW."""
     shape = f"{where} has shape {list(images.shape)}"
     if images.ndim in (3, 4) and 0 in images.shape[1:]:
         raise UserError(f"{shape}: the images have no pixels")

@@ -61,11 +61,7 @@ def subfolders(root: Path) -> tuple[str, ...]:
 
 
 def class_folders(root: Path) -> tuple[str, ...]:
-    """The class names of a tree.
-
-    Raises:
-        UserError: there are none, or no images in any of them.
-    """
+    """The class names of a tree."""
     names = subfolders(root)
     if not names:
         hint = "images, but no class folders" if images_below(root) else "neither class folders nor images"
@@ -88,10 +84,9 @@ def images_below(folder: Path) -> list[Path]:
 def list_classes(
     root: Path, names: Sequence[str], options: DataOptions, *, lack: Mapping[str, str] | None = None
 ) -> list[tuple[Path, int]]:
-    """(file, label) of every image of every class, class by class; `lack` says what errors call an empty class.
+    """(file, label) of every image of every class, class by class; `lack` is what errors say of an empty class.
 
-    Raises:
-        UserError: a class is empty, and skip_bad is off (with it, the class is left out later).
+    With skip_bad such a class is left out later.
     """
     listed = []
     for label, name in enumerate(names):

@@ -67,9 +67,6 @@ def count_classes(labels: np.ndarray, *, where: str, skip_bad: bool) -> int:
     """Number of classes of unnamed integer labels [n]: the largest plus one.
 
     With skip_bad, labels beyond the number of images are bad rows, and the largest of the others counts.
-
-    Raises:
-        UserError: there are no labels, all are negative, or the largest is beyond the number of images.
     """
     if not len(labels):
         raise UserError(f"{where}: no images: the data set is empty")
@@ -79,10 +76,8 @@ def count_classes(labels: np.ndarray, *, where: str, skip_bad: bool) -> int:
     if largest < 0:
         raise UserError(f"{where}: all labels are negative ({largest}): this split has no labels")
     if largest >= len(labels):
-        row = int(labels.argmax())
-        raise UserError(
-            f"{where}: label {largest} of row {row}, with {len(labels)} images: expected 0..k-1 for k classes"
-        )
+        bad = f"label {largest} of row {labels.argmax()}"
+        raise UserError(f"{where}: {bad}, with {len(labels)} images: expected 0..k-1 for k classes")
     return largest + 1
 
 

@@ -13,12 +13,10 @@ from hmn.data.bulk import Item, decode_all
 from hmn.data.formats import SPLIT_OF_WORD, TEST, TRAIN, VALIDATION, Decoded, number_labels, texts
 from hmn.data.npz import decode_arrays
 from hmn.data.options import DataOptions
-from hmn.data.parquet_columns import USUAL_NAMES, choose_column
+from hmn.data.parquet import USUAL_NAMES, choose_column
 from hmn.errors import UserError
 
-EXPECTED = (
-    "a name, a path, (images, labels), a torch Dataset of (image, label) or a Hugging Face Dataset or DatasetDict"
-)
+PAIRS = "(images, labels), a torch Dataset of (image, label) or a Hugging Face Dataset or DatasetDict"
 
 
 class Pairs(NamedTuple):
@@ -45,7 +43,7 @@ def read_in_memory(
     """The images of `hmn.data.load.load_data` that are no path; test is None where none came along.
 
     Raises:
-        UserError: something else than `EXPECTED`, misshapen or differing images, or labels out of range.
+        UserError: something else than `PAIRS`, misshapen or differing images, or labels out of range.
     """
     if isinstance(source, Mapping):
         source, found = splits_of_hub(source, where)
@@ -76,13 +74,9 @@ def splits_of_hub(splits: Mapping[str, Any], where: str) -> tuple[Any, Any]:
 
 
 def pairs_of(part: Any, options: DataOptions, where: str) -> Pairs:
-    """A torch Dataset, or a Hub's, whose columns are told by their features, else by their names.
-
-    Raises:
-        UserError: something else, nothing in it, or columns that cannot be told.
-    """
+    """A torch Dataset, or a Hub's, whose columns are told by their features, else by their names."""
     if isinstance(part, str | bytes) or not (hasattr(part, "__len__") and hasattr(part, "__getitem__")):
-        raise UserError(f"{where}: got {type(part).__name__}: expected {EXPECTED}")
+        raise UserError(f"{where}: got {type(part).__name__}: expected a name, a path, {PAIRS}")
     if not len(part):
         raise UserError(f"{where}: no images: the data set is empty")
     features = getattr(part, "features", None)

@@ -66,11 +66,7 @@ def size_of(
 
 
 def parsed_shape(text: str) -> tuple[int, int, int]:
-    """Channels, height and width from "3x224x224".
-
-    Raises:
-        UserError: the text is not of this form.
-    """
+    """Channels, height and width from "3x224x224"."""
     found = re.fullmatch(r"(\d{1,6})x(\d{1,6})x(\d{1,6})", text.strip().lower())
     if found is None:
         raise UserError(f"--shape {text!r}: expected channels, height and width, such as 3x224x224.")

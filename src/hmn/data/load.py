@@ -106,9 +106,6 @@ def assemble(decoded: Decoded, options: DataOptions, *, name: str, where: str, k
 
     A class needs one training image, or two where the test set is split off it. With skip_bad a class that
     has fewer is left out, its images counted as skipped, and the labels of the others close up.
-
-    Raises:
-        UserError: a class has too few images, fewer than two classes are left, or the splits differ in shape.
     """
     decoded = drop_small_classes(decoded, where=where, skip_bad=options.skip_bad)
     train, test, names, skipped = decoded
@@ -132,11 +129,7 @@ def assemble(decoded: Decoded, options: DataOptions, *, name: str, where: str, k
 
 
 def training_set(decoded: Decoded, *, like: RealData, where: str) -> RealData:
-    """The training images of a data set, with the classes and the normalisation of `like`.
-
-    Raises:
-        UserError: a class is not one of `like`'s, by name or by number, or the images differ in shape.
-    """
+    """The training images of a data set, with the classes and the normalisation of `like`."""
     label_of = {str(label): label for label in range(like.num_classes)}
     label_of |= {name: label for label, name in enumerate(like.class_names)}
     for name in decoded.class_names:

@@ -117,11 +117,7 @@ def name_of_path(path: Path, decoded: Decoded) -> str:
 
 
 def reader_of(path: Path) -> Callable[[Path, DataOptions], Decoded]:
-    """What reads a path: .npz, .parquet, a folder of Parquet, Tiny ImageNet's tree, class folders.
-
-    Raises:
-        UserError: it is not a data set.
-    """
+    """What reads a path: .npz, .parquet, a folder of Parquet, Tiny ImageNet's tree, class folders."""
     if path.is_dir():
         if find_shards(path):
             return read_parquet

@@ -48,11 +48,7 @@ def read_digits(options: DataOptions) -> Decoded:
 def decode_arrays(
     arrays: Mapping[str, np.ndarray], options: DataOptions, class_names: tuple[str, ...] | None, *, where: str
 ) -> Decoded:
-    """Find, check and convert arrays as `read_npz` takes them; `class_names` go before those of an array.
-
-    Raises:
-        UserError: arrays are missing or misshapen, values are NaN or out of range.
-    """
+    """Find, check and convert arrays as `read_npz` takes them; `class_names` go before those of an array."""
     train, test = find_pair(arrays, [TRAIN]) or find_pair(arrays, []), find_pair(arrays, TEST_WORDS)
     if train is None:
         held = ", ".join(arrays) or "nothing"
@@ -119,11 +115,7 @@ def find_pair(arrays: Mapping[str, np.ndarray], words: list[str]) -> tuple[str, 
 
 
 def label_array(labels: np.ndarray, *, where: str) -> np.ndarray:
-    """An array of labels as integers or text [n].
-
-    Raises:
-        UserError: another shape, or another kind of values.
-    """
+    """An array of labels as integers or text [n]."""
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1 or labels.dtype.kind not in "iuUS":
         raise UserError(f"{where} is {labels.dtype} {list(labels.shape)}: expected integer or text labels [n]")

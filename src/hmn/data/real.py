@@ -105,13 +105,8 @@ class Splits:
 
     def fitted(self, ipc: int) -> Fitted:
         """What a recipe is fitted to: these data, and a budget of `ipc` real images a class."""
-        return Fitted(
-            dataset=self.name,
-            ipc=ipc,
-            image_shape=self.train.image_shape,
-            num_classes=self.train.num_classes,
-            std=tuple(self.train.normalisation.std),
-        )
+        data = self.train
+        return Fitted(self.name, ipc, data.image_shape, data.num_classes, tuple(data.normalisation.std))
 
 
 def stratified_indices(labels: Tensor, *, share: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -30,8 +30,7 @@ class Normalisation(NamedTuple):
 
     def apply(self, images: Tensor) -> Tensor:
         """Images [b, c, h, w] in [0, 1], shifted and scaled per channel."""
-        mean = torch.tensor(self.mean, dtype=images.dtype, device=images.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, dtype=images.dtype, device=images.device).view(1, -1, 1, 1)
+        mean, std = (torch.tensor(part, dtype=images.dtype, device=images.device).view(1, -1, 1, 1) for part in self)
         return (images - mean) / std
 
 

@@ -122,11 +122,7 @@ def imagenet_stem(channels: int, width: int, norm: str) -> nn.Sequential:
 
 
 def require_side(name: str, image_shape: tuple[int, int, int], least: int) -> None:
-    """Refuses images whose features would vanish.
-
-    Raises:
-        UserError: a side of the image is below `least` pixels.
-    """
+    """Refuses images whose features would vanish."""
     _, height, width = image_shape
     if min(height, width) < least:
         raise UserError(
