@@ -105,8 +105,8 @@ class Splits:
 
     def fitted(self, ipc: int) -> Fitted:
         """What a recipe is fitted to: these data, and a budget of `ipc` real images a class."""
-        data = self.train
-        return Fitted(self.name, ipc, data.image_shape, data.num_classes, tuple(data.normalisation.std))
+        data, std = self.train, tuple(self.train.normalisation.std)
+        return Fitted(dataset=self.name, ipc=ipc, image_shape=data.image_shape, num_classes=data.num_classes, std=std)
 
 
 def stratified_indices(labels: Tensor, *, share: float, seed: int) -> tuple[Tensor, Tensor]:
