@@ -26,7 +26,7 @@ from hmn.containers.container import container_class
 from hmn.containers.shape import Budget
 from hmn.data.real import Splits
 from hmn.errors import Interruption, UserError
-from hmn.recipes.resolve import whole_recipe
+from hmn.recipes.named import whole_recipe
 from hmn.recipes.settings import (
     AugmentConfig,
     CondenseConfig,

@@ -14,12 +14,11 @@ from hmn.containers.choose import choose_shape
 from hmn.data.known_sizes import PUBLISHED
 from hmn.data.source import NORMALISATIONS
 from hmn.errors import UserError
-from hmn.recipes.named import ALIASES, RECIPES, recipe
+from hmn.recipes.cpu import SWEEPS
+from hmn.recipes.named import ALIASES, RECIPES, recipe, whole_recipe
 from hmn.recipes.parts import Fitted, in_pixels
 from hmn.recipes.protocols import protocol
-from hmn.recipes.resolve import whole_recipe
 from hmn.recipes.settings import Recipe
-from hmn.recipes.short import SWEEPS
 from hmn.recipes.values import completed, content, given_file, objective_settings, recipe_to_toml
 from hmn.studies.sweep.grid import read_flags
 from hmn.train.loop import learning_rate
@@ -32,8 +31,8 @@ TABLES = Path(__file__).parents[2] / "docs" / "methods.md"
 
 def made(name: str, dataset: str = "cifar10", ipc: int = 1, minutes: float | None = None) -> Recipe:
     shape, classes = SIZES[dataset]
-    std = NORMALISATIONS[dataset].std if dataset in NORMALISATIONS else None
-    return recipe(name, dataset=dataset, ipc=ipc, image_shape=shape, num_classes=classes, std=std, minutes=minutes)
+    std = {"std": NORMALISATIONS[dataset].std} if dataset in NORMALISATIONS else {}
+    return recipe(name, dataset=dataset, ipc=ipc, image_shape=shape, num_classes=classes, **std, minutes=minutes)
 
 
 def three(name: str, dataset: str = "cifar10") -> list[Recipe]:

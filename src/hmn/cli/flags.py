@@ -74,7 +74,7 @@ def data_options(flags: Any) -> DataOptions:
     return DataOptions(**{name: value for name, value in vars(flags or DataFlags()).items() if value is not None})
 
 
-ALL_SETTINGS = {setting.path: setting for setting in settings_of(Recipe)}
+ALL_SETTINGS = settings_of(Recipe)
 """Settings by path."""
 
 

@@ -98,7 +98,7 @@ def rows(cls: type, prefix: str) -> Any:
     from hmn.condensation.check import leaves
 
     defaults = {path: value for path, _, value in leaves(cls(), prefix)}
-    return [row(each.path, each.kind, defaults[each.path], each.help) for each in settings_of(cls, prefix)]
+    return [row(each.path, each.kind, defaults[each.path], each.help) for each in settings_of(cls, prefix).values()]
 
 
 def row(path: str, kind: Any, default: Any, text: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from hmn.data.named import NAMES
 from hmn.data.options import DataOptions
 from hmn.data.real import Splits
 from hmn.errors import UserError
-from hmn.recipes.resolve import resolve
+from hmn.recipes.named import resolve
 from hmn.recipes.settings import Dtype, Recipe
 from hmn.recipes.values import given_environment, given_file, given_table
 from hmn.runtime.console import OnProgress, ProgressView, command_line, note, reported_to

@@ -13,7 +13,7 @@ from hmn.containers.artifact.place import AUM, RECIPE, held_out, need_artifact, 
 from hmn.errors import UserError
 from hmn.pruning.aum import Profile, load_profile
 from hmn.pruning.survivors import counts_at_rate, counts_in_budget, counts_to
-from hmn.recipes.resolve import whole_recipe
+from hmn.recipes.named import whole_recipe
 from hmn.recipes.settings import Recipe
 from hmn.recipes.values import given_file
 

@@ -1,45 +1,37 @@
-"""Named recipes: each published method with its own settings, and short ones for a CPU. Every one states its cost."""
+"""Recipes by name, each of which states its cost; the recipe of a run: a named one or a file's, changed by flags."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from inspect import signature
+from types import NoneType
+from typing import Any, get_args
 
 from hmn.errors import UserError
-from hmn.recipes import fast, matching, short, trajectories
-from hmn.recipes.parts import ASSUMED_STD, Fitted
+from hmn.recipes import cpu, methods
+from hmn.recipes.kinds import OBJECTIVES
+from hmn.recipes.parts import Fitted
 from hmn.recipes.settings import Recipe
+from hmn.recipes.values import changed, completed, content, is_of_objective, settings_of
 
-_PUBLISHED = (
-    *(matching.dc, matching.dsa, matching.dm, matching.idc_i, matching.idc),
-    *(trajectories.mtt, trajectories.haba, trajectories.linba, matching.hmn, trajectories.ddif),
+_MAKERS: tuple[Callable[..., Recipe], ...] = (
+    *(cpu.fast, cpu.quick, methods.dc, methods.dsa, methods.dm, methods.idc_i, methods.idc),
+    *(methods.mtt, methods.haba, methods.linba, methods.hmn, methods.ddif),
+    *(cpu.dsa_cpu, cpu.dm_cpu, cpu.idc_i_cpu, cpu.idc_cpu, cpu.haba_cpu, cpu.linba_cpu, cpu.hmn_cpu, cpu.ddif_cpu),
 )
-_SMALLER = (
-    *(short.dsa_cpu, short.dm_cpu, short.idc_i_cpu, short.idc_cpu),
-    *(short.haba_cpu, short.linba_cpu, short.hmn_cpu, short.ddif_cpu),
-)
-MAKERS: dict[str, Callable[..., Recipe]] = {
-    maker.__name__.replace("_", "-"): maker for maker in (fast.fast, short.quick, *_PUBLISHED, *_SMALLER)
-}
+MAKERS = {maker.__name__.replace("_", "-"): maker for maker in _MAKERS}
 RECIPES = tuple(MAKERS)
 DIALS = tuple(name for name, maker in MAKERS.items() if "minutes" in signature(maker).parameters)
 """Recipes with a dial: they are made for a number of minutes."""
 ALIASES = {"paper": "hmn"}
 """Former names, still in recipe.toml files and scripts."""
+DEFAULT_RECIPE = "fast"
 MAX_MINUTES = 10**6
 
 
-def recipe(
-    name: str,
-    *,
-    dataset: str,
-    ipc: int,
-    image_shape: tuple[int, int, int],
-    num_classes: int = 10,
-    std: Sequence[float] | None = None,
-    minutes: float | None = None,
-) -> Recipe:
+def recipe(name: str, *, minutes: float | None = None, **data: Any) -> Recipe:
     """A recipe by name, fitted to a data set.
 
     A method's name (dc, dsa, dm, idc-i, idc, mtt, haba, linba, hmn, ddif) is its container, objective and settings as
@@ -49,25 +41,17 @@ def recipe(
 
     Args:
         name: one of RECIPES, or a former name.
-        dataset: name of the data, which decides where a method's settings differ between data sets.
-        ipc: images per class in budget.
-        image_shape: channels, height, width: small images take shallower networks, large ones ResNetAP-10.
-        num_classes: of the data; with `ipc` it gives DC's batches and MTT's.
-        std: standard deviations by which the pixels are normalised, which convert the learning rates of methods that
-            store normalised images (`hmn.recipes.parts.in_pixels`); None for 0.25.
         minutes: what a recipe with a dial is made for; its iterations are then a guess, which
             `hmn.condensation.dial.in_minutes` puts right for this machine.
+        data: the fields of `hmn.recipes.parts.Fitted`: dataset, ipc, image_shape; num_classes and std.
 
     Raises:
         UserError: no recipe has this name, or minutes of one that has no dial, or minutes that are no time.
     """
-    maker = MAKERS.get(ALIASES.get(name, name))
+    maker, fitted = MAKERS.get(ALIASES.get(name, name)), Fitted(**data)
     if maker is None:
         close = difflib.get_close_matches(name, (*RECIPES, *ALIASES), n=1, cutoff=0.0)[0]
         raise UserError(f"no recipe is called {name!r}: expected one of {', '.join(RECIPES)}; did you mean {close}?")
-    fitted = Fitted(
-        dataset=dataset, ipc=ipc, image_shape=image_shape, num_classes=num_classes, std=tuple(std or (ASSUMED_STD,))
-    )
     if minutes is None:
         return maker(fitted)
     if name not in DIALS:
@@ -77,4 +61,51 @@ def recipe(
     return maker(fitted, minutes)
 
 
-DEFAULT_RECIPE = "fast"
+def resolve(name: str | None, from_file: Mapping[str, Any], own: Mapping[str, Any], fitted: Fitted) -> Recipe:
+    """The recipe of a run with every setting: a named one or a whole file, then one's own settings put over it.
+
+    Raises:
+        UserError: no such recipe, or a setting of one's own that its objective does not read.
+    """
+    if "cost" in from_file:
+        found = changed(_renamed(whole_recipe({**from_file, "ipc": fitted.ipc}), fitted), own)
+    else:
+        given = {**{path: value for path, value in from_file.items() if path not in ("name", "ipc")}, **own}
+        title = name or from_file.get("name", DEFAULT_RECIPE)
+        base = recipe(title, **vars(fitted), minutes=given.get("minutes"))
+        if given.get("container", base.container) != base.container:
+            given = {"sizes": {}, **given}  # the recipe's sizes are of its own container
+        found = changed(base, given)
+    found = completed(found)
+    _check_used(found, own)
+    return found
+
+
+def _renamed(whole: Recipe, fitted: Fitted) -> Recipe:
+    """A file's recipe: its settings may have been edited, so it keeps its name only where it holds what that says."""
+    if whole.name not in (*RECIPES, *ALIASES):
+        return whole
+    named = recipe(whole.name, **vars(fitted), minutes=whole.minutes)
+    if whole.minutes is not None:  # its dial was turned, and the iterations are the machine's
+        named = replace(named, condense=replace(named.condense, epochs=whole.condense.epochs))
+    return whole if content(named) == content(whole) else replace(whole, name=f"{whole.name}-changed")
+
+
+def whole_recipe(values: Mapping[str, Any]) -> Recipe:
+    """The recipe in a file of all settings, as a run writes it; TOML has no null, so what is absent is None."""
+    absent = {path: None for path, each in settings_of(Recipe).items() if NoneType in get_args(each.kind)}
+    title = values.get("name", "file")
+    found = changed(Recipe(name=title, cost=values["cost"], ipc=values["ipc"]), {**absent, **values})
+    return completed(replace(found, name=title, cost=values["cost"]))
+
+
+def _check_used(found: Recipe, given: Mapping[str, Any]) -> None:
+    """Refuse what was asked for besides the recipe, by path, and its objective does not read."""
+    objective = found.condense.objective
+    reads = OBJECTIVES.load(objective).reads
+    for path, value in given.items():
+        owner = path.partition(".")[0]
+        if is_of_objective(path) and owner != objective:
+            raise UserError(f"{path} {value}: is for --objective {owner}, and this is {objective}: leave it out.")
+        if owner == "condense" and not any(path == name or path.startswith(f"{name}.") for name in reads):
+            raise UserError(f"{path} {value}: --objective {objective} does not use it: leave it out.")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
-from hmn.recipes.settings import AugmentConfig, EvaluateConfig, NetworkConfig
+from hmn.recipes.settings import AugmentConfig, EvaluateConfig, NetworkConfig, Recipe, StartConfig
 
 DSA = AugmentConfig(strategy="color_crop_cutout_flip_scale_rotate", at_once="one")
 """One operation a call, with DSA's strengths. Source: VICO-UoE/DatasetCondensation utils.py: ParamDiffAug."""
 NO_AUGMENT = AugmentConfig(strategy="none")
+FROM_REAL, FROM_NOISE = StartConfig(kind="real"), StartConfig(kind="noise")
 EVERY_IMAGE = 128
 """Images of a class a sweep for methods that take all of them, of which the largest published number is 50."""
-ASSUMED_STD = 0.25
-"""Of the pixels, where the data's own standard deviation is not said."""
 
 
 @final
@@ -22,10 +21,14 @@ class Fitted:
     """The data and the budget that a recipe is fitted to."""
 
     dataset: str
+    """Its name, which decides where a method's settings differ between data sets."""
     ipc: int
+    """Images per class in budget."""
     image_shape: tuple[int, int, int]
-    num_classes: int
-    std: tuple[float, ...]
+    """Channels, height, width: small images take shallower networks, large ones ResNetAP-10."""
+    num_classes: int = 10
+    """With `ipc` it gives DC's batches and MTT's."""
+    std: tuple[float, ...] = (0.25,)
     """Standard deviation of the pixels by which images are normalised, per channel."""
 
     @property
@@ -33,10 +36,10 @@ class Fitted:
         """Of an image, the shorter one."""
         return min(self.image_shape[1:])
 
-    @property
-    def column(self) -> int:
-        """Which of the published budgets holds: 0 for 1, 1 for up to 10, 2 for more images a class."""
-        return 0 if self.ipc <= 1 else 1 if self.ipc <= 10 else 2
+
+def column(ipc: int) -> int:
+    """Which of the published budgets holds: 0 for 1, 1 for up to 10, 2 for more images a class."""
+    return 0 if ipc <= 1 else 1 if ipc <= 10 else 2
 
 
 def in_pixels(lr: float, fitted: Fitted) -> float:
@@ -48,25 +51,25 @@ def in_pixels(lr: float, fitted: Fitted) -> float:
     return float(f"{lr * sum(s * s for s in fitted.std) / len(fitted.std):.2g}")
 
 
-def network_name(image_shape: tuple[int, int, int]) -> str:
+def network_name(fitted: Fitted) -> str:
     """ConvNet-3 below 64 pixels, ConvNet-4 from there and ResNetAP-10 from 96, as the literature has them.
 
     Below 16 pixels ConvNet-2: a third pooling would leave less than 2x2 positions.
     """
-    side = min(image_shape[1:])
-    if side >= 96:
+    if fitted.side >= 96:
         return "resnetap10"
-    if side >= 64:
+    if fitted.side >= 64:
         return "convnet4"
-    return "convnet3" if side >= 16 else "convnet2"
+    return "convnet3" if fitted.side >= 16 else "convnet2"
 
 
 def untrained(fitted: Fitted) -> NetworkConfig:
     """Networks as they are drawn, of their own width: nothing trains them."""
-    return NetworkConfig(name=network_name(fitted.image_shape), width=None, update_batches=0, cutmix_probability=0.0)
+    return NetworkConfig(name=network_name(fitted), width=None, update_batches=0, cutmix_probability=0.0)
 
 
-def evaluated(fitted: Fitted, protocol: str) -> EvaluateConfig:
-    """Networks of the data's size by a protocol."""
-    net = network_name(fitted.image_shape)
-    return EvaluateConfig(net=net, width=64 if net == "convnet2" else None, protocol=protocol)
+def made(name: str, fitted: Fitted, *, protocol: str, **more: Any) -> Recipe:
+    """A recipe that is tested by a protocol, with networks of the data's size; the rest of it is given."""
+    net = network_name(fitted)
+    tested = EvaluateConfig(net=net, width=64 if net == "convnet2" else None, protocol=protocol)
+    return Recipe(name=name, ipc=fitted.ipc, evaluate=tested, **more)

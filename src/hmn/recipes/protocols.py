@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from hmn.errors import UserError
-from hmn.recipes.parts import DSA, NO_AUGMENT
+from hmn.recipes.parts import DSA, NO_AUGMENT, column
 from hmn.recipes.settings import AugmentConfig, TrainConfig
 
 PROTOCOLS = {
@@ -31,11 +31,10 @@ _PAPER: dict[str, tuple[float, tuple[int, int, int]]] = {
 _STEPS = {"short": 2000, "quick": 600}
 _PLAIN: dict[str, Any] = {"augment": NO_AUGMENT, "cutmix_probability": 0.0}
 _DC = TrainConfig(epochs=300, batch_size=256, weight_decay=5e-4, schedule="halfway", **_PLAIN)
-_IDC = AugmentConfig(strategy="color_crop_cutout_flip_scale_rotate")
 _OTHERS = {
     "dc": _DC,
     "dsa": replace(_DC, epochs=1000, augment=DSA),
-    "idc": TrainConfig(epochs=1000, weight_decay=5e-4, schedule="thirds", augment=_IDC),
+    "idc": TrainConfig(epochs=1000, weight_decay=5e-4, schedule="thirds"),
     "linba": TrainConfig(epochs=300, batch_size=640, weight_decay=0.0, schedule="constant", **_PLAIN),
 }
 """How other methods' results were taken; docs/methods.md has the sources. DM, MTT, HaBa and DDiF train as DSA does."""
@@ -50,7 +49,6 @@ def protocol(name: str, dataset: str, ipc: int) -> TrainConfig:
     development on a CPU: their accuracies are below the paper's protocol and comparable only with each other.
     dc, dsa, idc, linba: as those methods' own results were taken, with as many epochs at every ipc.
     Data sets that the paper has not train as cifar10; an ipc between its columns as the next larger column.
-
     Source: supplement C.2 of arXiv:2310.07506.
 
     Raises:
@@ -61,13 +59,11 @@ def protocol(name: str, dataset: str, ipc: int) -> TrainConfig:
     if ipc < 1:
         raise UserError(f"ipc={ipc}: expected at least 1 image per class.")
     cutmix = 1.0 if dataset == "imagenet-10" else 0.5  # as IDC's code has it
+    if name == "idc":
+        flip = "" if dataset in NO_FLIP else "flip_"
+        augment = AugmentConfig(strategy=f"color_crop_cutout_{flip}scale_rotate")
+        return replace(_OTHERS[name], augment=augment, cutmix_probability=cutmix)
     if name in _OTHERS:
-        config = _OTHERS[name]
-        if name == "idc":
-            config = replace(config, cutmix_probability=cutmix)
-            if dataset in NO_FLIP:
-                config = replace(config, augment=AugmentConfig(strategy="color_crop_cutout_scale_rotate"))
-        return config
+        return _OTHERS[name]
     lr, epochs = _PAPER.get(dataset, _PAPER["cifar10"])
-    column = 0 if ipc <= 1 else 1 if ipc <= 10 else 2
-    return TrainConfig(lr=lr, epochs=epochs[column], steps=_STEPS.get(name), cutmix_probability=cutmix)
+    return TrainConfig(lr=lr, epochs=epochs[column(ipc)], steps=_STEPS.get(name), cutmix_probability=cutmix)

@@ -33,16 +33,18 @@ class Setting(NamedTuple):
     help: str
 
 
-def settings_of(cls: type, prefix: str = "") -> Iterator[Setting]:
-    """Every leaf of a dataclass tree, in the order of the code."""
+def settings_of(cls: type, prefix: str = "") -> dict[str, Setting]:
+    """Every leaf of a dataclass tree by its path, in the order of the code."""
     hints, docs = get_type_hints(cls), _field_docs(cls)
+    found: dict[str, Setting] = {}
     for field in fields(cls):
         path = prefix + field.name
         if is_dataclass(hints[field.name]):
-            yield from settings_of(hints[field.name], path + ".")
+            found |= settings_of(hints[field.name], path + ".")
         elif path != "settings":  # whose table bears the objective's name
             kind = Literal[OBJECTIVES.names()] if path == OBJECTIVES.setting else hints[field.name]
-            yield Setting(path, kind, docs.get(field.name, ""))
+            found[path] = Setting(path, kind, docs.get(field.name, ""))
+    return found
 
 
 def find(known: Mapping[str, Setting], path: str, *, load: bool = False) -> Setting | None:
@@ -77,9 +79,8 @@ def given_environment(environment: Mapping[str, str] = os.environ) -> dict[str, 
     Raises:
         UserError: a variable that begins like a setting and names none, or a value of the wrong kind.
     """
-    settings = [setting for setting in settings_of(Recipe) if setting.path not in ("name", "cost", "minutes")]
-    known = {setting.path: setting for setting in settings}
-    names = {_variable(path): path for path in known}
+    known = {path: each for path, each in settings_of(Recipe).items() if path not in ("name", "cost", "minutes")}
+    names = {ENVIRONMENT_PREFIX + path.replace(".", "_").upper(): path for path in known}
     groups = tuple({name.split("_")[1] for name in names})
     found = {}
     for name, text in environment.items():
@@ -92,16 +93,8 @@ def given_environment(environment: Mapping[str, str] = os.environ) -> dict[str, 
     return found
 
 
-def _variable(path: str) -> str:
-    return ENVIRONMENT_PREFIX + path.replace(".", "_").upper()
-
-
 def given_file(path: Path) -> dict[str, Any]:
-    """Settings from a TOML file of tables like a recipe's, by path.
-
-    Raises:
-        UserError: no such file, not TOML, a key that names no setting, or a value of the wrong kind.
-    """
+    """Settings from a TOML file, with the errors of `read_toml` and of `given_table`."""
     return given_table(read_toml(path), origin=path)
 
 
@@ -141,8 +134,7 @@ def given_table(table: Mapping[str, Any], *, origin: Path | str) -> dict[str, An
     Raises:
         UserError: a key that names no setting, or a value of the wrong kind.
     """
-    known = {setting.path: setting for setting in settings_of(Recipe)}
-    found = {}
+    known, found = settings_of(Recipe), {}
     for key, value in flatten(table):
         setting = find(known, key)
         if setting is None:
@@ -235,20 +227,16 @@ def is_of_objective(path: str) -> bool:
 
 def settings_of_objective(name: str) -> dict[str, Setting]:
     """An objective's own settings, by path; loads its file."""
-    return {setting.path: setting for setting in settings_of(OBJECTIVES.load(name).Settings, f"{name}.")}
+    return settings_of(OBJECTIVES.load(name).Settings, f"{name}.")
 
 
 def completed(recipe: Recipe) -> Recipe:
-    """The recipe with all settings of its objective, defaults too; loads the objective's file.
-
-    Raises:
-        UserError: no such objective, or a setting that it does not have, or a value of the wrong kind.
-    """
+    """The recipe with all of its `objective_settings`, defaults too."""
     return replace(recipe, settings=asdict(objective_settings(recipe)))
 
 
 def objective_settings(recipe: Recipe) -> Any:
-    """The settings of the recipe's objective, as the dataclass that its file defines.
+    """The settings of the recipe's objective, as the dataclass that its file defines; loads the file.
 
     Raises:
         UserError: no such objective, or a setting that it does not have, or a value of the wrong kind.

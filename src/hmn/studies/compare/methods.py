@@ -24,9 +24,9 @@ CONDENSED_HERE = ("recipe", "container", "file")
 NEEDED = ("whole", "random")
 """Always trained: the label-robust score is reckoned against them."""
 SETTABLE = {
-    setting.path: setting
-    for setting in settings_of(Recipe)
-    if setting.path not in ("name", "cost", "ipc", "container", "minutes") and not setting.path.startswith("evaluate.")
+    path: setting
+    for path, setting in settings_of(Recipe).items()
+    if path not in ("name", "cost", "ipc", "container", "minutes") and not path.startswith("evaluate.")
 }
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}")
 

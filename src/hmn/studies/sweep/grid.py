@@ -22,11 +22,8 @@ from hmn.studies.pool.attempt import SweepRun
 
 FLAGS = (Setting("recipe", Literal[(*RECIPES, *ALIASES)], ""), Setting("images", int, ""), Setting("dtype", Dtype, ""))
 """What may vary besides the settings of a recipe."""
-VARIED = {
-    setting.path: setting
-    for setting in (*FLAGS, *settings_of(Recipe))
-    if setting.path not in ("name", "cost", "minutes")
-}
+_SETTABLE = (each for path, each in settings_of(Recipe).items() if path not in ("name", "cost", "minutes"))
+VARIED = {setting.path: setting for setting in (*FLAGS, *_SETTABLE)}
 EVALUATE = "evaluate."
 TABLE = "vary"
 """Table of a --config file that holds the grid."""
