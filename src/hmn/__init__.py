@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from hmn.measure.evaluate import evaluate as evaluate
     from hmn.runtime.console import Progress as Progress
     from hmn.studies.pruning.carry_out import Pruned as Pruned
+    from hmn.studies.pruning.carry_out import condense_and_prune as condense_and_prune
     from hmn.studies.pruning.carry_out import prune as prune
-    from hmn.studies.pruning.condense_first import condense_and_prune as condense_and_prune
 
 __version__ = "0.1.0"
 _HOMES = {
@@ -38,7 +38,7 @@ _HOMES = {
     "DataOptions": "data.options",
     "Plan": "condensation.job",
     "condense": "condensation.job",
-    "condense_and_prune": "studies.pruning.condense_first",
+    "condense_and_prune": "studies.pruning.carry_out",
     "plan": "condensation.job",
     "Evaluation": "measure.evaluate",
     "Progress": "runtime.console",

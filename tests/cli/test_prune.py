@@ -313,7 +313,7 @@ def test_the_whole_pipeline_in_one_command(tmp_path: Path, capsys: pytest.Captur
     out = tmp_path / "out"
     words = [*OVER, "--hold-out", "--prune", "0.5", "--out", str(out)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hmn.studies.pruning.condense_first.EPOCHS", 2)
+        patch.setattr("hmn.studies.pruning.carry_out.EPOCHS", 2)
         output, _ = called(capsys, *words)
         assert "636 of 640" in output
         assert info(out / "over-budget").shape.images_per_class == (50,) * 10

@@ -103,7 +103,7 @@ def _sentence(best: float, values: Sequence[float], noise: float | None, near: S
 def search_beta(
     target: Target, trials: Trials, counts: Sequence[PerClass], *, repeats: int, on: Split
 ) -> list[dict[str, Any]]:
-    """A search for each of the counts: what it found, as results write it.
+    """A search for each of the counts: its choice and everything that it was chosen from, as results write it.
 
     Every beta of the grid prunes to the same counts and trains the same seeds.
     """
@@ -111,27 +111,22 @@ def search_beta(
         note(f"{ON_TEST}.")
     elif not target.held_out:
         note(f"{VALIDATION_SEEN}.")
-    by_point = {
-        (left, beta): Repeated(pruning=Pruning(method="double-end", counts=left, beta=beta), on=on)
-        for left in counts
-        for beta in BETAS
-    }
-    found = trials.run("trainings of the search", list(by_point.values()), repeats)
-    return [search_entry(target, left, {beta: found[by_point[left, beta]] for beta in BETAS}, on=on) for left in counts]
+
+    def at(left: PerClass, beta: float) -> Repeated:
+        return Repeated(pruning=Pruning(method="double-end", counts=left, beta=beta), on=on)
+
+    found = trials.run("trainings of the search", [at(left, beta) for left in counts for beta in BETAS], repeats)
+    entries = []
+    for left in counts:
+        values = {beta: found[at(left, beta)] for beta in BETAS}
+        choice = choose_beta(values)
+        entry = {**place_of(target, left), "chosen_on": on, "validation_seen": not target.held_out, **vars(choice)}
+        entry["indistinguishable_from"] = list(choice.indistinguishable_from)
+        entry["pooled_std"] = None if choice.pooled_std is None else round(choice.pooled_std, 4)
+        entries.append({**entry, "betas": [{"beta": beta, **repeats_of(values[beta])} for beta in sorted(values)]})
+    return entries
 
 
-def search_entry(
-    target: Target, counts: PerClass, values: Mapping[float, Sequence[float]], *, on: str
-) -> dict[str, Any]:
-    """One search: its choice and everything that it was chosen from."""
-    choice = choose_beta(values)
-    return {
-        "rate": share_removed(target, counts),
-        "images_per_class": in_short(counts),
-        "chosen_on": on,
-        "validation_seen": not target.held_out,
-        **vars(choice),
-        "indistinguishable_from": list(choice.indistinguishable_from),
-        "pooled_std": None if choice.pooled_std is None else round(choice.pooled_std, 4),
-        "betas": [{"beta": beta, **repeats_of(values[beta])} for beta in sorted(values)],
-    }
+def place_of(target: Target, counts: PerClass) -> dict[str, Any]:
+    """Where a count stands: the share of images that it removes, and the images of each class that it leaves."""
+    return {"rate": share_removed(target, counts), "images_per_class": in_short(counts)}

@@ -1,4 +1,6 @@
-"""A pruning carried out: beta searched where it is asked for, the folder written, the study made."""
+"""A pruning carried out: beta searched where it is asked for, the folder written, the study made; after a condensation
+over budget and its profile, too, as one command that goes on where it broke off.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +10,39 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from hmn.condensation.job import settle
+from hmn.containers.artifact.load import info
+from hmn.containers.artifact.place import AUM
 from hmn.containers.artifact.run_data import Split
 from hmn.data.options import DataOptions
 from hmn.errors import UserError, check_at_least
+from hmn.measure.candidates import target_of
+from hmn.pruning.aum import EPOCHS, load_profile, save_profile
 from hmn.pruning.folder import check_out, remove_artifact, write_pruned
+from hmn.pruning.profile import ProfileSettings
 from hmn.pruning.survivors import Method, Pruning
 from hmn.pruning.target import PerClass, Target, read_target, surviving_counts
 from hmn.runtime.console import OnProgress, command_line, note, reported_to
+from hmn.runtime.launched import launched
 from hmn.runtime.memory import keep_freed_memory
+from hmn.studies.condensation import is_begun
 from hmn.studies.pruning.beta import search_beta
 from hmn.studies.pruning.study import PruningStudy
 from hmn.studies.pruning.trials import TRIALS, Trials
 from hmn.studies.where import Where
 
 Beta = float | Literal["auto"] | None
+OVER = "over-budget"
+"""Folder of the container before pruning, in the folder of the result."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneOrder:
-    """Everything that a pruning goes by."""
+    """What a pruning goes by: the arguments of `prune`."""
 
     run: Path
     """The condensed folder."""
     out: Path | None
-    """Folder of the pruned one; None for a study alone."""
     to: int | None = None
     rate: float | None = None
     method: Method = "double-end"
@@ -42,7 +53,7 @@ class PruneOrder:
     repeats: int = 3
     choose_on: Split = "validation"
     data: str | None = None
-    data_flags: DataOptions = field(default_factory=DataOptions)
+    options: DataOptions = field(default_factory=DataOptions)
     given: Mapping[str, Any] = field(default_factory=dict)
     """net, width and protocol, None where not given."""
     steps: int | None = None
@@ -51,11 +62,6 @@ class PruneOrder:
     """Folders that may stand in `out` before it is written."""
     resume: bool = False
     force: bool = False
-
-    @property
-    def trains(self) -> bool:
-        """Whether networks are trained."""
-        return self.study is not None or self.searches
 
     @property
     def searches(self) -> bool:
@@ -77,11 +83,7 @@ class PruneOrder:
         return self.study.file.with_suffix(f".{TRIALS}")
 
     def check(self) -> None:
-        """Refuse what makes no sense, before anything is read.
-
-        Raises:
-            UserError: as it says.
-        """
+        """Refuse what makes no sense, before anything is read."""
         if self.out is None and self.study is None:
             raise UserError(
                 "nothing to write: give --out, a folder for the pruned container, or --study, a .json file."
@@ -167,26 +169,11 @@ def prune(
         UserError: the target, its AUM or its data cannot be used, a folder is in use, or a training failed.
         Interruption: a signal came; with `resume` it goes on.
     """
-    order = PruneOrder(
-        run=Path(target),
-        out=None if out is None else Path(out),
-        to=to,
-        rate=rate,
-        method=method,
-        beta=beta,
-        aum=aum,
-        seed=seed,
-        study=study,
-        repeats=repeats,
-        choose_on=choose_on,
-        data=data,
-        data_flags=options or DataOptions(),
-        given={"net": net, "width": width, "protocol": protocol},
-        steps=steps,
-        where=where or Where(),
-        resume=resume,
-        force=force,
-    )
+    given = {"net": net, "width": width, "protocol": protocol}
+    what: dict[str, Any] = {"to": to, "rate": rate, "method": method, "beta": beta, "aum": aum, "seed": seed}
+    what |= {"study": study, "choose_on": choose_on, "repeats": repeats, "data": data, "steps": steps}
+    what |= {"options": options or DataOptions(), "where": where or Where(), "resume": resume, "force": force}
+    order = PruneOrder(run=Path(target), out=None if out is None else Path(out), given=given, **what)
     order.check()
     keep_freed_memory()
     with reported_to(on_progress):
@@ -194,39 +181,30 @@ def prune(
 
 
 def carry_out(order: PruneOrder) -> Pruned:
-    """Do what is ordered; trainings that are done already are not repeated.
-
-    Raises:
-        UserError: the target, its AUM or its data cannot be used, a folder is in use, or a training failed.
-        Interruption: a signal came; with `resume` it goes on.
-    """
+    """Do what is ordered, as `prune`; trainings that are done already are not repeated."""
+    out, study, trials = order.out, order.study, None
     target = read_target(order.run, aum=order.aum, needs_aum=order.needs_aum)
-    counts = None if order.out is None else surviving_counts(target, to=order.to, rate=order.rate)
-    check_places(order, target)
-    trials = None
-    if order.trains:
-        how: dict[str, Any] = {"flags": order.data_flags, "given": order.given, "steps": order.steps}
-        trials = Trials(target, order.trials, order.where, data=order.data, **how)
+    counts = None if out is None else surviving_counts(target, to=order.to, rate=order.rate)
+    _check_places(order, target)
+    if study is not None or order.searches:
+        how: dict[str, Any] = {"data": order.data, "flags": order.options, "given": order.given, "steps": order.steps}
+        trials = Trials(target, order.trials, order.where, **how)
 
     # Nothing was changed so far. With `force` an earlier pruning goes; the trials have a plan of their own.
-    if order.force and order.out is not None:
-        remove_artifact(order.out)
+    if order.force and out is not None:
+        remove_artifact(out)
     if trials is not None:
         trials.open(resume=order.resume, force=order.force)
-    record = None if counts is None else write_folder(order, target, counts, trials)
+    record = None if counts is None else _write_folder(order, target, counts, trials)
     report = None
-    if order.study is not None and trials is not None:
-        report = order.study.run(target, trials)
-        note(f"written: {order.study.file}")
+    if study is not None and trials is not None:
+        report = study.run(target, trials)
+        note(f"written: {study.file}")
     return Pruned(order=order, record=record, report=report)
 
 
-def check_places(order: PruneOrder, target: Target) -> None:
-    """Refuse places that hold something else.
-
-    Raises:
-        UserError: as it says.
-    """
+def _check_places(order: PruneOrder, target: Target) -> None:
+    """Refuse places that hold something else."""
     if order.out is not None:
         if order.out.resolve() == order.run.resolve():
             raise UserError(f"--out {order.out}: is the folder to be pruned, which stays as it is; name another.")
@@ -236,7 +214,7 @@ def check_places(order: PruneOrder, target: Target) -> None:
         raise UserError(f"--study {file}: is already there: add --resume to go on with it, or --force to replace it.")
 
 
-def write_folder(order: PruneOrder, target: Target, counts: PerClass, trials: Trials | None) -> dict[str, Any]:
+def _write_folder(order: PruneOrder, target: Target, counts: PerClass, trials: Trials | None) -> dict[str, Any]:
     """Choose the survivors and write the pruned artifact; returns its record."""
     assert order.out is not None
     search = None
@@ -251,3 +229,62 @@ def write_folder(order: PruneOrder, target: Target, counts: PerClass, trials: Tr
     how = {"method": order.method, "beta": beta, "seed": seed, "chosen_by": search}
     about: dict[str, Any] = {"recipe": target.recipe, "profile": target.profile, "command": command_line()}
     return write_pruned(order.run, order.out, kept=kept, how=how, **about)
+
+
+def condense_and_prune(
+    data: Any,
+    *,
+    out: Path,
+    beta: Beta,
+    resume: bool = False,
+    force: bool = False,
+    checkpoint_seconds: float | None = None,
+    **asked: Any,
+) -> Pruned:
+    """Condense over budget into a folder in `out`, take the AUM there, and write the pruned container to `out`.
+
+    Every stage that is done is kept when it is resumed. Networks that choose beta are trained by the recipe's
+    evaluation settings.
+
+    Args:
+        data: as for `hmn.condense`.
+        out: the folder to write.
+        beta: a share, or "auto".
+        resume: go on.
+        force: begin anew.
+        checkpoint_seconds: between two checkpoints of the condensation.
+        asked: as for `hmn.condense`, over_budget among it.
+
+    Raises:
+        UserError: the folder is in use, or a stage refuses its settings.
+        Interruption: a signal came; with `resume` it goes on.
+    """
+    if asked.get("over_budget") is None:
+        raise UserError(f"--prune {beta}: prunes into the budget; give --over-budget too, such as 10%.")
+    if launched().size > 1:
+        raise UserError("--prune starts processes of its own: condense under torchrun, then run hmn prune.")
+    if force and resume:
+        raise UserError("--force begins anew and --resume goes on: give one of them.")
+    run, beside = out / OVER, (OVER, TRIALS)
+    job = settle(data, begun=None if force else run, **asked)
+    check_out(out, beside=beside, sha256=None, resume=resume, force=force)
+
+    # A stage that has left nothing is begun, whatever is asked of the whole.
+    begun = is_begun(run)
+    job.run(run, resume=resume and begun, force=force and begun, checkpoint_seconds=checkpoint_seconds)
+    _profile_once(run)
+    order = PruneOrder(run=run, out=out, beta=beta, beside=beside, resume=not force, force=force, where=Where())
+    return carry_out(order)
+
+
+def _profile_once(run: Path) -> None:
+    """Take the AUM of a container, unless it lies beside it already."""
+    try:
+        load_profile(run, sha256=info(run).checksum)
+        return
+    except UserError:  # absent, or of an earlier container
+        note(f"{run}: taking the AUM of every image.")
+    source, _ = target_of(str(run), data=None, subset=None, flags=DataOptions())
+    net: dict[str, Any] = {"net": source.settings.net, "width": source.settings.width}
+    settings = ProfileSettings(target=str(run), epochs=EPOCHS, seeds=1, margin="softmax", cutmix=0.0, **net)
+    save_profile(settings.take(source), run / AUM)

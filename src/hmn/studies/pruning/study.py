@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from hmn.containers.artifact.run_data import Split
 from hmn.containers.shape import in_short
 from hmn.nets.build import width_of
 from hmn.pruning.survivors import Method, Pruning, counts_at_rate
-from hmn.pruning.target import PerClass, Target, share_removed
-from hmn.runtime.files import write_atomically
-from hmn.studies.pruning.beta import repeats_of, search_beta, standard_error
+from hmn.pruning.target import PerClass, Target
+from hmn.runtime.files import write_json
+from hmn.studies.pruning.beta import place_of, repeats_of, search_beta, standard_error
 from hmn.studies.pruning.trials import Repeated, Trials
 from hmn.train.results import provenance
 
@@ -71,9 +70,8 @@ class PruningStudy:
             "rows": [pruning_row(target, pruning, values[pruning]) for pruning in prunings],
             "comparisons": against_random(target, values, points),
         }
-        text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.file, text.encode())
+        write_json(self.file, report)
         return report
 
 
@@ -82,11 +80,6 @@ def points_of(target: Target, rates: Sequence[float]) -> list[PerClass]:
     found = {counts_at_rate(target.labels, len(target.counts), rate, target.copies) for rate in rates}
     found.add(target.in_budget)
     return sorted(found - {target.counts}, key=sum, reverse=True)
-
-
-def place_of(target: Target, counts: PerClass) -> dict[str, Any]:
-    """Where a count stands: the share of images that it removes, and the images of each class that it leaves."""
-    return {"rate": share_removed(target, counts), "images_per_class": in_short(counts)}
 
 
 def pruning_row(target: Target, pruning: Pruning, values: Sequence[float]) -> dict[str, Any]:
@@ -107,11 +100,9 @@ def against_random(
             continue
         error = standard_error(ours, random)
         difference = statistics.fmean(ours) - statistics.fmean(random)
-        errors = {
-            "standard_error": None if error is None else round(error, 4),
-            "in_standard_errors": round(difference / error, 2) if error else None,
-        }
-        rows.append({**place_of(target, counts), "difference": round(difference, 4), **errors})
+        row = {**place_of(target, counts), "difference": round(difference, 4)}
+        row["standard_error"] = None if error is None else round(error, 4)
+        rows.append({**row, "in_standard_errors": round(difference / error, 2) if error else None})
     return rows
 
 

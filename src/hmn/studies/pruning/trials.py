@@ -57,17 +57,8 @@ class Trials:
         given: Mapping[str, Any],
         steps: int | None,
     ) -> None:
-        """Args:
-            target: the artifact.
-            folder: of the trainings.
-            where: they run.
-            data: to test on, in the place of the run's own.
-            flags: about the data.
-            given: net, width and protocol as flags; None where not given.
-            steps: in the place of the protocol's.
-
-        Raises:
-            UserError: the data cannot be read, or a setting is wrong.
+        """Trainings in `folder`, tested on `data` in the place of the run's own, trained as `given` (flags, None where
+        not given) for `steps` in the place of the protocol's. UserError: data or settings cannot be used.
         """
         self.candidate, _ = target_of(str(target.run), data=data, subset=None, flags=flags)
         self.training = choose_training(self.candidate, given, steps)
@@ -87,19 +78,14 @@ class Trials:
         self.study = Study(folder, where, plan_of(identity, []))
 
     def open(self, *, resume: bool, force: bool) -> None:
-        """Take the folder, before anything is trained.
-
-        Raises:
-            UserError: it holds another container's trainings, or these, and neither flag is given.
-        """
+        """Take the folder, before anything is trained, as `Study.open`; there may be nothing to resume yet."""
         self.study.open(resume=resume and (self.study.out / PLAN).exists(), force=force)
 
     def run(self, what: str, trials: Sequence[Repeated], repeats: int) -> dict[Repeated, list[float]]:
-        """Accuracies in per cent of each trial's trainings, one a seed from 0 on; what is done is not done again.
+        """Accuracies in per cent of each trial's trainings, one a seed from 0 on, as `Study.run`.
 
         Raises:
             UserError: a training failed.
-            Interruption: a signal came; a second call goes on.
         """
         names = {(trial, seed): trial.name(seed) for trial in dict.fromkeys(trials) for seed in range(repeats)}
         runs = [SweepRun(name=name, payload=self._training(*which)) for which, name in names.items()]
