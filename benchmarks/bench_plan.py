@@ -109,9 +109,9 @@ def answer(script: str, flags: dict[str, object], clock: str) -> dict[str, float
 
 def child(which: str, name: str, clock: str, sweeps: int) -> dict[str, float]:
     """Predict one configuration, or run it."""
+    from hmn.containers.artifact.run_data import read_data
     from hmn.containers.choose import choose_shape
     from hmn.data.options import DataOptions
-    from hmn.measure.candidates import read_data
     from hmn.recipes.named import recipe
     from hmn.recipes.values import changed
     from hmn.runtime.memory import share_cores

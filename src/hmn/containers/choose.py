@@ -18,7 +18,6 @@ from hmn.recipes.values import changed
 class Chosen:
     """A container's sizes, and how they came about."""
 
-    data: str
     ipc: int
     shape: Shape
     reason: str
@@ -63,7 +62,7 @@ def choose_shape(
             raise UserError(f"--images {images}: expected at least 1 image per class.")
         shape, reason = shape.with_images(images), f"{reason}; --images {images}"
     shape.ledger().check()
-    return Chosen(data=data, ipc=ipc, shape=shape, reason=reason)
+    return Chosen(ipc=ipc, shape=shape, reason=reason)
 
 
 def check_sizes(shape_class: type[Shape], sizes: Mapping[str, int]) -> None:

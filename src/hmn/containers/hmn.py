@@ -81,27 +81,24 @@ class Hmn(Container):
         alone = len(index) == 1 and not self.is_part
         if alone:
             index = index.repeat(2)
-        hidden = self._first_layer(index)
-        for position in (0, 1):
-            if not self.stored:
-                hidden = self._normalised(hidden, position)
-            hidden = self._layer(position + 1, hidden)
-        images = resized(torch.sigmoid(hidden), self.image_shape[1:], antialias=True)
+        images = resized(torch.sigmoid(self._hidden(index, 2)), self.image_shape[1:], antialias=True)
         return images[:1] if alone else images
 
-    def _normalised(self, hidden: Tensor, position: int) -> Tensor:
-        norm = self.norms[position]
-        assert isinstance(norm, nn.BatchNorm2d)
-        return batch_norm_together(hidden, norm) if self.is_part else norm(hidden)
+    def _hidden(self, index: Tensor, last: int) -> Tensor:
+        """What comes out of layer `last` of the decoder, for the images at `index`."""
+        hidden = self._first_layer(index)
+        for position in range(last):
+            if not self.stored:
+                norm = self.norms[position]
+                assert isinstance(norm, nn.BatchNorm2d)
+                hidden = batch_norm_together(hidden, norm) if self.is_part else norm(hidden)
+            hidden = _transposed(F.leaky_relu(hidden, 0.1), *self._decoder(position + 1))
+        return hidden
 
     def _decoder(self, position: int) -> tuple[nn.Parameter, nn.Parameter]:
         """Weight and bias of a layer."""
         layer = f"decoder.{position}"
         return self.get_parameter(f"{layer}.weight"), self.get_parameter(f"{layer}.bias")
-
-    def _layer(self, position: int, hidden: Tensor) -> Tensor:
-        """A layer but the first, with the activation before it."""
-        return _transposed(F.leaky_relu(hidden, 0.1), *self._decoder(position))
 
     def _first_layer(self, index: Tensor) -> Tensor:
         """Before the first BatchNorm, [b, hidden, 2m, 2m].
@@ -143,10 +140,7 @@ class Hmn(Container):
         total = squares = torch.zeros((), dtype=torch.float64)
         count = 0
         for index in torch.arange(len(self)).split(_CHUNK):
-            hidden = self._first_layer(index)
-            for earlier in range(1, position + 1):
-                hidden = self._layer(earlier, hidden)
-            values = hidden.double()
+            values = self._hidden(index, position).double()
             total = total + values.sum((0, 2, 3))
             squares = squares + values.square().sum((0, 2, 3))
             count += values.numel() // values.shape[1]

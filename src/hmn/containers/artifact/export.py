@@ -122,14 +122,10 @@ def _check_free(out: Path, format: str, force: bool) -> None:
         return
     if not force:
         raise UserError(f"{out}: already there and not empty: choose another output, or --force to replace it.")
-    if out.is_dir() and not _is_export(out):
+    # Numbered PNGs alone prove nothing, and something may have been put there since.
+    if out.is_dir() and not ((out / MARKER_FILE).is_file() and all(map(_is_exported, out.iterdir()))):
         why = "holds files that no export wrote, so --force does not replace it"
         raise UserError(f"{out}: {why}: choose another output.")
-
-
-def _is_export(folder: Path) -> bool:
-    """Whether `export_images` wrote a folder, and nothing was put there since. Numbered PNGs alone prove nothing."""
-    return (folder / MARKER_FILE).is_file() and all(map(_is_exported, folder.iterdir()))
 
 
 def _is_exported(entry: Path) -> bool:

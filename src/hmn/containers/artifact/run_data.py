@@ -29,11 +29,7 @@ def read_splits(data: Any, flags: DataOptions, on: Split) -> Splits:
 
 
 def read_data(data: Any, flags: DataOptions) -> Splits:
-    """The data set that a name or a path stands for.
-
-    Raises:
-        UserError: it cannot be found or read as it is.
-    """
+    """The data set that a name or a path stands for; an error for a condensed folder, or what cannot be read."""
     if isinstance(data, str | PathLike):
         if is_artifact(Path(data)):
             raise UserError(f"{data} is a condensed folder, not data: give the name or the path of a data set.")

@@ -76,7 +76,13 @@ def save(
     assert {name: tuple(value.shape) for name, value in state.items()} == final.shape.tensors()
     _check_finite(state, "condensing diverged: choose a smaller learning rate")
     stored = _encoded(state, dtype, None if rounded is None else rounded.scales)
-    pixels, error = _what_is_kept(final, stored, dtype)
+    pixels = exact = final.render_all()
+    error = None
+    if dtype != "float32":
+        final.load_state_dict(decode(stored, final.shape.tensors()))
+        pixels = final.render_all()
+        difference = (pixels - exact).abs()
+        error = {"mean": float(difference.double().mean()), "max": float(difference.max())}
     error = error if rounded is None else rounded.error
     about: dict[str, Any] = {"data_name": data_name, "dtype": dtype, "quantisation_error": error}
     content = safetensors.torch.save(stored, describe(final, **about))
@@ -98,7 +104,7 @@ def as_stored(container: Container, dtype: str) -> tuple[Container, int]:
         UserError: values that are not finite or too large for the dtype.
     """
     final, state = _finalised(container)
-    stored = _encoded(state, dtype, None)
+    stored = _encoded(state, dtype)
     final.load_state_dict(decode(stored, final.shape.tensors()))
     return final, sum(value.nbytes for value in stored.values())
 
@@ -109,7 +115,7 @@ def _finalised(container: Container) -> tuple[Container, dict[str, Tensor]]:
     return final, {name: value.detach() for name, value in final.state_dict().items()}
 
 
-def _encoded(state: Mapping[str, Tensor], dtype: str, scales: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+def _encoded(state: Mapping[str, Tensor], dtype: str, scales: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
     stored = encode(state, dtype, scales=scales)
     _check_finite(stored, f"too large for {dtype}: store as float32")
     return stored
@@ -119,18 +125,6 @@ def _check_finite(tensors: Mapping[str, Tensor], remedy: str) -> None:
     for name, value in sorted(tensors.items()):
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise UserError(f"the container's {name} holds values that are not finite: {remedy}.")
-
-
-def _what_is_kept(final: Container, stored: Mapping[str, Tensor], dtype: str) -> tuple[Tensor, dict[str, float] | None]:
-    """Images [n, c, h, w] from the stored values, and what their dtype costs in pixels of [0, 1]."""
-    exact = final.render_all()
-    if dtype == "float32":
-        return exact, None
-    rounded = copy.deepcopy(final)
-    rounded.load_state_dict(decode(stored, final.shape.tensors()))
-    kept = rounded.render_all()
-    difference = (kept - exact).abs()
-    return kept, {"mean": float(difference.double().mean()), "max": float(difference.max())}
 
 
 def _ledger(
