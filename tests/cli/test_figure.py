@@ -16,10 +16,8 @@ from hmn.cli.main import main
 from hmn.containers.artifact.load import load
 from hmn.errors import UserError
 from hmn.pruning.aum import load_profile
-from hmn.report.accuracy_figures import minutes
-from hmn.report.compare_figure import accuracy_by_bytes
-from hmn.report.history import binned
-from hmn.report.results import read_result, spread_of
+from hmn.report.accuracy_figures import accuracy_by_bytes, minutes
+from hmn.report.results import binned, read_result, spread_of
 from hmn.report.style import SERIES
 from tests.report.runs import evaluation, make_run, small_shape, study, write_json
 

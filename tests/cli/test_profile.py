@@ -18,7 +18,7 @@ from hmn.data.load import load_data
 from hmn.data.real import RealData
 from hmn.data.source import Normalisation, images_checksum
 from hmn.pruning.aum import Profile, load_profile
-from hmn.report.suspects_page import suspects_page
+from hmn.report.gallery import suspects_page
 
 FAST = ["--epochs", "2", "--width", "4"]
 NASTY = '<img src=x onerror="alert(1)">'

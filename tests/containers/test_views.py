@@ -23,7 +23,7 @@ from hmn.data.source import Normalisation
 from hmn.errors import UserError
 from hmn.pruning.aum import load_profile
 from hmn.pruning.survivors import METHODS, check_prunable, counts_at_rate, counts_in_budget, counts_to, keep_indices
-from hmn.report.gather import _price_of_an_image
+from hmn.report.gather import price_of_an_image
 from tests.cli.test_main import refused
 from tests.reference import rival_images
 
@@ -251,7 +251,7 @@ def test_a_folder_over_its_budget_is_pruned_into_it_by_pairs(
     run, out = tmp_path / "over", tmp_path / "within"
     assert main([*DIGITS, "--over-budget", "10%", "--dtype", "int8", "--out", str(run)]) == 0
     assert info(run).shape.images_per_class == (18,) * 10 and info(run).ledger.num_floats == 720
-    assert _price_of_an_image(run) == (4.0, "")
+    assert price_of_an_image(run) == (4.0, "")
     assert main(["profile", str(run), "--epochs", "2", "--width", "4"]) == 0
     assert main(["prune", str(run), "--out", str(out), "--beta", "0.3"]) == 0
     assert info(out).shape.images_per_class == (16,) * 10

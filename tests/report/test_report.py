@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-import hmn.report.page
+import hmn.report.pages
 from hmn.cli.main import main
 from hmn.containers.artifact.load import load
 from hmn.containers.artifact.picture import to_uint8
@@ -25,13 +25,12 @@ from hmn.errors import UserError
 from hmn.pruning.aum import load_profile
 from hmn.pruning.survivors import counts_at_rate, keep_indices
 from hmn.report.chart import Axis, Line, line_chart, ticks
-from hmn.report.gallery import fair_share, orders, sheets, spaced
-from hmn.report.gather import assign, byte_parts, gather_run
-from hmn.report.page import write_report
-from hmn.report.sprites import sheet
+from hmn.report.gallery import fair_share, orders, sheet, sheets, spaced
+from hmn.report.gather import assign, gather_run
+from hmn.report.pages import byte_parts, write_report
 from tests.report.runs import EVIL, evaluation, make_run, small_shape, study, write_json
 
-TEMPLATES = Path(hmn.report.page.__file__).parent / "templates"
+TEMPLATES = Path(hmn.report.pages.__file__).parent / "templates"
 
 
 class Elements(HTMLParser):

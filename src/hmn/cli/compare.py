@@ -224,7 +224,7 @@ def write_comparison(out: Path, table: Mapping[str, Any]) -> None:
     write_json(out / "table.json", table)
     write_atomically(out / "table.md", markdown(table).encode())
     try:
-        from hmn.report.compare_page import comparison_page
+        from hmn.report.pages import comparison_page
     except ImportError:
         note(
             f"written: {out / 'table.json'} and table.md; the page needs jinja2: pip install 'hmn[report]', then the "

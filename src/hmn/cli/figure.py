@@ -21,7 +21,7 @@ FROM_RESULTS = {
     "iterations": "accuracy_figures:iterations",
     "minutes": "accuracy_figures:minutes",
     "schedules": "accuracy_figures:schedules",
-    "bytes": "compare_figure:accuracy_by_bytes",
+    "bytes": "accuracy_figures:accuracy_by_bytes",
     "generation-time": "run_figures:generation_time",
 }
 """Figures of result files, with the module and function of `hmn.report` that draw them."""

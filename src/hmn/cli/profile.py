@@ -153,7 +153,7 @@ def places_of(target: str, out: Path | None, *, page: bool, force: bool) -> Plac
 
 def write_page(source: Candidate, found: Profile, settings: ProfileSettings, count: int, path: Path) -> None:
     """The page of the most suspicious images."""
-    from hmn.report.suspects_page import suspects_page
+    from hmn.report.gallery import suspects_page
 
     facts = {"AUM": settings.words(), "images": f"{len(found):,}", "command": command_line()}
     if source.detail:

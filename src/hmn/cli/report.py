@@ -43,7 +43,7 @@ def report(
         Print JSON.
     """
     need_extra("jinja2", "a report needs")
-    from hmn.report.page import write_report
+    from hmn.report.pages import write_report
 
     if not runs:
         raise UserError("hmn report: name at least one folder that `hmn condense` wrote.")

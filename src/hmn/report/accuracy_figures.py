@@ -1,4 +1,4 @@
-"""Figures of accuracies: against pruning rate, training iterations and time, and by learning-rate schedule."""
+"""Figures of accuracies: against pruning rate, training iterations, time and bytes, and by learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -9,28 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from hmn.errors import UserError
-from hmn.report.results import STUDY, Spread, means_words, per_class, read_result, rows_of, spread_of
-from hmn.report.style import (
-    GREY,
-    SERIES,
-    WHITE_EDGES,
-    Drawn,
-    caption,
-    dots_by_category,
-    error_line,
-    panels,
-    series,
-    single,
-)
+from hmn.pruning.survivors import METHODS
+from hmn.report import results, style
+from hmn.report.results import Spread
+from hmn.report.style import SERIES, Drawn, Series, series
 
-METHOD_WORDS = {"double-end": "double-end", "random": "random", "hard": "hardest first", "easy": "easiest first"}
+METHOD_WORDS = {"hard": "hardest first", "easy": "easiest first"}
+"""Methods of pruning that a legend calls by other names than their own."""
 SCHEDULES = {"cosine": "cosine", "multistep": "multi-step"}
 ABOUT, SPREAD = ("results", "label", "data", "ipc"), ("mean", "std", "n")
 PRUNING_COLUMNS = (*ABOUT, "method", "rate", "images_per_class", "in_budget", "beta", *SPREAD)
 ITERATION_COLUMNS = (*ABOUT, "step", *SPREAD, "test_images")
 MINUTE_COLUMNS = (*ABOUT, "tested_on", "width", "train_steps", "minutes", *SPREAD)
 SCHEDULE_COLUMNS = (*ABOUT, "schedule", "lr", "train_steps", *SPREAD)
-MAX_CURVES = 12
+BYTES_COLUMNS = ("results", "method", "kind", "ipc", "stored_as", "bytes", "images", *SPREAD)
+CODEC = Series("#000000", "X", "-", "")
+"""The line to beat looks like no other."""
+MAX_CURVES, MAX_LINES = 12, 16
+"""Lines that are told apart in a figure of iterations and in one of bytes."""
 
 
 def setting_words(result: Mapping[str, Any]) -> str:
@@ -40,43 +36,37 @@ def setting_words(result: Mapping[str, Any]) -> str:
 
 def pruning_rate(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     """Test accuracy against the share of images removed, a panel a study. Source: Fig. 2 of the supplement."""
-    studies = [read_result(path, STUDY) for path in paths]
-    figure, axes = panels(len(studies), most=3, each=(3.4, 3.1))
+    studies = [results.read_result(path, results.STUDY) for path in paths]
+    figure, axes = style.panels(len(studies), most=3, each=(3.4, 3.1))
     rows, spreads = [], []
     for axis, (path, label), study in zip(axes.flat, zip_longest(paths, labels), studies, strict=False):
-        found = [(row, spread_of(row)) for row in study["rows"]]
+        found = [(row, results.spread_of(row)) for row in study["rows"]]
         spreads += [spread for _, spread in found]
         title = label or setting_words(study)
         _pruning_panel(axis, study, found, title)
         about = (path.name, title, study["data"], study["ipc"])
         for row, spread in found:
-            counts = per_class(row["images_per_class"])
+            counts = results.span(row["images_per_class"])
             rows.append((*about, row["method"], row["rate"], counts, row["in_budget"], row["beta"], *spread))
     # All panels show the same methods, so one legend serves them.
     for axis in axes[:, 0]:
         axis.set_ylabel("Test accuracy (%)")
-    handles, names = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=len(names))
-    caption(figure, f"Points: {means_words(spreads, 'trainings')}.")
-    return Drawn(figure=figure, columns=PRUNING_COLUMNS, rows=rows)
+    note = f"Points: {results.means_words(spreads)}."
+    return style.finished(figure, axes.flat[0], PRUNING_COLUMNS, rows, note, across=len(SERIES))
 
 
 def _pruning_panel(axis: Any, study: Mapping[str, Any], found: list[tuple[Any, Spread]], title: str) -> None:
-    whole = [spread for row, spread in found if row["method"] == "unpruned"]
-    if whole:
-        axis.axhline(whole[0].mean, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)), label="unpruned")
-    for (method, name), look in zip(METHOD_WORDS.items(), SERIES, strict=False):
-        points = sorted((100 * row["rate"], spread) for row, spread in found if row["method"] == method)
-        if whole and points and points[0][0] > 0:
-            points.insert(0, (0.0, whole[0]))
-        if points:
-            error_line(axis, points, look, name)
+    whole = next((spread for row, spread in found if row["method"] == "unpruned"), None)
+    if whole is not None:
+        axis.axhline(whole.mean, color=style.GREY, linewidth=0.9, linestyle=(0, (1, 2)), label="unpruned")
+    for method, points in results.study_lines(study).items():
+        style.error_line(axis, points, SERIES[METHODS.index(method)], METHOD_WORDS.get(method, method))
     # What fits into the budget is a line across all methods.
-    title += f": {per_class(study['images_per_class'])} images a class"
+    title += f": {results.span(study['images_per_class'])} images a class"
     budget = next((row for row, _ in found if row["in_budget"]), None)
     if budget is not None:
-        axis.axvline(100 * budget["rate"], color=GREY, linewidth=0.8)
-        title += f"\nin budget (grey line): {per_class(budget['images_per_class'])} images a class"
+        axis.axvline(100 * budget["rate"], color=style.GREY, linewidth=0.8)
+        title += f"\nin budget (grey line): {results.span(budget['images_per_class'])} images a class"
     axis.set_title(title, loc="left")
     axis.set_xlabel("Pruning rate (% of images removed)")
 
@@ -89,13 +79,13 @@ def iterations(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     """
     curves, rows, spreads = [], [], []
     for path, given in zip_longest(paths, labels):
-        result = read_result(path, "evaluation")
-        found = [row for row in rows_of(result) if row.get("curve")]
+        result = results.read_result(path, results.EVALUATION)
+        found = [row for row in results.rows_of(result) if row.get("curve")]
         if not found:
             raise UserError(f"{path}: holds no accuracies on the way: evaluate with --curve N.")
         for row in found:
             name = row["method"] if given is None or row is not found[0] else given
-            points = [(point["step"], spread_of(point)) for point in row["curve"]]
+            points = [(point["step"], results.spread_of(point)) for point in row["curve"]]
             label = f"{name}, {result['ipc']} IPC" if name != given else name
             curves.append((label, points))
             spreads += [spread for _, spread in points]
@@ -105,18 +95,15 @@ def iterations(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     if len(curves) > MAX_CURVES:
         many = f"{len(curves)} lines in one figure cannot be told apart"
         raise UserError(f"{many}: give results of at most {MAX_CURVES}.")
-    figure, axis = single(5.6, 3.6)
+    figure, axis = style.single(5.6, 3.6)
     for position, (label, points) in enumerate(curves):
-        look, x = series(position), [step for step, _ in points]
-        mean, low, high = zip(*((s.mean, s.mean - s.std, s.mean + s.std) for _, s in points), strict=True)
-        axis.fill_between(x, low, high, color=look.colour, alpha=0.18, linewidth=0)
-        axis.plot(x, mean, **look.style, **WHITE_EDGES, label=label, markevery=max(1, len(x) // 10))
+        bands = [spread.band(step) for step, spread in points]
+        every = max(1, len(points) // 10)
+        style.band_line(axis, bands, series(position), label, alpha=0.18, markevery=every, **style.WHITE_EDGES)
     axis.set(xlabel="Training iterations (optimizer steps)", ylabel="Test accuracy (%)", xlim=(0, None))
-    figure.legend(loc="outside upper center", ncols=min(2, len(curves)))
-    tested = sorted({row[-1] for row in rows})
-    images = f"{tested[0]:,}" if len(tested) == 1 else f"{tested[0]:,} to {tested[-1]:,}"
-    caption(figure, f"Lines and bands: {means_words(spreads, 'trainings')}; tested on {images} images.")
-    return Drawn(figure=figure, columns=ITERATION_COLUMNS, rows=rows)
+    tested = results.span([row[-1] for row in rows])
+    note = f"Lines and bands: {results.means_words(spreads)}; tested on {tested} images."
+    return style.finished(figure, axis, ITERATION_COLUMNS, rows, note, across=2)
 
 
 def minutes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
@@ -129,12 +116,12 @@ def minutes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     taken: dict[tuple[Any, ...], Path] = {}
     rows = []
     for path, given in zip_longest(paths, labels):
-        result = read_result(path, "evaluation")
+        result = results.read_result(path, results.EVALUATION)
         if not result.get("processor_seconds"):
             raise UserError(f"{path}: tells no processor time of condensing: evaluate a folder of `hmn condense`.")
         about = (result["data"], result["ipc"], result["tested_on"], result["width"], result["train_steps"])
         taken.setdefault(about, path)
-        label, spread = given or str(result["recipe"]), spread_of(result["accuracy_percent"])
+        label, spread = given or str(result["recipe"]), results.spread_of(result["accuracy_percent"])
         spent = result["processor_seconds"] / 60
         lines.setdefault(label, []).append((spent, spread))
         rows.append((path.name, label, *about, round(spent, 2), *spread))
@@ -142,20 +129,19 @@ def minutes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
         one, other = list(taken.values())[:2]
         raise UserError(f"{one} and {other}: data, budget, test images, width and training steps must be the same.")
     # Minutes double from tick to tick, as budgets of time do.
-    figure, axis = single(5.6, 3.6)
+    figure, axis = style.single(5.6, 3.6)
     axis.set_xscale("log", base=2)
     for position, (label, points) in enumerate(lines.items()):
-        error_line(axis, sorted(points), series(position), label)
+        style.error_line(axis, sorted(points), series(position), label)
     powers = [math.log2(x) for points in lines.values() for x, _ in points]
     marks = [2.0**power for power in range(math.floor(min(powers)), math.ceil(max(powers)) + 1)]
     axis.set_xticks(marks, [f"{mark:g}" for mark in marks])
     data, ipc, tested_on, width, steps = next(iter(taken))
     axis.set(xlabel="Minutes of condensing (processor time)", ylabel=f"{tested_on.capitalize()} accuracy (%)")
-    figure.legend(loc="outside upper center", ncols=min(3, len(lines)))
-    words = means_words([spread for points in lines.values() for _, spread in points], "trainings")
+    words = results.means_words([spread for points in lines.values() for _, spread in points])
     network = "" if width is None else f", networks of width {width}"
-    caption(figure, f"{data}, {ipc} IPC: {words}{network}, {steps:,} steps.")
-    return Drawn(figure=figure, columns=MINUTE_COLUMNS, rows=rows)
+    note = f"{data}, {ipc} IPC: {words}{network}, {steps:,} steps."
+    return style.finished(figure, axis, MINUTE_COLUMNS, rows, note, across=3)
 
 
 def schedules(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
@@ -167,13 +153,13 @@ def schedules(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     groups: dict[str, dict[str, Spread]] = {}
     rows = []
     for path, given in zip_longest(paths, labels):
-        result = read_result(path, "evaluation")
+        result = results.read_result(path, results.EVALUATION)
         schedule = result.get("schedule", "cosine")  # results of versions that had no other
         label = given or f"{result['method']}, {setting_words(result)}"
         group = groups.setdefault(label, {})
         if schedule in group:
             raise UserError(f"{path}: {label} with {schedule} is there already: name sets apart with --label.")
-        group[schedule] = spread_of(result["accuracy_percent"])
+        group[schedule] = results.spread_of(result["accuracy_percent"])
         about = (path.name, label, result["data"], result["ipc"])
         rows.append((*about, schedule, result.get("lr"), result["train_steps"], *group[schedule]))
     # Only sets trained with both can be compared.
@@ -181,16 +167,16 @@ def schedules(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
         for schedule in SCHEDULES:
             if schedule not in group:
                 raise UserError(f"{label}: no result with {schedule}: evaluate it with --schedule {schedule} as well.")
-    figure, axis = single(max(3.6, 1.5 * len(groups) + 1.6), 3.2)
+    figure, axis = style.single(max(3.6, 1.5 * len(groups) + 1.6), 3.2)
     by_schedule = {
         name: {label.replace(", ", "\n"): group[schedule] for label, group in groups.items()}
         for schedule, name in SCHEDULES.items()
     }
-    dots_by_category(axis, by_schedule, gap=0.32, number=".1f", offset=(5, 3))
+    style.dots_by_category(axis, by_schedule, gap=0.32, number=".1f", offset=(5, 3))
     axis.set(xlim=(-0.6, len(groups) - 0.4), ylabel="Test accuracy (%)")
-    figure.legend(loc="outside upper center", ncols=2)
-    caption(figure, f"Points: {means_words([s for group in groups.values() for s in group.values()], 'trainings')}.")
-    return Drawn(figure=figure, columns=SCHEDULE_COLUMNS, rows=rows, markdown=_schedule_table(groups))
+    note = f"Points: {results.means_words([spread for group in groups.values() for spread in group.values()])}."
+    drawn = style.finished(figure, axis, SCHEDULE_COLUMNS, rows, note, across=2)
+    return drawn._replace(markdown=_schedule_table(groups))
 
 
 def _schedule_table(groups: Mapping[str, Mapping[str, Spread]]) -> str:
@@ -200,3 +186,75 @@ def _schedule_table(groups: Mapping[str, Mapping[str, Spread]]) -> str:
         safe = " ".join(label.split()).replace("|", "\\|").replace("<", "&lt;")
         lines.append(f"| {safe} | {cosine} | {multistep} | {multistep.mean - cosine.mean:+.1f} |")
     return "\n".join([*lines, "", "Mean ± sample standard deviation over trainings from n seeds.", ""])
+
+
+def accuracy_by_bytes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
+    """Test accuracy against bytes stored: a line a method and budget, from float32 on the right to the fewest bits.
+
+    The whole training set is left out. Labels name the comparisons, where there are several.
+
+    Raises:
+        UserError: nothing is done yet, or there are too many lines to tell apart.
+    """
+    lines: list[tuple[str, str, list[tuple[float, Spread]]]] = []
+    rows: list[Sequence[Any]] = []
+    for path, label in zip_longest(paths, labels):
+        table = results.read_result(path, results.COMPARISON)
+        several = len({row["ipc"] for row in table["rows"]} - {None}) > 1
+        for row in table["rows"]:
+            if row["kind"] == "whole" or row["accuracy_percent"] is None:
+                continue
+            name = f"{row['method']}, {row['ipc']} IPC" if several else row["method"]
+            about, points = (path.name, row["method"], row["kind"], row["ipc"]), []
+            for dtype, one in stored_sets(row):
+                points.append((one["bytes"], results.spread_of(one["accuracy_percent"])))
+                stored_as = "files" if row["kind"] == "codec" else dtype
+                rows.append((*about, stored_as, one["bytes"], one["images"], *points[-1][1]))
+            lines.append((f"{label}: {name}" if label else name, row["kind"], points))
+    # The codec is the line to beat: drawn above the others, and in its own looks.
+    if not lines:
+        raise UserError(f"{paths[0]}: no method is done in it yet.")
+    if len(lines) > MAX_LINES:
+        raise UserError(f"{len(lines)} lines in one figure cannot be told apart: compare at most {MAX_LINES}.")
+    figure, axis = style.single(7.2, 4.4)
+    axis.set_xscale("log", base=2)
+    others = 0
+    for name, kind, points in lines:
+        look, above = (CODEC, 3) if kind == "codec" else (look_of(others), 2)
+        others += kind != "codec"
+        style.error_line(axis, points, look, name, zorder=above)
+    # Ticks are the sizes that occur, not round numbers.
+    every = [point for _, _, points in lines for point in points]
+    ticks = budget_ticks([size for size, _ in every])
+    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axis.minorticks_off()
+    axis.set(xlim=(0.8 * ticks[0], 1.2 * ticks[-1]), xlabel="Bytes stored", ylabel="Test accuracy (%)")
+    figure.legend(loc="outside right upper", fontsize=7)
+    words = "Along a line: the same container in other number formats; a codec in as many bytes"
+    axis.set_title(words, loc="left", color=style.GREY, fontsize=8)
+    style.caption(figure, f"Points: {results.means_words([spread for _, spread in every])}.")
+    return Drawn(figure, BYTES_COLUMNS, rows)
+
+
+def stored_sets(row: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """A comparison's row in every format in which it was trained on, by name; the most bytes first."""
+    forms = {row.get("stored_as") or "uint8": row, **row["stored"]}
+    found = [(name, one) for name, one in forms.items() if one["accuracy_percent"] is not None]
+    return sorted(found, key=lambda form: -form[1]["bytes"])
+
+
+def look_of(position: int) -> Series:
+    """The looks of a line: after the sixth, colours come again with other markers and dashes. Black is the codec's."""
+    looks = SERIES[:-1]
+    first, again = position % len(looks), position // len(looks)
+    marker, line = (looks[(first + shift * again) % len(looks)] for shift in (2, 1))
+    return looks[first]._replace(marker=marker.marker, line=line.line)
+
+
+def budget_ticks(sizes: Sequence[float]) -> list[float]:
+    """The largest of those sizes that lie within a fifth of each other."""
+    ticks: list[float] = []
+    for size in sorted(sizes, reverse=True):
+        if not ticks or size < 0.8 * ticks[-1]:
+            ticks.append(size)
+    return ticks[::-1]

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from hmn.pruning.survivors import METHODS
-from hmn.report.results import spread_of
+from hmn.report.results import spread_of, study_lines
 
 CHART_WIDTH, CHART_HEIGHT = 440, 250
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 10, 42
@@ -17,6 +16,7 @@ MAX_TICKS = 6
 MAX_DOTS = 40
 """Points of a line that are drawn one by one; a line of more goes without dots."""
 _DOT = Markup('<circle class="dot k{}" cx="{:.1f}" cy="{:.1f}" r="3"/>')
+_STRIP_DOT = Markup('<circle class="dot k0" cx="{:.1f}" cy="10" r="2.6"/>')
 _GRID = Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>')
 _AXIS = Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>')
 _LEFT_WORDS = Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>')
@@ -42,10 +42,9 @@ class Axis(NamedTuple):
     log: bool
 
     def __call__(self, value: float) -> float:
+        low, high = self.low, self.high
         if self.log:
-            value, low, high = math.log(value), math.log(self.low), math.log(self.high)
-        else:
-            low, high = self.low, self.high
+            value, low, high = map(math.log, (value, low, high))
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
 
@@ -80,27 +79,26 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str,
 
 def pruning_chart(study: Mapping[str, Any]) -> tuple[list[Line], Markup]:
     """The lines of a pruning study and their chart: accuracy against pruning rate, a line a method."""
-    lines = []
-    unpruned = [(0.0, spread_of(row)) for row in study["rows"] if row["method"] == "unpruned"]
-    for method in METHODS:
-        found = [(100 * row["rate"], spread_of(row)) for row in study["rows"] if row["method"] == method]
-        points = sorted([*(unpruned if found and min(found)[0] > 0 else []), *found])
-        if points:
-            lines.append(Line(method, [(x, s.mean, s.mean - s.std, s.mean + s.std) for x, s in points]))
+    lines = [Line(name, [spread.band(x) for x, spread in points]) for name, points in study_lines(study).items()]
     title = "Test accuracy against pruning rate; the numbers are in the table below"
     x_label, y_label = "Pruning rate (% of images removed)", "Test accuracy (%)"
     return lines, line_chart(lines, title=title, x_label=x_label, y_label=y_label) if lines else Markup("")
 
 
+def scale_of(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """One scale for the accuracies of rows, in per cent: 0 to 100 where there are none."""
+    values = [value for row in rows if row["accuracy_percent"] for value in row["accuracy_percent"]["values"]]
+    if not values:
+        return 0.0, 100.0
+    return max(0.0, math.floor(min(values)) - 1.0), min(100.0, math.ceil(max(values)) + 1.0)
+
+
 def strip(accuracy: Mapping[str, Any], low: float, high: float) -> Markup:
     """Accuracies on a scale from low to high: a dot a training, a line at the mean, a band of one deviation."""
-    mean, deviation, _ = spread_of(accuracy)
     axis = Axis(low, high, 4, 176, False)
-    left, right = axis(max(low, mean - deviation)), axis(min(high, mean + deviation))
-    dots = [
-        Markup('<circle class="dot k0" cx="{:.1f}" cy="10" r="2.6"/>').format(axis(value))
-        for value in accuracy["values"]
-    ]
+    _, mean, lowest, highest = spread_of(accuracy).band(0)
+    left, right = axis(max(low, lowest)), axis(min(high, highest))
+    dots = [_STRIP_DOT.format(axis(value)) for value in accuracy["values"]]
     return Markup(
         '<svg class="strip" viewBox="0 0 180 20" aria-hidden="true">'
         '<line class="axis" x1="4" x2="176" y1="10" y2="10"/>'

@@ -1,13 +1,24 @@
-"""The images of a report: which are shown, in what order they are pruned, and what the page's script is told."""
+"""The images of pages: which are shown, as what pictures, and what the script is told; the page of suspicious ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any, NamedTuple
 
+import torch.nn.functional as F
+from PIL import Image, features
+from torch import Tensor
+
+from hmn.containers.artifact.picture import as_picture, png_bytes, to_uint8
+from hmn.data.source import Source
 from hmn.errors import UserError
+from hmn.pruning.aum import Profile, suspects
 from hmn.report.gather import RunFacts
-from hmn.report.sprites import Sheet, sheet
 
 MOST_SHOWN = 6000
 """Most images of a page; where there are more, every class shows some, evenly over their AUM."""
@@ -18,6 +29,83 @@ WEBP_QUALITIES = (None, 92, 80, 65, 45)
 PAGE_SIDE = 64
 """Side of a picture on the page, in CSS pixels: smaller images are enlarged to about that."""
 DECIMALS = 4
+COLUMNS = 16
+MAX_SIDE = 64
+"""Longest side of an image in a picture, in pixels: larger ones are shrunk."""
+SUSPECT_SIDE = 112
+"""Width of a suspicious image on its page, in CSS pixels."""
+_SUSPECTS = Path(__file__).parent / "templates" / "suspects.html"
+
+
+class Sprite(NamedTuple):
+    """Images in a grid, from left to right and from top to bottom, as a URL that holds them."""
+
+    url: str
+    columns: int
+    rows: int
+
+
+class Sheet(NamedTuple):
+    """The sprites of several classes, and how they were stored."""
+
+    sprites: list[Sprite]
+    side: int
+    """Side of an image, in pixels."""
+    quality: int | None
+    """Quality of WebP; None is lossless."""
+    num_bytes: int
+
+
+def sheet(pixels: Tensor, chosen: Sequence[Tensor], quality: int | None) -> Sheet:
+    """Sprites of some images, a class each.
+
+    Args:
+        pixels: uint8 [n, c, h, w].
+        chosen: for every class, indices of its images.
+        quality: that of WebP, 1 to 100; None is lossless.
+
+    Raises:
+        UserError: this Pillow cannot write WebP.
+    """
+    if not features.check("webp"):
+        raise UserError("this Pillow cannot write WebP: pip install --upgrade pillow")
+    small = shrunk(pixels)
+    files = [_webp(small[index], quality) for index in chosen]
+    urls = [_url("webp", file) for file in files]
+    sprites = [Sprite(url, *_grid(len(index))) for url, index in zip(urls, chosen, strict=True)]
+    return Sheet(sprites, max(small.shape[2:]), quality, sum(map(len, files)))
+
+
+def _url(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def shrunk(pixels: Tensor) -> Tensor:
+    """uint8 images at no more than `MAX_SIDE` pixels a side, averaged over areas."""
+    height, width = pixels.shape[2:]
+    if max(height, width) <= MAX_SIDE:
+        return pixels
+    factor = MAX_SIDE / max(height, width)
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    return F.interpolate(pixels.float(), size, mode="area").round().to(pixels.dtype)
+
+
+def _grid(count: int) -> tuple[int, int]:
+    columns = max(1, min(count, COLUMNS))
+    return columns, max(1, -(-count // columns))
+
+
+def _webp(images: Tensor, quality: int | None) -> bytes:
+    """A grid of images as one WebP file, on squares of their longer side."""
+    columns, rows = _grid(len(images))
+    side = max(images.shape[2:])
+    canvas = Image.new("RGB", (columns * side, rows * side))
+    for place, image in enumerate(images):
+        canvas.paste(as_picture(image), (place % columns * side, place // columns * side))
+    buffer = io.BytesIO()
+    options = {"lossless": True} if quality is None else {"quality": quality}
+    canvas.save(buffer, format="WEBP", method=4, **options)
+    return buffer.getvalue()
 
 
 def sheets(runs: Sequence[RunFacts]) -> list[tuple[Sheet, list[list[int]]]]:
@@ -97,3 +185,31 @@ def script_data(run: RunFacts, sprites: Sheet, chosen: Sequence[Sequence[int]]) 
         "profiled": run.profile is not None,
         "prunable": not run.cannot_prune,
     }
+
+
+def suspects_page(source: Source, profile: Profile, *, count: int, facts: Mapping[str, str]) -> str:
+    """A page of the `count` images of lowest AUM, whose labels are most worth a look: HTML that fetches nothing.
+
+    Lowest first, each with its number in the data, its label and its AUM.
+
+    Args:
+        source: what was profiled, in the same order.
+        profile: of it.
+        count: how many images, at most.
+        facts: further lines of the page's head, by name.
+    """
+    index = suspects(profile, count)
+    pixels = to_uint8(source.images(index))
+    items = "\n".join(_item(profile, number, picture) for number, picture in zip(index.tolist(), pixels, strict=True))
+    title = escape(f"{profile.source}: {len(index):,} suspicious images")
+    head = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    page = Template(_SUSPECTS.read_text(encoding="utf-8"))
+    return page.substitute(title=title, head=head, items=items, side=SUSPECT_SIDE)
+
+
+def _item(profile: Profile, number: int, pixels: Tensor) -> str:
+    name = escape(profile.class_names[int(profile.labels[number])])
+    return (
+        f'<li><figure><img src="{_url("png", png_bytes(as_picture(pixels)))}" alt="image {number}, labelled {name}">'
+        f"<figcaption>{name}<br>image {number}, AUM {float(profile.aum[number]):.2f}</figcaption></figure></li>"
+    )

@@ -10,15 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmn.containers.artifact.load import ArtifactInfo, info, load, load_container
+from hmn.containers.artifact.format import ArtifactInfo
+from hmn.containers.artifact.load import info, load, load_container
 from hmn.containers.artifact.picture import to_uint8
 from hmn.containers.artifact.place import AUM, HISTORY, PRUNING, RECIPE, read_run
-from hmn.containers.shape import bytes_of
 from hmn.errors import UserError
 from hmn.pruning.aum import Profile, load_profile
 from hmn.pruning.survivors import check_prunable
-from hmn.report.history import read_history
-from hmn.report.results import STUDY, kind_of, read_json, read_result
+from hmn.report.results import EVALUATION, MADE_BY, STUDY, kind_of, read_history, read_json, read_result
 
 MAX_RESULT_BYTES = 10_000_000
 
@@ -49,6 +48,14 @@ class RunFacts:
     unkeyed: list[str] = field(default_factory=list)
     """Files of results that do not say which container they are of."""
 
+    def add(self, file: Path, *, keyed: bool) -> None:
+        """Take in a result; `keyed` says that it tells which container it is of."""
+        kind = kind_of(read_json(file))
+        assert kind is not None
+        (self.studies if kind == STUDY else self.evaluations).append((file.name, read_result(file, kind)))
+        if not keyed:
+            self.unkeyed.append(file.name)
+
 
 def gather_run(path: Path) -> RunFacts:
     """Read a run's folder.
@@ -58,7 +65,7 @@ def gather_run(path: Path) -> RunFacts:
     """
     stored = info(path)
     images = load(path)
-    per_image, reason = _price_of_an_image(path)
+    per_image, reason = price_of_an_image(path)
     found = RunFacts(
         path=path,
         info=stored,
@@ -74,8 +81,8 @@ def gather_run(path: Path) -> RunFacts:
     )
     # Results that lie in the folder belong to it, whatever they are called.
     for file in sorted(path.glob("*.json")):
-        if file.stat().st_size <= MAX_RESULT_BYTES and kind_of(_any_json(file)) in ("evaluation", STUDY):
-            _add(found, file, keyed=True)
+        if file.stat().st_size <= MAX_RESULT_BYTES and kind_of(_any_json(file)) in (EVALUATION, STUDY):
+            found.add(file, keyed=True)
     return found
 
 
@@ -98,9 +105,8 @@ def assign(runs: Sequence[RunFacts], results: Sequence[Path]) -> None:
     """
     for file in results:
         found = read_json(file)
-        kind = kind_of(found)
-        if kind not in ("evaluation", STUDY):
-            raise UserError(f"{file}: expected what `hmn evaluate --out` or `hmn prune --study` writes.")
+        if kind_of(found) not in (EVALUATION, STUDY):
+            raise UserError(f"{file}: expected what `{MADE_BY[EVALUATION]}` or `{MADE_BY[STUDY]}` writes.")
         condensed = found.get("condensed") or {}
         same = [run for run in runs if condensed.get("sha256") == run.info.checksum]
         if "sha256" not in condensed and condensed.get("command"):
@@ -113,27 +119,10 @@ def assign(runs: Sequence[RunFacts], results: Sequence[Path]) -> None:
         # A result that lies in the folder is known already.
         for run in same:
             if all(name != file.name for name, _ in [*run.evaluations, *run.studies]):
-                _add(run, file, keyed=bool(condensed))
+                run.add(file, keyed=bool(condensed))
 
 
-def _add(run: RunFacts, file: Path, *, keyed: bool) -> None:
-    kind = kind_of(read_json(file))
-    assert kind is not None
-    content = read_result(file, kind)
-    (run.studies if kind == STUDY else run.evaluations).append((file.name, content))
-    if not keyed:
-        run.unkeyed.append(file.name)
-
-
-def byte_parts(stored: ArtifactInfo) -> list[tuple[str, int]]:
-    """Where a file's bytes go: the parts of the container, the scales of small numbers, and the header."""
-    parts = [(part.name, bytes_of(part.stored_floats, stored.dtype)) for part in stored.ledger.parts]
-    scales = stored.value_bytes - sum(size for _, size in parts)
-    header = stored.file_bytes - stored.value_bytes
-    return [(name, size) for name, size in [*parts, ("scales", scales), ("header", header)] if size > 0]
-
-
-def _price_of_an_image(path: Path) -> tuple[float, str]:
+def price_of_an_image(path: Path) -> tuple[float, str]:
     """Floats that one image less saves, or the reason why images cannot be removed one by one."""
     container = load_container(path)
     counts = container.labels.bincount()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,14 +29,8 @@ MOST_LETTERS = 22
 """Characters of a class's name; longer names are cut."""
 DRAWN_SIDE = 96
 """Longest side of an image, in pixels; larger images are drawn smaller."""
-
-
-class Block(NamedTuple):
-    """A part of a picture, as wide as its images of one class."""
-
-    title: str
-    chosen: list[Tensor]
-    """For every class drawn, indices of its images from left to right."""
+Rows = dict[int, Tensor]
+"""For every class drawn, indices of its images from left to right."""
 
 
 def aum_histogram(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
@@ -45,7 +39,7 @@ def aum_histogram(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     Raises:
         UserError: a path has no profile, or they hold margins of different kinds.
     """
-    profiles = [load_profile(path, sha256=checksum_of(path)) for path in paths]
+    profiles = [profile_of(path) for path in paths]
     kinds = {profile.margin for profile in profiles}
     if len(kinds) > 1:
         raise UserError("the profiles hold margins of different kinds (softmax, logit): draw them apart.")
@@ -76,12 +70,12 @@ def aum_histogram(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
         axis.set_ylabel("Images (%)")
     figure.supxlabel(_axis_words(profiles[0], epochs, as_means), fontsize=9)
     figure.suptitle("n images, mean ± 1 sd; dashed: median", fontsize=8, color=GREY)
-    return Drawn(figure=figure, columns=HISTOGRAM_COLUMNS, rows=rows)
+    return Drawn(figure, HISTOGRAM_COLUMNS, rows)
 
 
-def checksum_of(path: Path) -> str | None:
-    """The checksum of the container in a folder, which its profile must carry; None where there is no container."""
-    return info(path).checksum if is_artifact(path) else None
+def profile_of(path: Path) -> Profile:
+    """The profile in a file, or in a folder, where it must be of the container there."""
+    return load_profile(path, sha256=info(path).checksum if is_artifact(path) else None)
 
 
 def _axis_words(profile: Profile, epochs: Sequence[int], as_means: bool) -> str:
@@ -94,31 +88,33 @@ def _axis_words(profile: Profile, epochs: Sequence[int], as_means: bool) -> str:
 def aum_extremes(run: Path, *, classes: Sequence[int] | None, number: int) -> Drawn:
     """The images of lowest and of highest AUM, a class a row. Source: Fig. 5 of the supplement."""
     images, profile, orders = _profiled(run, classes)
-    blocks = [
-        Block("Lowest AUM (lowest first)", [order[:number] for order in orders.values()]),
-        Block("Highest AUM (highest first)", [order.flip(0)[:number] for order in orders.values()]),
-    ]
-    return _picture(run, images, profile, list(orders), blocks, with_values=True)
+    blocks = {
+        "Lowest AUM (lowest first)": {label: order[:number] for label, order in orders.items()},
+        "Highest AUM (highest first)": {label: order.flip(0)[:number] for label, order in orders.items()},
+    }
+    return _picture(run, images, profile, blocks, values=True)
 
 
 def aum_grids(run: Path, *, classes: Sequence[int] | None, number: int) -> Drawn:
     """Images of high AUM, of low AUM, and random ones, a class a row. Source: Figs. 6 to 14 of the supplement."""
     images, profile, orders = _profiled(run, classes)
     generator = torch.Generator().manual_seed(GRID_SEED)
-    blocks = [
-        Block("High AUM", [order.flip(0)[:number] for order in orders.values()]),
-        Block("Low AUM", [order[:number] for order in orders.values()]),
-        Block("Random", [order[torch.randperm(len(order), generator=generator)[:number]] for order in orders.values()]),
-    ]
-    return _picture(run, images, profile, list(orders), blocks, with_values=False)
+    blocks = {
+        "High AUM": {label: order.flip(0)[:number] for label, order in orders.items()},
+        "Low AUM": {label: order[:number] for label, order in orders.items()},
+        "Random": {
+            label: order[torch.randperm(len(order), generator=generator)[:number]] for label, order in orders.items()
+        },
+    }
+    return _picture(run, images, profile, blocks, values=False)
 
 
-def _profiled(run: Path, classes: Sequence[int] | None) -> tuple[CondensedImages, Profile, dict[int, Tensor]]:
+def _profiled(run: Path, classes: Sequence[int] | None) -> tuple[CondensedImages, Profile, Rows]:
     """A run's images, their profile, and for each class drawn its images, lowest AUM first, ties in stored order.
 
     Where no classes are named, the first ten are drawn.
     """
-    profile, images = load_profile(run, sha256=checksum_of(run)), load(run)
+    profile, images = profile_of(run), load(run)
     orders = {}
     for label in range(min(10, len(images.class_names))) if classes is None else classes:
         members = (images.labels == label).nonzero()[:, 0]
@@ -126,54 +122,45 @@ def _profiled(run: Path, classes: Sequence[int] | None) -> tuple[CondensedImages
     return images, profile, orders
 
 
-def _picture(
-    run: Path, images: CondensedImages, profile: Profile, drawn: list[int], blocks: list[Block], *, with_values: bool
-) -> Drawn:
-    """Blocks side by side, each an array of images with a class a row; its pixels are the images' own."""
-    side = max(images.image_shape[1:])
-    step = max(1, -(-side // DRAWN_SIDE))
-    pixels = to_uint8(images.pixels)[:, :, ::step, ::step]
-    aum = profile.aum
-    numbers = [max(len(chosen) for chosen in block.chosen) for block in blocks]
-    height = 0.62 if with_values else 0.5
+def _picture(run: Path, images: CondensedImages, profile: Profile, blocks: Mapping[str, Rows], values: bool) -> Drawn:
+    """Blocks side by side under their titles, each an array of images with a class a row; pixels are the images' own.
+
+    With `values`, an image's AUM stands below it.
+    """
+    step = max(1, -(-max(images.image_shape[1:]) // DRAWN_SIDE))
+    pixels = to_uint8(images.pixels)[:, :, ::step, ::step].permute(0, 2, 3, 1).numpy()
+    pixels = pixels.squeeze(-1) if pixels.shape[3] == 1 else pixels
+    drawn = list(next(iter(blocks.values())))
+    numbers = [max(map(len, chosen.values())) for chosen in blocks.values()]
+    height, spacing = (0.62, 1.24) if values else (0.5, 1.06)
     inches, ratios = (1.0 + 0.5 * sum(numbers), 0.5 + height * len(drawn)), {"width_ratios": numbers}
     figure, axes = new_figure(*inches, 1, len(blocks), gridspec_kw=ratios)
-    # Every image drawn is a row of the CSV.
+    # Images have unit width, and every one drawn is a row of the CSV.
     rows: list[tuple[Any, ...]] = []
-    for axis, block, number in zip(axes.flat, blocks, numbers, strict=True):
-        _block(axis, pixels, block, number, gap=0.24 if with_values else 0.06)
-        axis.set_title(block.title, loc="left")
-        for row, (label, chosen) in enumerate(zip(drawn, block.chosen, strict=True)):
-            for place, index in enumerate(chosen.tolist()):
-                rows.append((str(run), block.title, label, images.class_names[label], place, index, float(aum[index])))
-                if with_values:
-                    middle = {"ha": "center", "va": "center"}
-                    axis.text(place + 0.5, row * 1.24 + 1.12, f"{float(aum[index]):.3g}", **middle, fontsize=6)
+    for axis, (title, chosen), number in zip(axes.flat, blocks.items(), numbers, strict=True):
+        for row, (label, index) in enumerate(chosen.items()):
+            top = row * spacing
+            for place, image in enumerate(index.tolist()):
+                extent = (place + 0.02, place + 0.98, top + 0.98, top + 0.02)
+                axis.imshow(pixels[image], cmap="gray", vmin=0, vmax=255, interpolation="none", extent=extent)
+                aum = float(profile.aum[image])
+                rows.append((str(run), title, label, images.class_names[label], place, image, aum))
+                if values:
+                    axis.text(place + 0.5, top + 1.12, f"{aum:.3g}", ha="center", va="center", fontsize=6)
+        axis.set(xlim=(0, number), ylim=(len(drawn) * spacing, 0), aspect="equal", xticks=[], yticks=[])
+        axis.set_title(title, loc="left")
+        axis.grid(visible=False)
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
     # Names of classes stand once, left of the first block.
-    spacing = 1.24 if with_values else 1.06
     names = [_short(images.class_names[label]) for label in drawn]
     axes.flat[0].set_yticks([row * spacing + 0.5 for row in range(len(drawn))], names)
     networks = f"{len(profile.seeds)} {'network' if len(profile.seeds) == 1 else 'networks'} ({profile.net})"
     margins = f"{_axis_words(profile, [profile.epochs], as_means=False)}, n = {networks}"
-    caption(figure, f"Numbers: {margins}." if with_values else f"{margins}. Random: seed {GRID_SEED}.")
-    return Drawn(figure=figure, columns=IMAGE_COLUMNS, rows=rows)
+    caption(figure, f"Numbers: {margins}." if values else f"{margins}. Random: seed {GRID_SEED}.")
+    return Drawn(figure, IMAGE_COLUMNS, rows)
 
 
 def _short(name: str) -> str:
     text = " ".join(name.split())
     return text if len(text) <= MOST_LETTERS else text[: MOST_LETTERS - 1] + "…"
-
-
-def _block(axis: Any, pixels: Tensor, block: Block, number: int, *, gap: float) -> None:
-    """Draw one block: images of unit width, rows a gap apart."""
-    for row, chosen in enumerate(block.chosen):
-        top = row * (1 + gap)
-        for place, index in enumerate(chosen.tolist()):
-            image = pixels[index].permute(1, 2, 0).numpy()
-            image = image.squeeze(-1) if image.shape[2] == 1 else image
-            extent = (place + 0.02, place + 0.98, top + 0.98, top + 0.02)
-            axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="none", extent=extent)
-    axis.set(xlim=(0, number), ylim=(len(block.chosen) * (1 + gap), 0), aspect="equal", xticks=[], yticks=[])
-    axis.grid(visible=False)
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)

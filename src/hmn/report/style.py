@@ -11,9 +11,8 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -22,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from hmn.errors import UserError
 from hmn.report.results import Spread
-from hmn.runtime.files import write_atomically
+from hmn.runtime.files import write_output
 
 
 class Series(NamedTuple):
@@ -56,9 +55,7 @@ WHITE_EDGES: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.
 _STYLE = Path(__file__).with_name("figures.mplstyle")
 
 
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Drawn:
+class Drawn(NamedTuple):
     """A figure with the numbers that it shows."""
 
     figure: Figure
@@ -115,6 +112,13 @@ def error_line(axis: Axes, points: Sequence[tuple[float, Spread]], look: Series,
     axis.errorbar(x, y, yerr=bars, label=label, capsize=2.5, elinewidth=0.9, **options)
 
 
+def band_line(axis: Axes, points: Sequence[Sequence[float]], look: Series, label: str, **options: Any) -> None:
+    """A line through points (x, y, low, high) on the band from low to high."""
+    x, y, low, high = zip(*points, strict=True)
+    axis.fill_between(x, low, high, color=look.colour, linewidth=0, alpha=options.pop("alpha"))
+    axis.plot(x, y, **look.style, label=label, **options)
+
+
 def dots_by_category(
     axis: Axes, groups: Mapping[str, Mapping[str, Spread]], *, gap: float, number: str, offset: tuple[float, float]
 ) -> None:
@@ -146,6 +150,16 @@ def plain_ticks(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def finished(
+    figure: Figure, axis: Axes, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], note: str, *, across: int
+) -> Drawn:
+    """A figure with its numbers, a legend of one of its axes above, at most `across` names wide, and a note below."""
+    handles, names = axis.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=min(across, len(names)))
+    caption(figure, note)
+    return Drawn(figure, columns, rows)
+
+
 def caption(figure: Figure, text: str) -> None:
     """A line below the axes: what points and bars are."""
     figure.supxlabel(text, fontsize=8, color=GREY)
@@ -175,16 +189,10 @@ def write(drawn: Drawn, stem: Path) -> list[Path]:
     contents = {".svg": _rendered(drawn.figure, "svg"), ".png": _rendered(drawn.figure, "png"), ".csv": _csv(drawn)}
     if drawn.markdown is not None:
         contents[".md"] = drawn.markdown.encode()
-    written = []
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        for suffix, content in contents.items():
-            path = stem.with_name(stem.name + suffix)
-            write_atomically(path, content)
-            written.append(path)
-    except OSError as error:
-        raise UserError(f"cannot write {stem}: {error.strerror or error}.") from None
-    return written
+    files = {stem.with_name(stem.name + suffix): content for suffix, content in contents.items()}
+    for path, content in files.items():
+        write_output(path, content, stem)
+    return list(files)
 
 
 def _rendered(figure: Figure, format: str) -> bytes:

@@ -10,6 +10,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from hmn.errors import UserError
+
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp")
 
 
@@ -41,6 +43,19 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON for people and programs, whole or not at all; every number in it must be one."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(path, f"{text}\n".encode())
+
+
+def write_output(path: Path, content: bytes, name: Path | None = None) -> None:
+    """Write a file that a person asked for, and its folder.
+
+    Raises:
+        UserError: it cannot be written; the line calls it `name`, where that is not the path itself.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise UserError(f"cannot write {name or path}: {error.strerror or error}.") from None
 
 
 def leftovers(folder: Path, names: Collection[str]) -> list[Path]:

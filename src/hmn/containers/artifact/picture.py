@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from hmn.errors import UserError
-from hmn.runtime.files import write_atomically
+from hmn.runtime.files import write_output
 
 READABLE_SIDE = 96
 """Images smaller than this are enlarged by the whole factor that comes closest to it, in pixels."""
@@ -102,11 +102,7 @@ def save_png(picture: Image.Image, path: Path) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, png_bytes(picture))
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}.") from None
+    write_output(path, png_bytes(picture))
 
 
 def _rows(classes: int | Sequence[int], num_classes: int) -> list[int]:
