@@ -72,10 +72,9 @@ class Condensation:
 
 
 def condense_and_evaluate(run: Condensation, folder: Path) -> dict[str, Any]:
-    """Condense into the folder, then train and test; what is there already is not done again.
+    """Condense into the folder, then train and test; returns the mean accuracies in per cent, one an evaluation.
 
-    Returns:
-        The mean accuracies in per cent, one an evaluation.
+    What is there already is not done again.
 
     Raises:
         UserError: as `hmn condense` and `hmn evaluate` do.

@@ -35,10 +35,8 @@ def plan_of(
 ) -> dict[str, Any]:
     """What sweep.json holds, as JSON gives it back.
 
-    Args:
-        identity: by the names of `PARTS`, everything that decides whether another study is the same.
-        points: what is measured; "run" names the folder that it is in.
-        rows: settings of further parts, by name: parts may be added to a study, but none may change.
+    `identity` is all that decides whether another study is the same, by the names of `PARTS`. `points` are what is
+    measured, in the folders that "run" names. `rows` are settings by name, which may be added to, but never change.
     """
     content = {"identity": identity, "points": [*points], "rows": rows or {}, "threads": {}}
     plan: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, "command": list(COMMAND.get()), **content}))
@@ -59,22 +57,13 @@ class Study:
     """A folder of runs under one plan. What is done there is not done again; rows may be added to it."""
 
     def __init__(self, out: Path, where: Where, plan: Mapping[str, Any]) -> None:
-        """Args:
-        out: folder of the study.
-        where: its runs work.
-        plan: what it consists of (`plan_of`).
-        """
-        self.out, self.where, self.plan = out, where, dict(plan)
+        self.out, self.where, self.plan = out, where, dict(plan)  # a plan is `plan_of` something
         self.threads: dict[str, int] = {}
         """Threads of each run, by the kind of runs."""
         self._begins = False
 
     def open(self, *, resume: bool, force: bool) -> None:
-        """See whether the study may work in its folder, where nothing changes before the first `run`.
-
-        Args:
-            resume: go on with the study that is there.
-            force: remove the study that is there.
+        """See whether the study may go on with the one in its folder, or remove it; nothing changes before `run`.
 
         Raises:
             UserError: the folder is in use, or another's, or there is nothing to resume, or another study is there.
@@ -100,13 +89,9 @@ class Study:
             raise UserError(f"{self.out} holds other files: choose another folder.")
 
     def run(self, what: str, runs: Sequence[SweepRun], task: Task, *, quiet: bool = False) -> dict[str, Outcome]:
-        """The outcome of every run by name, in the order of `runs`.
+        """The outcome of every run by name, in the order of `runs`, which are called `what`.
 
-        Args:
-            what: the runs are called.
-            runs: independent of each other.
-            task: what a run is: a function of a module.
-            quiet: of runs that end tell only those that failed: they are many, and short.
+        With `quiet`, only those that failed are told as they end: they are many, and short.
 
         Raises:
             UserError: the backend cannot be reached, or another study works in the folder.

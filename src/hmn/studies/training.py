@@ -106,8 +106,11 @@ def make(unit: Condensation | ImageChoice, folder: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSource:
-    """Images to train on: where they are, and how they are changed before. Paths are absolute."""
+class TrainOn:
+    """One training of one network: on which images, how they are changed before, and on what it is tested.
+
+    Paths are absolute.
+    """
 
     kind: Literal["whole", "chosen", "condensed"]
     place: str = ""
@@ -120,14 +123,18 @@ class TrainSource:
     """Prune a condensed set before it is trained on."""
     aum: str | None = None
     """File of the profile that it is pruned by."""
+    data: StudyData
+    training: Training
+    seed: int = 0
+    """Seed of the network, and of random pruning."""
 
-    def load(self, data: StudyData, seed: int) -> tuple[Source, RealData, int]:
-        """What is trained on, what `data` are tested on, and the bytes of the first; `seed` is of random pruning.
+    def sources(self) -> tuple[Source, RealData, int]:
+        """What is trained on, what is tested on, and the bytes of the first.
 
         Raises:
-            UserError: images or data cannot be read, or are no longer the same.
+            UserError: they cannot be read, or are no longer the same.
         """
-        place = Path(self.place)
+        place, data = Path(self.place), self.data
         if self.kind != "condensed":
             splits = data.splits()
             if self.kind == "whole":
@@ -145,33 +152,19 @@ class TrainSource:
         # A pruned set is a part of the rendered images.
         images = render(found.source)
         aum = None if self.aum is None else load_profile(Path(self.aum), sha256=self.sha256).aum
-        kept = self.pruning.kept(aum, images.labels, seed=seed, copies=info(place).shape.copies)
+        kept = self.pruning.kept(aum, images.labels, seed=self.seed, copies=info(place).shape.copies)
         pruned = replace(images, pixels=images.pixels[kept], labels=images.labels[kept])
         return pruned, splits.test, found.num_bytes
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainOn:
-    """One training of one network."""
-
-    source: TrainSource
-    data: StudyData
-    training: Training
-    seed: int
-    """Seed of the network, and of random pruning."""
-
-
 def train_on(run: TrainOn, folder: Path) -> dict[str, Any]:
-    """Train one network and test it; nothing but the outcome is left in `folder`.
+    """Train one network and test it; nothing but the outcome is left in `folder`. UserError: as `TrainOn.sources`.
 
     Returns:
         accuracies (one, in per cent), images and bytes trained on, optimizer steps, test images, seconds of training.
-
-    Raises:
-        UserError: the images or the data cannot be read, or are no longer the same.
     """
     keep_freed_memory()
-    source, test, num_bytes = run.source.load(run.data, run.seed)
+    source, test, num_bytes = run.sources()
     result = run.training.evaluate(source, test, [run.seed])
     return {
         "accuracies": [result.mean],

@@ -26,7 +26,7 @@ from hmn.studies.compare.text import COMPARISON_FORMAT, in_order
 from hmn.studies.condensation import Condensation
 from hmn.studies.folder import Study, fingerprints, plan_of
 from hmn.studies.pool.attempt import Outcome, SweepRun
-from hmn.studies.training import ImageChoice, TrainOn, TrainSource, choice_facts, make, train_on
+from hmn.studies.training import ImageChoice, TrainOn, choice_facts, make, train_on
 from hmn.studies.where import Where
 from hmn.train.results import provenance, spread
 
@@ -86,8 +86,8 @@ class Comparison:
     def _training(self, cell: Cell, seed: int) -> TrainOn:
         place = "" if cell.source == "whole" else str(cell.place(self.out))
         rounded = cell.dtype if cell.source == "condensed" and cell.dtype != FULL else None
-        source = TrainSource(kind=cell.source, place=place, sha256=cell.sha256, stored_as=rounded)
-        return TrainOn(source=source, data=self.settings.given.data, training=self.settings.training, seed=seed)
+        how: dict[str, Any] = {"data": self.settings.given.data, "training": self.settings.training, "seed": seed}
+        return TrainOn(kind=cell.source, place=place, sha256=cell.sha256, stored_as=rounded, **how)
 
     def plan(self) -> dict[str, Any]:
         """What sweep.json holds. Its identity is what all rows share; rows may be added."""

@@ -10,7 +10,7 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -63,9 +63,9 @@ class Outcome:
     """Where our own code failed, rather than the settings."""
 
 
-def failed(reason: str, *, seconds: float = 0.0, trace: str | None = None) -> Outcome:
+def failed(reason: str, *, trace: str | None = None) -> Outcome:
     """An attempt that ended badly, its reason put on one line."""
-    return Outcome(status="failed", reason=" ".join(reason.split()), seconds=seconds, trace=trace)
+    return Outcome(status="failed", reason=" ".join(reason.split()), trace=trace)
 
 
 def gist(error: BaseException) -> str:
@@ -85,11 +85,6 @@ def finished(folder: Path) -> Outcome | None:
     """The outcome of a run that is done, and None of any other."""
     found = read_outcome(folder)
     return found if found is not None and found.status == "done" else None
-
-
-def write_outcome(folder: Path, outcome: Outcome) -> None:
-    """Keep how an attempt ended, whole or not at all."""
-    write_json(folder / OUTCOME, asdict(outcome))
 
 
 @final
@@ -116,36 +111,30 @@ class Attempt:
             with FileLock(self.folder / LOCK, timeout=LOCK_SECONDS):
                 if (found := finished(self.folder)) is not None:  # by the attempt that was waited for
                     return found
-                outcome = self._work(began)
+                outcome = replace(self._work(), seconds=round(time.monotonic() - began, 2))
                 if outcome.status != "interrupted":
-                    write_outcome(self.folder, outcome)
+                    write_json(self.folder / OUTCOME, asdict(outcome))
                 return outcome
         except Timeout:
             return failed(f"{self.folder}: another process has worked on it for more than {LOCK_SECONDS:.0f} s.")
         except OSError as error:
-            return failed(f"{type(error).__name__}: {error}", seconds=time.monotonic() - began)
+            return replace(failed(f"{type(error).__name__}: {error}"), seconds=time.monotonic() - began)
 
-    def _work(self, began: float) -> Outcome:
+    def _work(self) -> Outcome:
         try:
-            value = self.task(self.run.payload, self.folder)
+            return Outcome(status="done", value=self.task(self.run.payload, self.folder))
         except (Stopped, KeyboardInterrupt):
-            return Outcome(status="interrupted", seconds=_since(began))
+            return Outcome(status="interrupted")
         except UserError as error:
-            return failed(str(error), seconds=_since(began))
+            return failed(str(error))
         except Exception as error:
-            reason = f"{type(error).__name__}: {gist(error)}"
-            return failed(reason, seconds=_since(began), trace=traceback.format_exc())
-        return Outcome(status="done", value=value, seconds=_since(began))
+            return failed(f"{type(error).__name__}: {gist(error)}", trace=traceback.format_exc())
 
     def checkpoint(self) -> Any:
         """What submitit queues again where a job's time is over or its node is taken: the same call."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
-
-
-def _since(began: float) -> float:
-    return round(time.monotonic() - began, 2)
 
 
 def use_threads(threads: int) -> None:
@@ -197,7 +186,7 @@ def judged(job: Running, folder: Path, stopping: bool) -> Outcome:
     if outcome.status == "interrupted":
         outcome = failed("stopped by a signal from elsewhere: --resume goes on from its checkpoint.")
     folder.mkdir(parents=True, exist_ok=True)
-    write_outcome(folder, outcome)
+    write_json(folder / OUTCOME, asdict(outcome))
     return outcome
 
 

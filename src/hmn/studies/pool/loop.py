@@ -56,9 +56,9 @@ def run_sweep(
     Each run works in its own folder `out/<name>`, and leaves outcome.json there. A run that fails stops no other.
 
     Args:
-        runs: independent of each other; names differ.
-        task: what a run is: a function of a module, which the backend's processes can import.
-        out: the sweep's folder: where several machines work, one that all of them see.
+        runs: independent of each other.
+        task: a function of a module, which the backend's processes can import.
+        out: the sweep's folder, which all machines that work must see.
         backend: where runs work; closed at the end.
         threads: of each run.
         on_change: called about ten times a second.

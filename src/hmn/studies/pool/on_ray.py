@@ -20,13 +20,9 @@ class RayPool(Backend):
     """
 
     def __init__(self, *, address: str | None, slots: int, threads: int, gpus: float = 0.0) -> None:
-        """Connect, or start Ray here.
+        """Connect to a cluster ("auto", host:port or ray://host:port), or, with None, start Ray on this machine.
 
-        Args:
-            address: "auto", host:port or ray://host:port of a cluster; None starts Ray on this machine.
-            slots: runs handed over at a time.
-            threads: CPUs that each run reserves.
-            gpus: accelerators, or a share of one, that each run reserves.
+        Of `slots` runs at a time each reserves `threads` CPUs, and `gpus` accelerators or a share of one.
 
         Raises:
             UserError: nothing answers at the address.

@@ -49,13 +49,9 @@ class SlurmPool(Backend):
     """
 
     def __init__(self, folder: Path, *, workers: int, threads: int, parameters: Mapping[str, Any]) -> None:
-        """Make the executor.
+        """Make the executor for `workers` jobs at a time on `threads` CPUs each, with `slurm_parameters`.
 
-        Args:
-            folder: for what submitit stores and what jobs print; all machines must see it under this path.
-            workers: jobs that may run at a time.
-            threads: CPUs of each.
-            parameters: as `slurm_parameters` gives them.
+        What submitit stores and jobs print goes into `folder`, which all machines must see under this path.
 
         Raises:
             UserError: there is no Slurm, or a parameter is unknown or of the wrong kind.

@@ -21,7 +21,7 @@ from hmn.pruning.target import Target
 from hmn.studies.condensation import StudyData
 from hmn.studies.folder import PLAN, Study, plan_of
 from hmn.studies.pool.attempt import SweepRun
-from hmn.studies.training import TrainOn, TrainSource, train_on
+from hmn.studies.training import TrainOn, train_on
 from hmn.studies.where import Where
 
 TRIALS = "trials"
@@ -65,10 +65,12 @@ class Trials:
         record = read_run(target.run)
         options = flags.completed(record.get("data_flags"), same_place=data is None).absolute()
         name = absolute(data or record.get("data") or target.stored.data_name)
-        self.data = StudyData(name=name, options=options, on="validation")
-        aum = None if target.aum is None else str(target.aum.resolve())
         place, sha256 = str(target.run.resolve()), target.stored.checksum
-        self.source = TrainSource(kind="condensed", place=place, sha256=sha256, aum=aum)
+        aum = None if target.aum is None else str(target.aum.resolve())
+        what: dict[str, Any] = {"place": place, "sha256": sha256, "aum": aum, "training": self.training}
+        on = StudyData(name=name, options=options, on="validation")
+        self.any_training = TrainOn(kind="condensed", data=on, **what)
+        """All trainings, but for their pruning, their seed and what they are tested on."""
 
         # Container, profile, data and protocol: another of these is another study.
         profile = None if target.profile is None else hashlib.sha256(target.profile.aum.numpy().tobytes()).hexdigest()
@@ -100,6 +102,6 @@ class Trials:
 
     def _training(self, trial: Repeated, seed: int) -> TrainOn:
         """One training; what needs no AUM does not depend on its file."""
-        needs_aum = trial.pruning.method not in ("unpruned", "random")
-        source = replace(self.source, pruning=trial.pruning, aum=self.source.aum if needs_aum else None)
-        return TrainOn(source=source, data=replace(self.data, on=trial.on), training=self.training, seed=seed)
+        aum = None if trial.pruning.method in ("unpruned", "random") else self.any_training.aum
+        on = replace(self.any_training.data, on=trial.on)
+        return replace(self.any_training, pruning=trial.pruning, aum=aum, data=on, seed=seed)
