@@ -219,15 +219,15 @@ def test_every_method_keeps_pairs_that_a_container_takes() -> None:
 
 
 def test_counts_are_of_whole_pairs() -> None:
-    labels = container().labels
-    assert counts_at_rate(labels, 3, 0.0, 2) == COUNTS
-    assert counts_at_rate(labels, 3, 0.4, 2) == (4, 2, 4)  # of 3, 1 and 2 that are stored, 1, 0 and 0 go
-    assert counts_at_rate(labels, 3, 0.5, 2) == (4, 2, 2)
-    assert counts_at_rate(labels, 3, 0.99, 2) == (2, 2, 2)
-    assert counts_to(labels, 3, 4, 2) == (4, 2, 4)
+    assert container().shape.images_per_class == COUNTS
+    assert counts_at_rate(COUNTS, 0.0, 2) == COUNTS
+    assert counts_at_rate(COUNTS, 0.4, 2) == (4, 2, 4)  # of 3, 1 and 2 that are stored, 1, 0 and 0 go
+    assert counts_at_rate(COUNTS, 0.5, 2) == (4, 2, 2)
+    assert counts_at_rate(COUNTS, 0.99, 2) == (2, 2, 2)
+    assert counts_to(COUNTS, 4, 2) == (4, 2, 4)
     for count, words in ((3, "3 images per class: .* choose a multiple of 2"), (8, "expected 1..6"), (0, "1..6")):
         with pytest.raises(UserError, match=words):
-            counts_to(labels, 3, count, 2)
+            counts_to(COUNTS, count, 2)
 
 
 def test_as_many_pairs_as_the_budget_holds() -> None:

@@ -17,7 +17,7 @@ from hmn.data.formats import Decoded, Labelled
 from hmn.data.load import load_data
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
-from hmn.runtime.cache import cache_folder
+from hmn.runtime.files import cache_folder
 from tests.data.pictures import picture
 
 

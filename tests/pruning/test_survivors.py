@@ -136,17 +136,17 @@ def test_methods_need_their_aum() -> None:
 
 
 def test_counts() -> None:
-    assert counts_at_rate(LABELS, 3, 0.0) == (6, 1, 3)
-    assert counts_at_rate(LABELS, 3, 0.5) == (3, 1, 2)
-    assert counts_at_rate(LABELS, 3, 0.99) == (1, 1, 1)
-    assert counts_at_rate(torch.zeros(93, dtype=torch.int64), 1, 0.1) == (84,)
-    assert counts_to(LABELS, 3, 3) == (3, 1, 3)
+    assert counts_at_rate((6, 1, 3), 0.0) == (6, 1, 3)
+    assert counts_at_rate((6, 1, 3), 0.5) == (3, 1, 2)
+    assert counts_at_rate((6, 1, 3), 0.99) == (1, 1, 1)
+    assert counts_at_rate((93,), 0.1) == (84,)
+    assert counts_to((6, 1, 3), 3) == (3, 1, 3)
     for rate in (-0.1, 1.0):
         with pytest.raises(UserError, match="pruning rate"):
-            counts_at_rate(LABELS, 3, rate)
+            counts_at_rate((6, 1, 3), rate)
     for count in (0, 7):
         with pytest.raises(UserError, match="expected 1..6"):
-            counts_to(LABELS, 3, count)
+            counts_to((6, 1, 3), count)
 
 
 def container(shape: HmnShape) -> Hmn:

@@ -100,7 +100,7 @@ def test_sliders_prune_what_prune_does(watched: Watched, run: Path) -> None:
     found = gather_run(run)
     assert found.profile is not None
     for rate, beta in ((9, 30), (29, 70), (30, 10), (57, 35), (0, 50), (95, 100), (50, 0)):
-        counts = counts_at_rate(found.labels, 10, rate / 100)
+        counts = counts_at_rate(found.labels.bincount().tolist(), rate / 100)
         index = keep_indices(found.profile.aum, found.labels, counts=counts, method="double-end", hard_share=beta / 100)
         watched.page.locator("[data-rate]").fill(str(rate))
         watched.page.locator("[data-beta]").fill(str(beta))

@@ -150,7 +150,7 @@ def rule_cases(run: Path) -> tuple[list[list[int]], list[tuple[int, int]], list[
         index = keep_indices(
             profile.aum,
             labels,
-            counts=counts_at_rate(labels, classes, rate / 100),
+            counts=counts_at_rate(labels.bincount().tolist(), rate / 100),
             method="double-end",
             hard_share=beta / 100,
         )

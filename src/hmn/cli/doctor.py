@@ -101,7 +101,7 @@ def convnet_path(device: str) -> str:
 def folders() -> dict[str, dict[str, Any]]:
     """Where named data are looked up and decoded images are kept."""
     from hmn.data.named import data_root
-    from hmn.runtime.cache import cache_folder
+    from hmn.runtime.files import cache_folder
 
     # A variable that names no folder stops the other verbs; here it is what is asked about.
     told = os.environ.get("HMN_DATA")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from rich.table import Table
 from hmn.cli.flags import DataParameters, Switch, data_options
 from hmn.cli.outputs import check_output
 from hmn.runtime.console import duration, note, print_json, print_table, results
-from hmn.runtime.files import write_atomically
+from hmn.runtime.files import write_json
 
 
 def evaluate(
@@ -114,7 +113,7 @@ def evaluate(
         print_report(report)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, (jsonlib.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
+        write_json(out, report)
         note(f"written: {out}")
     return 0
 

@@ -19,8 +19,7 @@ from hmn.runtime.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from hmn.measure.candidates import Candidate
-    from hmn.pruning.aum import Profile
-    from hmn.pruning.profile import ProfileSettings
+    from hmn.pruning.aum import Profile, ProfileSettings
 
 CLASSES_SHOWN = 20
 """Classes that the table has rows of their own for, at most."""
@@ -81,8 +80,7 @@ def profile(
         Print JSON.
     """
     from hmn.measure.candidates import target_of
-    from hmn.pruning.aum import save_profile
-    from hmn.pruning.profile import ProfileSettings
+    from hmn.pruning.aum import ProfileSettings, save_profile
 
     check_at_least(1, epochs=epochs, seeds=seeds, subset=subset, suspects=suspects, width=width)
     if not 0 <= cutmix <= 1:
@@ -165,7 +163,7 @@ def write_page(source: Candidate, found: Profile, settings: ProfileSettings, cou
 
 def print_profile(found: Profile, settings: ProfileSettings, seconds: float) -> None:
     """The summary as a table on stdout, class by class where they are few."""
-    from hmn.pruning.profile import aum_summary, class_summaries
+    from hmn.pruning.aum import aum_summary, class_summaries
 
     table = Table(header_style="cyan")
     table.add_column("class")
@@ -185,8 +183,7 @@ def profile_report(
     found: Profile, source: Candidate, settings: ProfileSettings, seconds: float, places: Places, count: int | None
 ) -> dict[str, Any]:
     """What --json prints."""
-    from hmn.pruning.aum import suspects
-    from hmn.pruning.profile import aum_summary, class_summaries
+    from hmn.pruning.aum import aum_summary, class_summaries, suspects
     from hmn.train.results import provenance
 
     # The images of lowest AUM, where they were asked for.

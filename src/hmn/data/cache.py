@@ -27,7 +27,7 @@ from safetensors.numpy import save_file
 from hmn.data.formats import Decoded, Labelled
 from hmn.data.options import DataOptions
 from hmn.errors import UserError
-from hmn.runtime.cache import cache_folder
+from hmn.runtime.files import cache_folder
 
 DECODED_FORMAT = "hmn-decoded-1"
 """Part of every key: raised when decoding changes its result."""

@@ -21,8 +21,8 @@ from hmn.measure.training import Training
 from hmn.nets.build import width_of
 from hmn.recipes.settings import EvaluateConfig
 from hmn.runtime import facts
-from hmn.runtime.cache import remembered
 from hmn.runtime.console import ProgressView
+from hmn.runtime.files import remembered
 
 SEARCH_STEPS, SEARCH_WIDTH = 600, 32
 """Steps and width of the trainings that a choice is made by, at most."""

@@ -19,9 +19,9 @@ from hmn.nets.base import embedding
 from hmn.recipes.named import DEFAULT_RECIPE, recipe
 from hmn.recipes.settings import TrainConfig
 from hmn.runtime import facts
-from hmn.runtime.cache import remembered
 from hmn.runtime.console import note
 from hmn.runtime.device import choose_device
+from hmn.runtime.files import remembered
 from hmn.train import train
 
 Selection = Literal["random", "herding", "k-center"]

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +21,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hmn.containers.artifact.place import AUM
+from hmn.containers.artifact.load import info
+from hmn.containers.artifact.place import AUM, is_artifact
 from hmn.data.source import Source, images_checksum
 from hmn.errors import UserError
+from hmn.measure.candidates import Candidate
 from hmn.nets import build_net
+from hmn.recipes.protocols import protocol
 from hmn.recipes.settings import TrainConfig
+from hmn.runtime.console import ProgressView
+from hmn.runtime.device import choose_device
 from hmn.runtime.files import write_atomically
 from hmn.train import EpochRecord, Margin, render, train
 from hmn.train.augment import without_cutout
@@ -92,13 +97,8 @@ def profile(
 
     Args:
         source: labelled images; a container is rendered once.
-        net: the network's name.
-        width: channels of its first layer; None is its own default.
+        net: the network's name; `width` is that of its first layer, None its own default.
         config: how it is trained, taken as it is (`profiling_config` switches CutMix off); `epochs` replaces its own.
-        epochs: of each training.
-        seeds: of the networks.
-        margin: softmax or logit.
-        device: where to train.
         name: of the source, for people.
         sha256: of what was profiled; of labels and pixels where None.
         on_epoch: called with (seed, record).
@@ -131,17 +131,10 @@ def profile(
                 on_epoch(seed, record)
     if not bool(total.isfinite().all()):
         raise UserError("the profile's training diverged: choose a smaller learning rate.")
-    values: dict[str, Any] = {
-        "aum": total / len(seeds) / (1 if margin == "softmax" else epochs),
-        "labels": source.labels.cpu().clone(),
-    }
+    aum = total / len(seeds) / (1 if margin == "softmax" else epochs)
     how: dict[str, Any] = {"margin": margin, "epochs": epochs, "net": net, "width": width, "seeds": tuple(seeds)}
-    about: dict[str, Any] = {
-        "source": name,
-        "sha256": sha256 or images_checksum(source),
-        "class_names": source.class_names,
-    }
-    return Profile(**values, **how, **about)
+    about: dict[str, Any] = {"source": name, "sha256": sha256 or images_checksum(source)}
+    return Profile(aum=aum, labels=source.labels.cpu().clone(), class_names=source.class_names, **how, **about)
 
 
 def suspects(profile: Profile, count: int) -> Tensor:
@@ -152,8 +145,65 @@ def suspects(profile: Profile, count: int) -> Tensor:
     return profile.aum.argsort(stable=True)[:count]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProfileSettings:
+    """How `hmn profile` takes a profile."""
+
+    target: str
+    epochs: int
+    seeds: int
+    margin: Margin
+    cutmix: float
+    """Probability that a batch is mixed; 0 is the recommended training, with its margins clear."""
+    net: str
+    width: int | None
+
+    def take(self, source: Candidate) -> Profile:
+        """Train, with progress on stderr."""
+        config = protocol("paper", source.data, source.ipc)
+        config = profiling_config(config) if not self.cutmix else replace(config, cutmix_probability=self.cutmix)
+        how: dict[str, Any] = {"net": self.net, "width": self.width, "epochs": self.epochs, "margin": self.margin}
+        how |= {"config": config, "seeds": range(self.seeds), "device": choose_device()}
+        place = Path(self.target)
+        name, sha256 = (place.name, info(place).checksum) if is_artifact(place) else (source.data, None)
+        with ProgressView() as view:
+
+            def show(seed: int, record: EpochRecord) -> None:
+                done, words = seed * self.epochs + record.epoch, f"{record.train_accuracy:.0f} % in training"
+                view.show("profiling", done, self.seeds * self.epochs, words)
+
+            return profile(source.source, name=name, sha256=sha256, on_epoch=show, **how)
+
+    def words(self) -> str:
+        """How the profile is taken, in words."""
+        width = "" if self.width is None else f", width {self.width}"
+        kind = "sum of softmax margins" if self.margin == "softmax" else "mean of logit margins"
+        many = "1 network" if self.seeds == 1 else f"{self.seeds} networks"
+        return f"{kind} over {self.epochs:,} epochs, {many} of {self.net}{width}"
+
+
+def aum_summary(values: Tensor) -> dict[str, float | int]:
+    """AUMs in a few numbers: float64 [n], n at least 1."""
+    shares = torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=values.dtype)
+    names = ("min", "quartile_1", "median", "quartile_3", "max")
+    quantiles = dict(zip(names, torch.quantile(values, shares).tolist(), strict=True))
+    negative = float((values < 0).double().mean())
+    return {"images": len(values), "mean": float(values.mean()), **quantiles, "negative_share": negative}
+
+
+def class_summaries(found: Profile) -> list[dict[str, Any]]:
+    """The same for every class that has images."""
+    members = [(name, found.aum[found.labels == label]) for label, name in enumerate(found.class_names)]
+    return [{"class": name, **aum_summary(values)} for name, values in members if len(values)]
+
+
 FORMAT = "hmn-aum-1"
+KINDS = {"margin": str, "epochs": int, "net": str, "width": int | None, "seeds": list}
+KINDS |= {"source": str, "sha256": str, "class_names": list}
+"""What a file says of how a profile was taken and of what."""
 MAX_PROFILE_BYTES = 2**30
+DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+"""What reading a damaged file raises: numpy has several kinds for a bad header."""
 
 
 def save_profile(profile: Profile, place: Path) -> Path:
@@ -188,13 +238,9 @@ def load_profile(place: Path, *, sha256: str | None) -> Profile:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             aum, labels, facts = arrays["aum"], arrays["labels"], json.loads(str(arrays["facts"][()]))
         found = _profile(aum, labels, facts)
-    # zlib.error is no OSError; numpy raises several kinds for a bad header.
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise _damaged(path, error) from None
-    except Exception as error:
-        if type(error).__module__ == "zlib":
-            raise _damaged(path, error) from None
-        raise
+    except DAMAGED as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: not a profile, or damaged ({reason}): write it again with hmn profile.") from None
     if sha256 is not None and found.sha256 != sha256:
         raise UserError(
             f"{path}: the AUM of other images (SHA-256 {found.sha256[:12]}..., these are {sha256[:12]}...): "
@@ -209,28 +255,18 @@ def _profile(aum: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], facts: Any
         raise ValueError(f"expected format {FORMAT}")
     if aum.dtype != np.float64 or aum.ndim != 1 or labels.dtype != np.int64 or labels.shape != aum.shape:
         raise ValueError(f"aum is {aum.dtype} {aum.shape}, labels are {labels.dtype} {labels.shape}")
-    names, seeds, width = facts["class_names"], facts["seeds"], facts["width"]
-    sound = (
-        bool(np.isfinite(aum).all())
-        and isinstance(names, list)
-        and all(isinstance(name, str) for name in names)
-        and (not len(labels) or 0 <= int(labels.min()) <= int(labels.max()) < len(names))
-        and isinstance(seeds, list)
-        and all(type(seed) is int for seed in seeds)
-        and (width is None or type(width) is int)
-        and type(facts["epochs"]) is int
-        and 0 < facts["epochs"] < math.inf
-        and facts["margin"] in MARGINS
-        and all(isinstance(facts[name], str) for name in ("net", "source", "sha256"))
-    )
     # Everything is there and of its kind, or the file is damaged.
-    if not sound:
+    about = {name: facts[name] for name in KINDS}
+    names, seeds = about["class_names"], about["seeds"]
+    if not (
+        all(isinstance(about[name], kind) and type(about[name]) is not bool for name, kind in KINDS.items())
+        and {type(name) for name in names} <= {str}
+        and {type(seed) for seed in seeds} <= {int}
+        and bool(np.isfinite(aum).all())
+        and (not len(labels) or 0 <= int(labels.min()) <= int(labels.max()) < len(names))
+        and about["epochs"] > 0
+        and about["margin"] in MARGINS
+    ):
         raise ValueError("a value is not as expected")
     values: dict[str, Any] = {"aum": torch.from_numpy(aum.copy()), "labels": torch.from_numpy(labels.copy())}
-    about = {name: facts[name] for name in ("margin", "epochs", "net", "width", "source", "sha256")}
-    return Profile(**values, **about, seeds=tuple(seeds), class_names=tuple(names))
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"{path}: not a profile, or damaged ({reason}): write it again with hmn profile.")
+    return Profile(**{**about, **values, "seeds": tuple(seeds), "class_names": tuple(names)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from hmn.containers.artifact.format import ArtifactInfo
 from hmn.containers.artifact.load import info, load_container, read
-from hmn.containers.artifact.place import AUM, CONTAINER, FACTS, HISTORY, OWN_FILES, PRUNING, is_own
+from hmn.containers.artifact.place import AUM, CONTAINER, FACTS, HISTORY, OWN_FILES, PRUNING, is_own, read_run
 from hmn.containers.artifact.save import Rounded, save
 from hmn.containers.container import Container
 from hmn.containers.quantise import SCALE_SUFFIX
@@ -23,7 +22,7 @@ from hmn.errors import UserError
 from hmn.pruning.aum import Profile, save_profile
 from hmn.pruning.survivors import check_prunable
 from hmn.recipes.settings import Recipe
-from hmn.runtime.files import leftovers, write_atomically
+from hmn.runtime.files import json_object, leftovers, write_atomically, write_json
 from hmn.train.results import provenance
 
 KIND = "pruning"
@@ -68,7 +67,7 @@ def write_pruned(
         "kind": KIND,
         "from": {"folder": str(run.resolve()), "sha256": stored.checksum},
         **how,
-        "images_per_class": {"before": _counts(container), "after": _counts(smaller)},
+        "images_per_class": {"before": [*container.shape.images_per_class], "after": [*smaller.shape.images_per_class]},
         "floats": {"before": before.num_floats, "after": after.num_floats, "budget": after.budget},
         "kept": kept.tolist(),
         "aum": None if profile is None else profile.facts(),
@@ -76,26 +75,21 @@ def write_pruned(
         "command": command,
     }
     # The container goes first and comes back last: no reader takes a mixture of two artifacts for either.
-    run_facts = _run_facts(run, named, smaller, record)
+    facts = _run_facts(run, named, smaller, record)
     out.mkdir(parents=True, exist_ok=True)
     (out / CONTAINER).unlink(missing_ok=True)
-    write_atomically(out / PRUNING, _json(record))
-    write_atomically(out / FACTS, _json(run_facts))
+    write_json(out / PRUNING, record, sort_keys=True)
+    write_json(out / FACTS, facts, sort_keys=True)
     if (run / HISTORY).exists():
         write_atomically(out / HISTORY, (run / HISTORY).read_bytes())
     removed = f"{len(container) - len(kept):,} of {len(container):,} images, {how['method']}"
-    facts = {"versions": record["versions"], "pruned": removed}
-    how_stored: dict[str, Any] = {
-        "data_name": stored.data_name,
-        "dtype": stored.dtype,
-        "rounded": _rounded(stored, container, kept),
-    }
-    save(smaller, out, recipe=named, facts=facts, **how_stored)
+    card = {"versions": record["versions"], "pruned": removed}
+    how_stored: dict[str, Any] = {"dtype": stored.dtype, "rounded": _rounded(stored, container, kept)}
+    save(smaller, out, recipe=named, facts=card, data_name=stored.data_name, **how_stored)
     (out / AUM).unlink(missing_ok=True)
     if profile is not None:
-        survivors = replace(profile, aum=profile.aum[kept], labels=profile.labels[kept])
-        about: dict[str, Any] = {"sha256": info(out).checksum, "source": f"{profile.source}, pruned"}
-        save_profile(replace(survivors, **about), out)
+        aum, labels, source = profile.aum[kept], profile.labels[kept], f"{profile.source}, pruned"
+        save_profile(replace(profile, aum=aum, labels=labels, source=source, sha256=info(out).checksum), out)
     return record
 
 
@@ -128,11 +122,8 @@ def check_out(out: Path, *, beside: tuple[str, ...], sha256: str | None, resume:
 
 def read_pruning(out: Path) -> dict[str, Any] | None:
     """What pruning.json in a folder says; None where there is none of ours."""
-    try:
-        found = json.loads((out / PRUNING).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and found.get("kind") == KIND else None
+    found = json_object(out / PRUNING)
+    return found if found.get("kind") == KIND else None
 
 
 def remove_artifact(out: Path) -> None:
@@ -143,16 +134,10 @@ def remove_artifact(out: Path) -> None:
 
 def _run_facts(run: Path, recipe: Recipe, smaller: Container, record: Mapping[str, Any]) -> dict[str, Any]:
     """run.json of the pruned folder: what the condensation recorded, and that it was pruned."""
-    try:
-        facts = json.loads((run / FACTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        facts = {}
-    if not isinstance(facts, dict):
-        facts = {}
-    identity = facts.get("identity")
-    if isinstance(identity, dict):
+    facts = read_run(run)
+    if isinstance(facts.get("identity"), dict):
         # Another shape: `hmn condense --resume` must not take this folder for the condensation's own.
-        facts["identity"] = {**identity, "shape": repr(getattr(smaller, "shape", smaller.ledger()))}
+        facts["identity"] = {**facts["identity"], "shape": repr(smaller.shape)}
     pruned = {"method": record["method"], "beta": record.get("beta"), "from_sha256": record["from"]["sha256"]}
     return {**facts, "recipe": recipe.name, "over_budget": None, "pruned": pruned}
 
@@ -179,11 +164,3 @@ def _rows_kept(container: Container, kept: Tensor) -> dict[str, Tensor]:
             values.copy_(rows.view(-1, *(1 for _ in values.shape[1:])).expand_as(values))
     found = numbered.keep(kept).state_dict()
     return {name: values.reshape(len(values), -1)[:, 0].long() for name, values in found.items()}
-
-
-def _counts(container: Container) -> list[int]:
-    return torch.bincount(container.labels.cpu(), minlength=len(container.class_names)).tolist()
-
-
-def _json(content: Mapping[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()

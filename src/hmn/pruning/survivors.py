@@ -6,9 +6,10 @@ Source: section 3 and Algorithm 1 of arXiv:2310.07506.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from hmn.containers.container import Container
 from hmn.errors import UserError
 
 Method = Literal["double-end", "random", "hard", "easy"]
-METHODS: tuple[Method, ...] = ("double-end", "random", "hard", "easy")
+METHODS: tuple[Method, ...] = get_args(Method)
 BETAS = tuple(tenth / 10 for tenth in range(10))
 """The grid of the paper's search."""
 _ROUNDING = 1e-9
@@ -29,11 +30,6 @@ def double_end_keep(aum: Tensor, *, keep: int, hard_share: float) -> Tensor:
 
     Of the images removed, floor(hard_share * removed) have the lowest AUM, the rest the highest. Of equal AUMs the
     earlier image counts as the lower one. Source: Algorithm 1 of arXiv:2310.07506, whose beta is `hard_share`.
-
-    Args:
-        aum: [n] of one class.
-        keep: how many survive.
-        hard_share: part of the removed images that is taken from the hard end.
 
     Raises:
         UserError: keep is outside 1..n, hard_share outside [0, 1], or an AUM is no number.
@@ -119,14 +115,7 @@ class Pruning:
     """Share of the removed images that double-end pruning takes from the hard end."""
 
     def kept(self, aum: Tensor | None, labels: Tensor, *, seed: int, copies: int) -> Tensor:
-        """Indices of the images that stay, int64 in storage order: all of "unpruned", else as `keep_indices` says.
-
-        Args:
-            aum: [n], where the method needs it.
-            labels: int64 [n].
-            seed: of random pruning.
-            copies: of each stored image.
-        """
+        """Indices of the images that stay, int64 in storage order: all of "unpruned", else as `keep_indices` says."""
         if self.method == "unpruned":
             return torch.arange(len(labels))
         share, generator = self.beta or 0.0, torch.Generator().manual_seed(seed)
@@ -139,32 +128,30 @@ def share_of(count: int, share: float) -> int:
     return math.floor(share * count + _ROUNDING)
 
 
-def counts_at_rate(labels: Tensor, num_classes: int, rate: float, copies: int = 1) -> tuple[int, ...]:
-    """Survivors of each class where it loses floor(rate * images) of them, but never the last one, and whole copies.
+def counts_at_rate(present: Sequence[int], rate: float, copies: int = 1) -> tuple[int, ...]:
+    """Survivors of each class where it loses floor(rate * images) of those present, but never the last one.
 
     Raises:
         UserError: rate is outside [0, 1).
     """
     if not 0 <= rate < 1:
         raise UserError(f"pruning rate {rate}: expected a fraction from 0 to below 1, such as 0.3.")
-    stored = [count // copies for count in _stored(labels, num_classes)]
+    stored = [count // copies for count in present]
     return tuple(copies * max(min(count, 1), count - share_of(count, rate)) for count in stored)
 
 
-def counts_to(labels: Tensor, num_classes: int, count: int, copies: int = 1) -> tuple[int, ...]:
-    """Survivors of each class: `count`, or all where it stores fewer.
+def counts_to(present: Sequence[int], count: int, copies: int = 1) -> tuple[int, ...]:
+    """Survivors of each class: `count`, or all where fewer are present.
 
     Raises:
         UserError: count is below 1, or above what every class stores, or no multiple of the copies.
     """
     if count % copies:
-        raise UserError(
-            f"{count} images per class: every image is shown {copies} times; choose a multiple of {copies}."
-        )
-    stored = _stored(labels, num_classes)
-    if not 1 <= count <= max(stored):
-        raise UserError(f"{count} images per class: expected 1..{max(stored)}, what is stored.")
-    return tuple(min(count, there) for there in stored)
+        asked = f"{count} images per class"
+        raise UserError(f"{asked}: every image is shown {copies} times; choose a multiple of {copies}.")
+    if not 1 <= count <= max(present):
+        raise UserError(f"{count} images per class: expected 1..{max(present)}, what is stored.")
+    return tuple(min(count, there) for there in present)
 
 
 def counts_in_budget(container: Container) -> tuple[int, ...]:
@@ -174,27 +161,19 @@ def counts_in_budget(container: Container) -> tuple[int, ...]:
         UserError: the container cannot be pruned image by image, or one image a class is too much already.
     """
     check_prunable(container)
-    labels, classes = container.labels.cpu(), len(container.class_names)
-    budget = container.ledger().budget
-
-    def counts(stored: int) -> tuple[int, ...]:
-        return counts_to(labels, classes, stored * container.copies, container.copies)
+    labels, copies, budget = container.labels.cpu(), container.copies, container.ledger().budget
+    present = container.shape.images_per_class
 
     def floats(stored: int) -> int:
-        return container.keep(first_images(labels, counts(stored))).ledger().num_floats
+        """What the first so many images of each class take."""
+        counts = counts_to(present, stored * copies, copies)
+        first = [(labels == label).nonzero()[:count, 0] for label, count in enumerate(counts)]
+        return container.keep(torch.cat(first).sort().values).ledger().num_floats
 
-    low, high = 0, max(_stored(labels, classes)) // container.copies
-    while low < high:  # the largest count that fits lies in low..high
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if floats(middle) <= budget else (low, middle - 1)
-    if not low:
+    fitting = bisect_right(range(1, max(present) // copies + 1), budget, key=floats)
+    if not fitting:
         raise UserError(f"one image a class takes {floats(1):,} floats, the budget is {budget:,}: it cannot be kept.")
-    return counts(low)
-
-
-def first_images(labels: Tensor, counts: Sequence[int]) -> Tensor:
-    """Indices of the first so many images of each class, ascending."""
-    return torch.cat([(labels == label).nonzero()[:count, 0] for label, count in enumerate(counts)]).sort().values
+    return counts_to(present, fitting * copies, copies)
 
 
 def check_prunable(container: Container) -> None:
@@ -205,7 +184,3 @@ def check_prunable(container: Container) -> None:
     """
     if container.shape.not_prunable is not None:
         raise UserError(f"this container cannot be pruned image by image: {container.shape.not_prunable}")
-
-
-def _stored(labels: Tensor, num_classes: int) -> list[int]:
-    return torch.bincount(labels.cpu(), minlength=num_classes).tolist()

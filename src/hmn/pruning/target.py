@@ -85,13 +85,11 @@ def surviving_counts(target: Target, *, to: int | None, rate: float | None) -> P
     """
     if to is not None and rate is not None:
         raise UserError("--to is a number of images per class and --rate a share to remove: give one of them.")
-    classes = len(target.counts)
+    counts = target.in_budget
     if to is not None:
-        counts = counts_to(target.labels, classes, to, target.copies)
+        counts = counts_to(target.counts, to, target.copies)
     elif rate is not None:
-        counts = counts_at_rate(target.labels, classes, rate, target.copies)
-    else:
-        counts = target.in_budget
+        counts = counts_at_rate(target.counts, rate, target.copies)
     if counts == target.counts:
         account = target.stored.ledger
         within = f" ({account.num_floats:,} of {account.budget:,} floats)" if to is None and rate is None else ""

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import TracebackType
 from typing import Any, NamedTuple, Self, final
 
 from rich.console import Console
@@ -123,32 +122,18 @@ class ProgressView:
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._console.quiet and _LISTENER.get() is None:
-            self._bar = Bars(
-                TextColumn("{task.description:<12}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
-                console=self._console,
-                refresh_per_second=4,
-            )
+            columns = TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn()
+            words = TextColumn("{task.fields[note]}")
+            self._bar = Bars(*columns, words, console=self._console, refresh_per_second=4)
             self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
     def show(self, phase: str, done: int, total: int, detail: str = "") -> None:
-        """Work done so far.
-
-        Args:
-            phase: what is being done; a new name begins a new line.
-            done: units of work behind, of `total`.
-            total: units of work in all.
-            detail: more to say, such as the loss.
-        """
+        """Work done so far, as a `Progress` says it; a new phase begins a new line."""
         if (listener := _LISTENER.get()) is not None:
             if not self._console.quiet:
                 listener(Progress(phase, done, total, detail))

@@ -26,12 +26,7 @@ FREE_BYTES_KEPT = 2 * 2**30
 
 
 def device_for(told: str | None, *, cuda: bool, mps: bool) -> str:
-    """The device's type: what was told, else CUDA where it is, else the CPU. Apple's GPUs only where told.
-
-    Args:
-        told: the value of HMN_DEVICE; None or empty where not set.
-        cuda: whether torch finds CUDA.
-        mps: whether torch finds Apple's.
+    """The device's type: what HMN_DEVICE told, else CUDA where torch finds it, else the CPU; Apple's only where told.
 
     Raises:
         UserError: an unknown device, or one that is not there.
@@ -52,22 +47,15 @@ def choose_device() -> str:
     TF32's rounding is larger than the steps of the finite difference in gradient matching; `training_numbers` allows
     it for training alone.
     """
-    chosen = device_for(
-        os.environ.get("HMN_DEVICE", "").strip().lower() or None,
-        cuda=torch.cuda.is_available(),
-        mps=torch.backends.mps.is_available(),
-    )
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    chosen = device_for(_told("HMN_DEVICE"), **there)
     if chosen == "cuda":
         _allow_tf32(False)
     return chosen
 
 
 def precision_for(told: str | None, device: str) -> Precision:
-    """How networks are trained on a device: what was told, else float32.
-
-    Args:
-        told: the value of HMN_PRECISION; None or empty where not set.
-        device: type of the device.
+    """How networks are trained on a device of this type: what HMN_PRECISION told, else float32.
 
     Raises:
         UserError: an unknown precision, or another than float32 off CUDA (bfloat16 is 15 times slower on a CPU).
@@ -81,7 +69,11 @@ def precision_for(told: str | None, device: str) -> Precision:
 
 def training_precision(device: str) -> Precision:
     """`precision_for` what HMN_PRECISION says."""
-    return precision_for(os.environ.get("HMN_PRECISION", "").strip().lower() or None, device)
+    return precision_for(_told("HMN_PRECISION"), device)
+
+
+def _told(variable: str) -> str | None:
+    return os.environ.get(variable, "").strip().lower() or None
 
 
 @contextmanager

@@ -27,8 +27,6 @@ TIMEOUT = "HMN_PROCESS_TIMEOUT"
 TIMEOUT_SECONDS = 1800.0
 """How long a process that neither answers nor ends is waited for; $HMN_PROCESS_TIMEOUT has precedence. One that ends
 is noticed at once."""
-
-
 _joined = ALONE
 
 
@@ -66,17 +64,15 @@ def joined() -> Iterator[None]:
     backend = _backend()
     with _stdout_to_stderr(), _heard():
         dist.init_process_group(backend, timeout=timeout)
-    _joined = wanted
+    _joined, together = wanted, True
     try:
         yield
     except ProcessLost:
-        raise  # leaving together is not possible any more: see `hmn.runtime.launched.leave`
-    except BaseException:
-        dist.destroy_process_group()
+        together = False  # leaving together is not possible any more: see `hmn.runtime.launched.leave`
         raise
-    else:
-        dist.destroy_process_group()
     finally:
+        if together:
+            dist.destroy_process_group()
         _joined = ALONE
 
 
@@ -195,18 +191,7 @@ def on_first(work: Callable[[], T]) -> T:
     Raises:
         UserError, OSError: what `work` raised.
     """
-    if _joined.size == 1:
-        return work()
-    outcome: tuple[T | None, Exception | None] = (None, None)
-    if is_first():
-        try:
-            outcome = (work(), None)
-        except (UserError, OSError) as error:
-            outcome = (None, error)
-    value, mistake = from_first(outcome)
-    if mistake is not None:
-        raise mistake
-    return value  # type: ignore[return-value]  # T itself may be None
+    return from_first(agreed(lambda: work() if is_first() else None))  # type: ignore[return-value]  # the first has it
 
 
 def agreed(work: Callable[[], T]) -> T:
@@ -215,24 +200,19 @@ def agreed(work: Callable[[], T]) -> T:
     Raises:
         UserError, OSError: what `work` raised, on whichever process.
     """
-    if _joined.size == 1:
-        return work()
-    value, error = None, None
+    value, mistake = None, None
     try:
         value = work()
-    except (UserError, OSError) as caught:
-        error = caught
-    everyone = from_first(gather(error))
-    found = next((other for other in everyone if other is not None), None)
-    if found is not None:
-        raise found
+    except (UserError, OSError) as error:
+        mistake = error
+    for met in from_first(gather(mistake)):
+        if met is not None:
+            raise met
     return value  # type: ignore[return-value]  # T itself may be None
 
 
 def in_turn(work: Callable[[], T]) -> T:
     """`agreed`, the first process of every machine before the others, to whom the files that it leaves are of use."""
-    if _joined.size == 1:
-        return work()
     leads = local_rank() == 0
     early = agreed(lambda: work() if leads else None)
     late = agreed(lambda: None if leads else work())

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, final
+from typing import Any
 
 
 @contextmanager
@@ -38,21 +38,9 @@ def stop_signals() -> Iterator[threading.Event]:
         yield stopped
 
 
-@final
-class SignalCount:
-    """How many signals have come."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def add(self, number: int) -> None:
-        """One more has come."""
-        self.count += 1
-
-
 @contextmanager
-def counted_signals() -> Iterator[SignalCount]:
-    """Inside, SIGINT and SIGTERM are counted and otherwise ignored."""
-    signals = SignalCount()
-    with handled(signals.add):
+def collected_signals() -> Iterator[list[int]]:
+    """Inside, the numbers of SIGINT and SIGTERM are collected and otherwise ignored."""
+    signals: list[int] = []
+    with handled(signals.append):
         yield signals

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from hmn.containers.artifact.format import FORMAT_NAME
 from hmn.errors import UserError
+from hmn.runtime.files import json_object
 
 CONTAINER, LEDGER, RECIPE = "container.safetensors", "ledger.json", "recipe.toml"
 PREVIEW, CARD = "preview.png", "README.md"
@@ -65,11 +65,7 @@ def held_out(run: Mapping[str, Any]) -> bool:
 
 def read_run(path: Path) -> dict[str, Any]:
     """What the run that wrote a folder recorded about itself; nothing where there is no record."""
-    try:
-        found = json.loads((path / FACTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return json_object(path / FACTS)
 
 
 def is_own(out: Path) -> bool:

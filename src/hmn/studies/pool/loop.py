@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from hmn.errors import UserError
-from hmn.runtime.signals import counted_signals
+from hmn.runtime.signals import collected_signals
 from hmn.studies.pool.attempt import LOCK, OUTCOME, Attempt, Backend, Outcome, Running, SweepRun, Task, finished, judged
 
 POLL_SECONDS = 0.1
@@ -104,20 +104,20 @@ def _work_off(
     jobs: dict[str, Running] = {}
     on_change(State(len(outcomes), len(runs), ()))
     try:
-        with counted_signals() as signals:
-            while jobs or (waiting and not signals.count):
+        with collected_signals() as signals:
+            while jobs or (waiting and not signals):
                 batch = [waiting.popleft() for _ in range(min(len(waiting), backend.slots - len(jobs)))]
-                if batch and not signals.count:
+                if batch and not signals:
                     for run in batch:  # an earlier failure must not be taken for this attempt's
                         (out / run.name / OUTCOME).unlink(missing_ok=True)
                     attempts = [Attempt(run=run, folder=out / run.name, **how) for run in batch]
                     jobs.update(zip((run.name for run in batch), backend.start(attempts), strict=True))
-                for job in jobs.values() if signals.count else ():
-                    job.kill() if signals.count > 1 else job.stop()
+                for job in jobs.values() if signals else ():
+                    job.kill() if len(signals) > 1 else job.stop()
                 over = [name for name, job in jobs.items() if job.done()]
-                ended = tuple((name, judged(jobs.pop(name), out / name, bool(signals.count))) for name in over)
+                ended = tuple((name, judged(jobs.pop(name), out / name, bool(signals))) for name in over)
                 outcomes.update(ended)
-                on_change(State(_num_ended(outcomes), len(runs), tuple(jobs), ended, stopping=bool(signals.count)))
+                on_change(State(_num_ended(outcomes), len(runs), tuple(jobs), ended, stopping=bool(signals)))
                 if jobs or waiting:  # a signal that came by the end is told, not slept through
                     time.sleep(POLL_SECONDS)
     finally:  # where our own code failed, too, nothing goes on behind the caller's back

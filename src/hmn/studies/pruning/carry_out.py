@@ -17,9 +17,8 @@ from hmn.containers.artifact.run_data import Split
 from hmn.data.options import DataOptions
 from hmn.errors import UserError, check_at_least
 from hmn.measure.candidates import target_of
-from hmn.pruning.aum import EPOCHS, load_profile, save_profile
+from hmn.pruning.aum import EPOCHS, ProfileSettings, load_profile, save_profile
 from hmn.pruning.folder import check_out, remove_artifact, write_pruned
-from hmn.pruning.profile import ProfileSettings
 from hmn.pruning.survivors import Method, Pruning
 from hmn.pruning.target import PerClass, Target, read_target, surviving_counts
 from hmn.runtime.console import OnProgress, command_line, note, reported_to

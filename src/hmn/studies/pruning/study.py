@@ -77,7 +77,7 @@ class PruningStudy:
 
 def points_of(target: Target, rates: Sequence[float]) -> list[PerClass]:
     """Survivors of each class at every rate and at the budget, most images first; the whole container is not one."""
-    found = {counts_at_rate(target.labels, len(target.counts), rate, target.copies) for rate in rates}
+    found = {counts_at_rate(target.counts, rate, target.copies) for rate in rates}
     found.add(target.in_budget)
     return sorted(found - {target.counts}, key=sum, reverse=True)
 

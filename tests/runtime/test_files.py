@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hmn.runtime.cache import remembered
+from hmn.runtime.files import remembered
 
 
 def test_measured_once_and_anew_where_something_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
