@@ -24,6 +24,7 @@ import torch
 import hmn.condensation.run
 from hmn.condensation.cost.trial import blank_splits
 from hmn.condensation.run import CHECKPOINT_REST, CHECKPOINT_SECONDS, condense_run, is_finite, new_state
+from hmn.condensation.state import CondenseRecord
 from hmn.containers.hmn_sizes import HmnShape, preset
 from hmn.containers.shape import Budget
 from hmn.data.load import load_data
@@ -78,13 +79,13 @@ def share_of_a_run(folder: Path) -> tuple[float, int]:
     class Enough(Exception):
         pass
 
-    def stop(progress: hmn.condensation.run.RunProgress) -> None:
+    def stop(progress: CondenseRecord) -> None:
         if time.perf_counter() - began > 2.2 * CHECKPOINT_SECONDS:
             raise Enough
 
     hmn.condensation.run.save_checkpoint = timed  # type: ignore[attr-defined]
     try:
-        condense_run(splits, shape, settings, folder / "run", resume=False, force=False, command="", on_progress=stop)
+        condense_run(splits, shape, settings, folder / "run", resume=False, force=False, on_progress=stop)
     except Enough:
         pass
     finally:

@@ -153,7 +153,6 @@ def child(which: str, name: str, clock: str, sweeps: int) -> dict[str, float]:
             Path(out) / "run",
             resume=False,
             force=False,
-            command="benchmark",
             on_progress=lambda progress: moments.append(now()) if progress.phase == "condense" else None,
         )
     each = [after - before for before, after in zip(moments, moments[1:], strict=False)]

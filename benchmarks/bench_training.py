@@ -34,7 +34,9 @@ from hmn.data.real import RealData, balanced_indices, split_validation
 from hmn.nets import Net, build_net
 from hmn.recipes.settings import TrainConfig
 from hmn.runtime.memory import keep_freed_memory
-from hmn.train import accuracy, augment, learning_rate, train
+from hmn.train import augment
+from hmn.train.cutmix import cutmix
+from hmn.train.loop import accuracy, learning_rate, train
 
 IMAGES, BATCH, CLASSES = 850, 64, 10
 ACCURACY_WIDTH, ACCURACY_STEPS, VALIDATION_IMAGES = 32, 300, 1000
@@ -78,7 +80,7 @@ def plain_training(net: nn.Module, data: RealData, config: TrainConfig, generato
                 group["lr"] = learning_rate(config, step, config.steps)
             params = augment.draw(changes, len(index), data.image_shape, generator, one_choice=True)
             images = augment.apply(data.normalisation.apply(data.images(index)), params)
-            images, labels, others, share = augment.cutmix(
+            images, labels, others, share = cutmix(
                 images, data.labels[index], probability=0.5, alpha=1.0, generator=generator
             )
             logits = net(images)

@@ -137,9 +137,7 @@ def test_the_library_refuses_it_too(tmp_path: Path) -> None:
     shape = HmnShape.plan(Budget.of_images(1, 10, (1, 8, 8))).with_images(99)
     short = recipe("quick", dataset="digits", ipc=1, image_shape=(1, 8, 8))
     with pytest.raises(UserError, match="more than the budget of 640"):
-        condense_run(
-            splits, shape, short, tmp_path / "x", resume=False, force=False, command="", on_progress=lambda _: None
-        )
+        condense_run(splits, shape, short, tmp_path / "x", resume=False, force=False, on_progress=lambda _: None)
     assert not (tmp_path / "x").exists()
 
 

@@ -18,8 +18,8 @@ from hmn.condensation.check import check_recipe
 from hmn.condensation.cost.price import estimate, price
 from hmn.condensation.folder import forget_experts
 from hmn.condensation.loop import condensing
-from hmn.condensation.run import RunProgress, condense_run, new_state
-from hmn.condensation.state import check_split
+from hmn.condensation.run import condense_run, new_state
+from hmn.condensation.state import CondenseRecord, check_split
 from hmn.containers.artifact.load import info
 from hmn.containers.artifact.place import CHECKPOINT, EXPERTS
 from hmn.containers.container import container_class
@@ -97,17 +97,19 @@ def shape_of(recipe: Recipe) -> Any:
     )
 
 
-def run(recipe: Recipe, out: Path, on_progress: Callable[[RunProgress], None] = lambda _: None, **given: Any) -> Path:
+def run(
+    recipe: Recipe, out: Path, on_progress: Callable[[CondenseRecord], None] = lambda _: None, **given: Any
+) -> Path:
     flags: dict[str, Any] = {"resume": False, "force": False, "checkpoint_seconds": 1e9, **given}
-    return condense_run(SPLITS, shape_of(recipe), recipe, out, command="test", on_progress=on_progress, **flags)
+    return condense_run(SPLITS, shape_of(recipe), recipe, out, on_progress=on_progress, **flags)
 
 
 def contents(out: Path) -> dict[str, bytes]:
     return {path.name: b"" if path.name == "run.json" else path.read_bytes() for path in out.iterdir()}
 
 
-def stop_at(phase: str, done: int) -> Callable[[RunProgress], None]:
-    def watch(progress: RunProgress) -> None:
+def stop_at(phase: str, done: int) -> Callable[[CondenseRecord], None]:
+    def watch(progress: CondenseRecord) -> None:
         if (progress.phase, progress.done) == (phase, done):
             signal.raise_signal(signal.SIGINT)
 

@@ -59,7 +59,6 @@ def test_number_of_checkpoints(
         tmp_path / "run",
         resume=False,
         force=False,
-        command="",
         on_progress=lambda _: None,
         checkpoint_seconds=asked,
     )

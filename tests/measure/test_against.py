@@ -13,7 +13,7 @@ import torch
 
 import hmn
 import hmn.measure.coresets
-import hmn.train
+import hmn.train.evaluation
 from hmn.cli.main import main
 from hmn.containers.artifact.load import info
 from hmn.containers.artifact.save import as_stored, save
@@ -135,7 +135,7 @@ def test_a_codec_is_chosen_on_training_images_alone(
     images: Any, unseen: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[tuple[RealData, RealData]] = []
-    honest = hmn.train.train_and_test
+    honest = hmn.train.evaluation.train_and_test
 
     def spy(source: Any, test: Any, **how: Any) -> Any:
         trained.append((source, test))

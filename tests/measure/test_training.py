@@ -13,7 +13,8 @@ from hmn.cli.main import main
 from hmn.data.load import load_data
 from hmn.nets import build_net
 from hmn.recipes.settings import AugmentConfig, TrainConfig
-from hmn.train import Curve, accuracy, train, train_and_test
+from hmn.train.evaluation import Curve, train_and_test
+from hmn.train.loop import accuracy, train
 
 CONFIG = TrainConfig(steps=30, batch_size=32, augment=AugmentConfig(strategy="none"), cutmix_probability=0.0)
 

@@ -15,7 +15,8 @@ from hmn.errors import UserError
 from hmn.nets import build_net
 from hmn.pruning.aum import Profile, load_profile, profile, profiling_config, save_profile, suspects
 from hmn.recipes.settings import TrainConfig
-from hmn.train import EpochRecord, Margin, Rendered, learning_rate, margins, train
+from hmn.train.evaluation import Rendered
+from hmn.train.loop import EpochRecord, Margin, learning_rate, margins, train
 from tests.reference.aum_reference import aum_slow, margin_slow
 from tests.train.test_loop import HALF, PLAIN, Recorder, blobs, seeded, small_net
 

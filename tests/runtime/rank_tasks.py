@@ -196,7 +196,7 @@ def run(out: Path, *, data: RealData | None = None, recipe: Recipe = RUN_RECIPE,
     splits = Splits(data or toy(), toy(), "toy", 0)
     given: dict[str, Any] = {"resume": False, "force": False, "checkpoint_seconds": 1e9, **more}
     try:
-        condense_run(splits, SHAPE, recipe, out, command="test", on_progress=lambda _: None, **given)
+        condense_run(splits, SHAPE, recipe, out, on_progress=lambda _: None, **given)
     except UserError as error:
         return str(error)
     except Interruption:

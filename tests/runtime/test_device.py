@@ -11,7 +11,7 @@ from hmn.errors import UserError
 from hmn.nets import build_net
 from hmn.recipes.settings import TrainConfig
 from hmn.runtime.device import choose_device, device_for, fits, moved, precision_for, resident, training_numbers
-from hmn.train import train
+from hmn.train.loop import train
 
 GIB = 2**30
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

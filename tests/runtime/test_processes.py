@@ -393,6 +393,6 @@ def test_torchrun_stopped_killed_and_resumed_ends_with_the_same_bytes(tmp_path: 
 
 
 def test_a_plan_is_of_one_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("hmn.condensation.job.launched", lambda: Place(0, 2))
+    monkeypatch.setattr("hmn.runtime.launched.launched", lambda: Place(0, 2))
     assert main(["condense", "digits", "--ipc", "10", "--out", "unused", "--dry-run"]) == 2
     assert "--dry-run times one process" in capsys.readouterr().err

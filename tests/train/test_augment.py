@@ -8,7 +8,8 @@ import torch
 from hmn.errors import UserError
 from hmn.recipes.settings import AugmentConfig
 from hmn.train import augment
-from hmn.train.augment import CROP, ROTATE, SCALE, STAY, AugmentParams, apply, cutmix, draw, without_cutout
+from hmn.train.augment import CROP, ROTATE, SCALE, STAY, AugmentParams, apply, draw, without_cutout
+from hmn.train.cutmix import cutmix
 from tests.reference.augment_reference import apply_slow
 
 STRATEGIES = ["color", "crop", "cutout", "flip", "scale", "rotate", "color_crop_cutout"]

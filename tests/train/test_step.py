@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from hmn.nets import Net, build_net, compiled, native
 from hmn.recipes.settings import TrainConfig
-from hmn.train import Rendered, train
 from hmn.train import step as training_step
+from hmn.train.evaluation import Rendered
+from hmn.train.loop import train
 from hmn.train.step import COMPILED, NATIVE, TrainingStep, training_path
 from tests.train.test_loop import HALF
 

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import torch
+
 from hmn.containers.container import container_class
 from hmn.errors import UserError
+from hmn.nets import build_net
 from hmn.recipes.protocols import PROTOCOLS
 from hmn.recipes.ranges import Range
 from hmn.recipes.settings import CondenseConfig, Recipe
 from hmn.recipes.values import objective_settings
+from hmn.train.augment import operations
 
 
 def check_recipe(recipe: Recipe, *, image_shape: tuple[int, int, int], num_classes: int) -> None:
@@ -30,31 +34,22 @@ def check_recipe(recipe: Recipe, *, image_shape: tuple[int, int, int], num_class
     """
     settings = leaves(objective_settings(recipe), f"{recipe.condense.objective}.")
     for path, kind, value in (*leaves(recipe), *settings):
-        _check_choice(path, kind, value)
-        _check_number(path, kind, value)
+        _check_value(path, kind, value)
     _check_work(recipe.condense)
     why = container_class(recipe.container).shape_class.not_learned_as_stored
     if recipe.condense.learned_as != "float32" and why is not None:
-        raise UserError(
-            f"condense.learned_as {recipe.condense.learned_as}: {why}; expected float32, or another --container."
-        )
-    if recipe.evaluate.protocol not in PROTOCOLS:
-        raise UserError(
-            f"evaluate.protocol {recipe.evaluate.protocol!r}: unknown training protocol; "
-            f"expected one of {', '.join(PROTOCOLS)}."
-        )
-    from hmn.train.augment import operations
-
+        what = f"condense.learned_as {recipe.condense.learned_as}"
+        raise UserError(f"{what}: {why}; expected float32, or another --container.")
+    network, evaluate = recipe.condense.network, recipe.evaluate
+    if evaluate.protocol not in PROTOCOLS:
+        what = f"evaluate.protocol {evaluate.protocol!r}: unknown training protocol"
+        raise UserError(f"{what}; expected one of {', '.join(PROTOCOLS)}.")
     try:
         operations(recipe.condense.augment.strategy)
     except UserError as error:
         raise UserError(f"condense.augment.strategy: {error}") from None
-    network, evaluate = recipe.condense.network, recipe.evaluate
-    for path, name, width in (
-        ("condense.network", network.name, network.width),
-        ("evaluate.net", evaluate.net, evaluate.width),
-    ):
-        _check_net(path, name, width, image_shape, num_classes)
+    _check_net("condense.network", network.name, network.width, image_shape, num_classes)
+    _check_net("evaluate.net", evaluate.net, evaluate.width, image_shape, num_classes)
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -68,13 +63,10 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
             yield prefix + field.name, hints[field.name], value
 
 
-def _check_choice(path: str, kind: Any, value: Any) -> None:
+def _check_value(path: str, kind: Any, value: Any) -> None:
+    """One of the choices, or a number in the range, that its annotation has; other values pass."""
     if get_origin(kind) is Literal and value not in get_args(kind):
         raise UserError(f"{path} {value!r}: expected one of {', '.join(map(str, get_args(kind)))}.")
-
-
-def _check_number(path: str, kind: Any, value: Any) -> None:
-    """A number in the range that its annotation has; other values pass."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     marks = [mark for part in (kind, *get_args(kind)) for mark in getattr(part, "__metadata__", ())]
@@ -95,18 +87,9 @@ def _check_work(config: CondenseConfig) -> None:
 
 
 def _check_net(path: str, name: str, width: int | None, image_shape: tuple[int, int, int], num_classes: int) -> None:
-    import torch
-
-    from hmn.nets import build_net
-
+    generator = torch.Generator().manual_seed(0)
     try:
-        build_net(
-            name,
-            num_classes=num_classes,
-            image_shape=image_shape,
-            width=width,
-            generator=torch.Generator().manual_seed(0),
-        )
+        build_net(name, num_classes=num_classes, image_shape=image_shape, width=width, generator=generator)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (RuntimeError, MemoryError) as error:  # torch's allocator raises the former

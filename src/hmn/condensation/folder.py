@@ -25,12 +25,7 @@ _EXPERT = re.compile(r"\.?\d{4,}-\d{3,}\.safetensors(\.[0-9a-f]{8}\.tmp)?")
 
 def identity_of(data: RealData, shape: Shape, recipe: Recipe, dtype: str) -> dict[str, str]:
     """Everything that decides the bytes of a result; two runs of the same identity are the same run."""
-    return {
-        "recipe": recipe_to_toml(recipe),
-        "shape": repr(shape),
-        "data": data.fingerprint(),
-        "dtype": dtype,
-    }
+    return {"recipe": recipe_to_toml(recipe), "shape": repr(shape), "data": data.fingerprint(), "dtype": dtype}
 
 
 def examine(out: Path, identity: Mapping[str, str], *, resume: bool, force: bool) -> Literal["new", "go on", "done"]:
@@ -100,10 +95,8 @@ def check_identity(out: Path, saved: Mapping[str, Any], wanted: Mapping[str, str
     names = {"recipe": "settings", "shape": "container sizes", "data": "data", "dtype": "--dtype"}
     for key, name in names.items():
         if saved.get(key, wanted[key]) != wanted[key]:
-            raise UserError(
-                f"{out} was begun with other {name} than this command gives: "
-                "repeat the first command with --resume, or start anew with --force."
-            )
+            how = "repeat the first command with --resume, or start anew with --force"
+            raise UserError(f"{out} was begun with other {name} than this command gives: {how}.")
 
 
 @final

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, final
 
 from hmn.condensation.check import check_recipe
-from hmn.condensation.cost.price import Estimate, estimate
-from hmn.condensation.dial import in_minutes
-from hmn.condensation.run import RunProgress, condense_run
+from hmn.condensation.cost.price import Estimate, estimate, in_minutes
+from hmn.condensation.run import condense_run
+from hmn.condensation.state import CondenseRecord
 from hmn.containers.artifact.load import CondensedImages, load
 from hmn.containers.artifact.place import RECIPE, WHAT_FROM, read_run
 from hmn.containers.artifact.run_data import read_splits
@@ -24,8 +24,8 @@ from hmn.errors import UserError
 from hmn.recipes.named import resolve
 from hmn.recipes.settings import Dtype, Recipe
 from hmn.recipes.values import given_environment, given_file, given_table
-from hmn.runtime.console import OnProgress, ProgressView, command_line, note, reported_to
-from hmn.runtime.launched import launched
+from hmn.runtime.console import OnProgress, ProgressView, note, reported_to
+from hmn.runtime.launched import check_alone, check_flags
 from hmn.runtime.processes import in_turn, is_first
 
 PHASES = {"experts": "experts' epochs", "start": "fitting", "condense": "matching"}
@@ -66,15 +66,13 @@ class Job:
             if self.over_budget is not None:
                 note(f"{self.over_budget}.")
         how: dict[str, Any] = {"resume": resume, "force": force, "checkpoint_seconds": checkpoint_seconds}
-        how |= {"dtype": self.dtype, "command": command_line(), "record": self.record()}
+        how |= {"dtype": self.dtype, "record": self.record(), "over_budget": self.over_budget is not None}
         with ProgressView(quiet=not is_first()) as view:
 
-            def show(progress: RunProgress) -> None:
-                phase = PHASES.get(progress.phase, progress.phase)
-                view.show(phase, progress.done, progress.total, f"loss {progress.loss:.4g}")
+            def show(step: CondenseRecord) -> None:
+                view.show(PHASES.get(step.phase, step.phase), step.done, step.total, f"loss {step.loss:.4g}")
 
-            over = self.over_budget is not None
-            condense_run(self.splits, self.shape, self.recipe, out, on_progress=show, over_budget=over, **how)
+            condense_run(self.splits, self.shape, self.recipe, out, on_progress=show, **how)
 
     def record(self) -> dict[str, Any]:
         """What the run's record says of the data, so that `hmn evaluate` finds them again from any folder."""
@@ -165,10 +163,7 @@ def condense(
         UserError: the data cannot be read, a setting makes no sense, or the folder is in use; before it is touched.
         Interruption: a signal came; a checkpoint is in the folder.
     """
-    if force and resume:
-        raise UserError("--force begins anew and --resume goes on: give one of them.")
-    if checkpoint_seconds is not None and not checkpoint_seconds >= 0:
-        raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
+    check_flags(resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)
     folder = Path(out)
     with reported_to(on_progress):
         job = settle(data, begun=None if force else folder, **asked)
@@ -182,8 +177,7 @@ def plan(data: Any, **asked: Any) -> Plan:
     Raises:
         UserError: as `hmn.condense`.
     """
-    if launched().size > 1:
-        raise UserError("--dry-run times one process: give the same command to hmn, without torchrun.")
+    check_alone("--dry-run times one process")
     job = settle(data, **asked)
     note("timing parts of a sweep on this machine, about ten seconds ...")
     return Plan(job=job, estimate=estimate(job.splits, job.shape, job.recipe))
@@ -228,21 +222,17 @@ def settle(
     """
     if images is not None and over_budget is not None:
         raise UserError("--over-budget adds to as many images as fit, --images replaces them: give one of them.")
-    if minutes is not None and launched().size > 1:
-        raise UserError("--minutes times one process: give the same command to hmn, without torchrun.")
+    if minutes is not None:
+        check_alone("--minutes times one process")
     from_file = given_file(config) if config is not None else {}
     if "cost" in from_file and recipe is not None:
         raise UserError(f"--recipe {recipe} and --config {config}, which is a whole recipe: give one of them.")
     if "cost" in from_file and minutes is not None:
-        raise UserError(
-            f"--minutes {minutes:g} and --config {config}, which says how many iterations: give one of them."
-        )
+        what = f"--config {config}, which says how many iterations"
+        raise UserError(f"--minutes {minutes:g} and {what}: give one of them.")
     named = {"seed": seed, "minutes": minutes}
-    given = {
-        **given_environment(),
-        **given_table(settings or {}, origin="settings"),
-        **{key: value for key, value in named.items() if value is not None},
-    }
+    given = {**given_environment(), **given_table(settings or {}, origin="settings")}
+    given |= {key: value for key, value in named.items() if value is not None}
     asked_ipc = (ipc, given.pop("ipc", None), from_file.get("ipc"))
     words = data if isinstance(data, str | PathLike) else "the data"
     ipc = checked_ipc(str(words), next((value for value in asked_ipc if value is not None), None))
@@ -252,12 +242,13 @@ def settle(
     splits = in_turn(lambda: read_splits(data, options, "validation" if hold_out else "test"))
     if splits.skipped and is_first():
         note(f"{splits.skipped:,} bad {'image was' if splits.skipped == 1 else 'images were'} skipped.")
-    found, chosen = recipe_and_sizes(splits, ipc, recipe, from_file, given, dtype, images)
+
+    # The recipe, and the container that it names.
+    found, chosen = recipe_and_sizes(splits, ipc, recipe, from_file, given, dtype=dtype, images=images)
     over = None
     if over_budget is not None:
         larger, over = enlarged_shape(chosen.shape, over_budget, data=splits.name, ipc=ipc)
         chosen = replace(chosen, shape=larger, reason=f"{chosen.reason}; {over}")
-    check_recipe(found, image_shape=splits.train.image_shape, num_classes=splits.train.num_classes)
     if found.minutes is not None and "cost" not in from_file and "condense.epochs" not in {**from_file, **given}:
         found = in_minutes(found, splits, chosen.shape, begun=None if begun is None else begun / RECIPE)
     return Job(
@@ -278,13 +269,27 @@ def recipe_and_sizes(
     name: str | None,
     from_file: Mapping[str, Any],
     given: Mapping[str, Any],
+    *,
     dtype: Dtype,
     images: int | None,
 ) -> tuple[Recipe, Chosen]:
-    """The recipe for these data and this budget, and the sizes of the container that it names; as in `settle`."""
-    recipe = resolve(name, from_file, given, splits.fitted(ipc))
-    recipe = learned_as_stored(recipe, dtype, {**from_file, **given})
-    how: dict[str, Any] = {"container": recipe.container, "sizes": recipe.sizes, "images": images}
+    """The recipe for these data and this budget, checked, and the sizes of the container that it names.
+
+    Args:
+        splits: the data.
+        ipc: the budget, in real images of a class.
+        name: of a recipe.
+        from_file: settings of a file, by path.
+        given: those that go before them.
+        dtype, images: as for `settle`.
+
+    Raises:
+        UserError: as `settle`.
+    """
+    found = resolve(name, from_file, given, splits.fitted(ipc))
+    found = learned_as_stored(found, dtype, {**from_file, **given})
     train = splits.train
-    how |= {"image_shape": train.image_shape, "num_classes": train.num_classes, "real_per_class": train.fewest}
-    return recipe, choose_shape(splits.name, ipc, **how)
+    about: dict[str, Any] = {"image_shape": train.image_shape, "num_classes": train.num_classes}
+    check_recipe(found, **about)
+    about |= {"real_per_class": train.fewest, "container": found.container, "sizes": found.sizes}
+    return found, choose_shape(splits.name, ipc, images=images, **about)

@@ -94,7 +94,7 @@ def reconstruction_step(
     Args:
         container: the container, or one process's part of it.
         real: the training data.
-        targets: int64 [n], for every image of all classes.
+        targets: int64 [n], for every image of all classes, an index into `real`.
         batch: images a step.
         generator: source of the choice.
         own: the images among the n that `container` holds, where it is a part.
@@ -102,11 +102,10 @@ def reconstruction_step(
     Returns:
         the mean squared error per value, over all processes, without a graph.
     """
-    stored = len(targets) // container.copies
+    stored, own = len(targets) // container.copies, range(len(targets)) if own is None else own
     index = torch.arange(stored) if stored <= batch else torch.randperm(stored, generator=generator)[:batch]
     index = index * container.copies  # the first view of each: the others follow from it
     num_images, device = len(index), container.labels.device
-    own = range(len(targets)) if own is None else own
     index = index[(index >= own.start) & (index < own.stop)]
     error = (container.images((index - own.start).to(device)) - real.images(targets[index]).to(device)).square()
     (error.flatten(1).sum(1).sum() / num_images).backward()

@@ -8,60 +8,44 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from hmn.condensation.check import check_recipe
 from hmn.condensation.folder import History, TimeTaken, check_identity, clear, examine, forget_experts, identity_of
 from hmn.condensation.loop import condensing
-from hmn.condensation.state import CondenseState, check_alike, check_split
+from hmn.condensation.state import CondenseRecord, CondenseState, check_alike, check_split
 from hmn.containers.artifact.place import CHECKPOINT, CONTAINER, FACTS, HISTORY, OWN_FILES, RECIPE
 from hmn.containers.artifact.save import save
 from hmn.containers.container import Container, container_class
 from hmn.containers.shape import Shape
 from hmn.data.real import Splits
 from hmn.errors import Interruption, UserError
-from hmn.nets import native
 from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.settings import Dtype, Recipe
 from hmn.recipes.values import completed, objective_settings
 from hmn.runtime.device import choose_device
-from hmn.runtime.facts import commit, hardware, versions
 from hmn.runtime.files import leftovers, write_atomically
 from hmn.runtime.launched import ProcessLost
 from hmn.runtime.memory import keep_freed_memory, peak_memory_bytes
 from hmn.runtime.processes import agreed, any_process, is_first, on_first, place
 from hmn.runtime.signals import stop_signals
 from hmn.runtime.tensor_files import load_checkpoint, save_checkpoint
+from hmn.train.results import made_with
 
 CHECKPOINT_SECONDS, CHECKPOINT_REST = 30.0, 120
 """Between two checkpoints at least so long, and so many times as long as the last one took: large containers and slow
 disks then cost less than a percent of a run."""
 
 
-class RunProgress(NamedTuple):
-    """Where a run is; `seconds` is condensing time so far, earlier attempts included."""
-
-    phase: str
-    done: int
-    total: int
-    loss: float
-    seconds: float
-
-
 def new_state(splits: Splits, shape: Shape, recipe: Recipe, folder: Path | None = None) -> CondenseState:
     """A fresh container and everything around it, on the accelerator where there is one; `folder` is the run's."""
     keep_freed_memory()
-    train = splits.train
-    container = container_class(shape.kind)(
-        shape,
-        class_names=train.class_names,
-        normalisation=train.normalisation,
-        generator=torch.Generator().manual_seed(recipe.seed),
-    ).to(choose_device())
-    settings = objective_settings(recipe)
-    return CondenseState(container, train, recipe.condense, seed=recipe.seed, settings=settings, folder=folder)
+    real, seed, make = splits.train, recipe.seed, container_class(shape.kind)
+    generator, settings = torch.Generator().manual_seed(seed), objective_settings(recipe)
+    container = make(shape, class_names=real.class_names, normalisation=real.normalisation, generator=generator)
+    container = container.to(choose_device())
+    return CondenseState(container, real, recipe.condense, seed=seed, settings=settings, folder=folder)
 
 
 def condense_run(
@@ -73,8 +57,7 @@ def condense_run(
     resume: bool,
     force: bool,
     dtype: Dtype = "float32",
-    command: str,
-    on_progress: Callable[[RunProgress], None],
+    on_progress: Callable[[CondenseRecord], None],
     checkpoint_seconds: float | None = None,
     record: Mapping[str, Any] | None = None,
     over_budget: bool = False,
@@ -90,24 +73,26 @@ def condense_run(
         shape: the container's sizes; over their budget only with `over_budget`, to be pruned.
         recipe: every setting.
         out: folder, made where it is absent.
-        resume: go on from the folder's checkpoint.
-        force: write over an earlier run's files.
-        dtype: how values are stored.
-        command: for the record.
+        resume, force, dtype, checkpoint_seconds: as for `hmn.condense`.
         on_progress: called after every record of the loop.
-        checkpoint_seconds: between two checkpoints; None is 30, or 120 times what one takes, where that is more.
         record: more for run.json, such as where the data are found again.
 
     Raises:
-        UserError: a setting is out of its range, the container is over its budget, the folder is in use and neither
+        UserError: the container is over its budget, the run cannot be divided, the folder is in use and neither
             `resume` nor `force` is given, or it is another's, or there is nothing to resume, or the checkpoint is of
             other settings or other data, or the loss is no number any more.
         Interruption: SIGINT or SIGTERM came; a checkpoint is in the folder.
         ProcessLost: another process has ended; the last checkpoint is in the folder.
     """
-    train, recipe = splits.train, completed(recipe)
-    agreed(lambda: _check(splits, recipe, None if over_budget else shape))
-    identity = identity_of(train, shape, recipe, dtype)
+    recipe = completed(recipe)
+
+    def check() -> None:
+        if not over_budget:
+            shape.ledger().check()
+        check_split(recipe.condense, splits.train)
+
+    agreed(check)
+    identity = identity_of(splits.train, shape, recipe, dtype)
     check_alike(identity)
     standing = on_first(lambda: examine(out, identity, resume=resume, force=force))
     if standing == "done":
@@ -122,10 +107,13 @@ def condense_run(
     history = History(out / HISTORY, lines)
     last_good = _place(state)
 
-    def checkpoint() -> None:
-        # A step after a finite loss may have led here: the checkpoint on the disk is then the last good one.
+    def check_finite() -> None:
         if any_process(not is_finite(state))[0]:
             raise diverged(last_good, recipe)
+
+    def checkpoint() -> None:
+        # A step after a finite loss may have led here: the checkpoint on the disk is then the last good one.
+        check_finite()
         tree = {"identity": identity, "state": state.state_dict(), **spent.state_dict()}
 
         def write() -> None:
@@ -142,13 +130,14 @@ def condense_run(
     def finish(whole: Container, processor_seconds: float) -> None:
         history.flush()
         facts = {
-            **{"command": command, "commit": commit(), "versions": versions(), "hardware": hardware(native.state())},
+            **made_with(),
             "condense_seconds": round(spent.seconds, 1),
             "processor_seconds": round(processor_seconds, 1),
             "peak_memory_bytes": peak_memory_bytes(),
             "processes": place().size,
         }
-        write_facts(out, {**(record or {}), **facts, "identity": identity})
+        text = json.dumps({**(record or {}), **facts, "identity": identity}, indent=2, sort_keys=True)
+        write_atomically(out / FACTS, f"{text}\n".encode())
         # The card tells what made the container, not when or how long: a resumed run has the same bytes.
         card = {"versions": facts["versions"]}
         save(whole.finalised(), out, recipe=recipe, data_name=splits.name, dtype=dtype, facts=card)
@@ -167,7 +156,7 @@ def condense_run(
             last_good = _place(state)
             if is_first():
                 history.add(step)
-                on_progress(RunProgress(*step, seconds=spent.seconds))
+                on_progress(step)
             due = is_first() and time.monotonic() - last >= pause
             stop, due = any_process(stopped.is_set(), due)
             if stop or due:
@@ -176,11 +165,9 @@ def condense_run(
                 last = time.monotonic()
                 pause = _pause(checkpoint_seconds, last - before)
             if stop:
-                raise Interruption(
-                    f"interrupted; a checkpoint is in {out}: run the same command with --resume to go on."
-                )
-        if any_process(not is_finite(state))[0]:
-            raise diverged(last_good, recipe)
+                text = f"interrupted; a checkpoint is in {out}: run the same command with --resume to go on."
+                raise Interruption(text)
+        check_finite()
         whole, processor_seconds = state.whole(), spent.processor_seconds()
         on_first(lambda: finish(whole, processor_seconds))
     return out
@@ -189,13 +176,6 @@ def condense_run(
 def _pause(asked: float | None, took: float = 0.0) -> float:
     """Seconds until the next checkpoint, after one that took so long."""
     return max(CHECKPOINT_SECONDS, CHECKPOINT_REST * took) if asked is None else asked
-
-
-def _check(splits: Splits, recipe: Recipe, within_budget: Shape | None) -> None:
-    if within_budget is not None:
-        within_budget.ledger().check()
-    check_recipe(recipe, image_shape=splits.train.image_shape, num_classes=splits.train.num_classes)
-    check_split(recipe.condense, splits.train)
 
 
 def _prepared(out: Path, identity: Mapping[str, str], *, resumed: bool) -> dict[str, Any] | None:
@@ -216,14 +196,8 @@ def _told_where(out: Path) -> Iterator[None]:
     try:
         yield
     except ProcessLost as error:
-        raise ProcessLost(
-            f"{error} Run the same command with --resume to go on from the last checkpoint in {out}."
-        ) from error
-
-
-def write_facts(out: Path, facts: Mapping[str, Any]) -> None:
-    """The record of a run, into its folder."""
-    write_atomically(out / FACTS, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode())
+        how = f"Run the same command with --resume to go on from the last checkpoint in {out}."
+        raise ProcessLost(f"{error} {how}") from error
 
 
 def is_finite(state: CondenseState) -> bool:
@@ -241,6 +215,6 @@ def _place(state: CondenseState) -> str:
 def diverged(when: str, recipe: Recipe) -> UserError:
     """What to say where values have grown beyond numbers."""
     name = recipe.condense.objective
-    rates = [f"--{name}.{rate.replace('_', '-')}" for rate in OBJECTIVES.load(name).rates]
-    rates = ["--condense.lr", "--condense.start.lr", *rates]
+    own = [f"--{name}.{rate.replace('_', '-')}" for rate in OBJECTIVES.load(name).rates]
+    rates = ["--condense.lr", "--condense.start.lr", *own]
     return UserError(f"diverged {when}: choose a smaller learning rate ({', '.join(rates)}).")

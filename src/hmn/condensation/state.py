@@ -116,7 +116,7 @@ class CondenseState:
         """
         return {
             "container": self._saved_container(),
-            "optimizer": self._saved_optimizer(),
+            "optimizer": self._by_parameter(self.optimizer.state_dict(), self._all_rows),
             "objective": self.objective.state_dict(),
             "generator": self.generator.get_state(),
             "start_steps_done": self.start_steps_done,
@@ -138,9 +138,6 @@ class CondenseState:
 
     def _saved_container(self) -> dict[str, Tensor]:
         return {name: self._all_rows(name, values) for name, values in self.container.state_dict().items()}
-
-    def _saved_optimizer(self) -> dict[str, Any]:
-        return self._by_parameter(self.optimizer.state_dict(), self._all_rows)
 
     def _by_parameter(self, saved: dict[str, Any], change: Any) -> dict[str, Any]:
         """An optimizer's saved state with `change(name of the parameter, moments)` for its moments."""
@@ -166,13 +163,7 @@ class CondenseState:
 def choose_targets(real: RealData, labels: Tensor, generator: torch.Generator) -> Tensor:
     """For each generated image, the index of a random real image of its class; repeated only where there are too few.
 
-    Args:
-        real: the training data.
-        labels: int64 [n], labels of the generated images.
-        generator: source of the choice.
-
-    Returns:
-        int64 [n], indices into `real`.
+    int64 [n], indices into `real`, from the generated images' labels, int64 [n].
     """
     targets = torch.empty_like(labels)
     for label in labels.unique():
@@ -197,29 +188,20 @@ def check_split(config: CondenseConfig, real: RealData) -> None:
         return
     objective = OBJECTIVES.load(config.objective)
     if not objective.divisible:
-        raise UserError(
-            f"condense.objective {config.objective}: runs in one process, and these are {size}: run without torchrun."
-        )
+        why = f"condense.objective {config.objective}: runs in one process, and these are {size}"
+        raise UserError(f"{why}: run without torchrun.")
     if size > classes:
-        raise UserError(
-            f"{size} processes for {classes} classes, and a class is never divided: start at most {classes} "
-            "(torchrun --nproc-per-node)."
-        )
+        why = f"{size} processes for {classes} classes, and a class is never divided"
+        raise UserError(f"{why}: start at most {classes} (torchrun --nproc-per-node).")
     if config.step_per == "class":
-        raise UserError(
-            "condense.step_per class takes the classes one after another, which cannot be divided between "
-            f"{size} processes: choose sweep, or run without torchrun."
-        )
+        why = "condense.step_per class takes the classes one after another, which cannot be divided between"
+        raise UserError(f"{why} {size} processes: choose sweep, or run without torchrun.")
     if config.learned_as != "float32":
-        raise UserError(
-            f"condense.learned_as {config.learned_as}: a scale may be that of a whole tensor, which is divided between "
-            f"{size} processes: choose float32, or run without torchrun."
-        )
+        why = f"condense.learned_as {config.learned_as}: a scale may be that of a whole tensor, which is divided"
+        raise UserError(f"{why} between {size} processes: choose float32, or run without torchrun.")
     if config.network.trained_on == "generated":
-        raise UserError(
-            "condense.network.trained_on generated needs the images of all classes together, which are divided "
-            f"between {size} processes: choose real, or run without torchrun."
-        )
+        why = "condense.network.trained_on generated needs the images of all classes together, which are divided"
+        raise UserError(f"{why} between {size} processes: choose real, or run without torchrun.")
     if objective.sees_classes_together and has_batch_norm(new_network(config, real, torch.Generator().manual_seed(0))):
         raise UserError(
             f"condense.network.name {config.network.name} has BatchNorm, which with the objective "
@@ -230,13 +212,8 @@ def check_split(config: CondenseConfig, real: RealData) -> None:
 
 def new_network(config: CondenseConfig, real: RealData, generator: torch.Generator) -> Net:
     """A fresh network of the condensation, fitted to the data."""
-    return build_net(
-        config.network.name,
-        num_classes=real.num_classes,
-        image_shape=real.image_shape,
-        width=config.network.width,
-        generator=generator,
-    )
+    name, width, shape = config.network.name, config.network.width, real.image_shape
+    return build_net(name, num_classes=real.num_classes, image_shape=shape, width=width, generator=generator)
 
 
 def has_batch_norm(net: torch.nn.Module) -> bool:
@@ -276,9 +253,7 @@ def check_alike(told: dict[str, str]) -> None:
         for rank, other in enumerate(everyone):
             different = [name for name in told if other[name] != everyone[0][name]]
             if different:
-                raise UserError(
-                    f"process {rank} has other {' and '.join(different)} than process 0: "
-                    "give every machine the same files and environment variables."
-                )
+                why = f"process {rank} has other {' and '.join(different)} than process 0"
+                raise UserError(f"{why}: give every machine the same files and environment variables.")
 
     agreed(compare)

@@ -22,7 +22,7 @@ from hmn.runtime import facts
 from hmn.runtime.console import note
 from hmn.runtime.device import choose_device
 from hmn.runtime.files import remembered
-from hmn.train import train
+from hmn.train.loop import train
 
 Selection = Literal["random", "herding", "k-center"]
 

@@ -15,7 +15,7 @@ from hmn.measure.training import Training, choose_training
 from hmn.nets.build import width_of
 from hmn.runtime.console import OnProgress, ProgressView, note, reported_to
 from hmn.runtime.memory import keep_freed_memory
-from hmn.train import EpochRecord
+from hmn.train.loop import EpochRecord
 from hmn.train.results import provenance, spread
 
 REPORTED = ("data", "recipe", "ipc", "condense_seconds", "processor_seconds", "condensed")

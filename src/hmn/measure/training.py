@@ -14,7 +14,8 @@ from hmn.recipes.protocols import protocol
 from hmn.recipes.settings import TrainConfig
 from hmn.recipes.values import given_environment
 from hmn.runtime.device import choose_device
-from hmn.train import Accuracies, Curve, EpochRecord, total_steps, train_and_test
+from hmn.train.evaluation import Accuracies, Curve, train_and_test
+from hmn.train.loop import EpochRecord, total_steps
 
 MULTISTEP_LR = 0.1
 """Where the multi-step schedule starts. Source: supplement D.3 of arXiv:2310.07506."""
@@ -47,8 +48,8 @@ class Training:
         on_epoch: Callable[[int, EpochRecord], None] | None = None,
         curve: Curve | None = None,
     ) -> Accuracies:
-        """Train a network a seed on `source` and test it, on the device of this run; see `hmn.train.train_and_test`."""
-        how: dict[str, Any] = {"net": self.net, "width": self.width, "config": self.config, "protocol": self.protocol}
+        """Train a network a seed on `source` and test it, on this run's device."""
+        how: dict[str, Any] = {"net": self.net, "width": self.width, "config": self.config}
         return train_and_test(source, test, seeds=seeds, device=choose_device(), on_epoch=on_epoch, curve=curve, **how)
 
     def curve_on(self, test: Any) -> Curve | None:

@@ -32,8 +32,9 @@ from hmn.recipes.settings import TrainConfig
 from hmn.runtime.console import ProgressView
 from hmn.runtime.device import choose_device
 from hmn.runtime.files import write_atomically
-from hmn.train import EpochRecord, Margin, render, train
 from hmn.train.augment import without_cutout
+from hmn.train.evaluation import render
+from hmn.train.loop import EpochRecord, Margin, train
 
 EPOCHS = 200
 """Epochs of the paper's histograms (supplement D.4)."""

@@ -48,7 +48,7 @@ def fast(fitted: Fitted, minutes: float | None = None) -> Recipe:
     325 to 500 steps later, and half of them start where training on the condensed images led (`strayed`). There are
     then minutes / 30 + 3.5 experts, rounded down, and as many networks that strayed. By this rule a number of minutes
     makes the same recipe everywhere; only the iterations depend on the machine, and where none are timed
-    (`hmn.condensation.dial` does) they are those of the one that docs/fast.md was measured on.
+    (`hmn.condensation.cost.price.in_minutes` does) they are those of the one that docs/fast.md was measured on.
 
     Where a mirror image is of the same class, each image is also shown mirrored: twice the images for the same floats.
     """

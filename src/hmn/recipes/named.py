@@ -42,7 +42,7 @@ def recipe(name: str, *, minutes: float | None = None, **data: Any) -> Recipe:
     Args:
         name: one of RECIPES, or a former name.
         minutes: what a recipe with a dial is made for; its iterations are then a guess, which
-            `hmn.condensation.dial.in_minutes` puts right for this machine.
+            `hmn.condensation.cost.price.in_minutes` puts right for this machine.
         data: the fields of `hmn.recipes.parts.Fitted`: dataset, ipc, image_shape; num_classes and std.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How this process was started: its command, and what torchrun says of it, before it joins the others.
+"""How this process was started: its command and flags, and what torchrun says of it, before it joins the others.
 
 Imports no torch: every start of hmn reads it.
 """
@@ -46,6 +46,28 @@ def launched() -> Place:
     except ValueError:
         told = ", ".join(f"{name}={os.environ[name]!r}" for name in ENVIRONMENT[:2])
         raise UserError(f"{told}: expected whole numbers, as torchrun sets them; unset them to run alone.") from None
+
+
+def check_alone(why: str, *, instead: str = "give the same command to hmn, without torchrun") -> None:
+    """Refuse to be one of several processes.
+
+    Raises:
+        UserError: torchrun started more than this one.
+    """
+    if launched().size > 1:
+        raise UserError(f"{why}: {instead}.")
+
+
+def check_flags(*, resume: bool, force: bool, checkpoint_seconds: float | None = None) -> None:
+    """Refuse what no run and no study can be asked for, before anything is read.
+
+    Raises:
+        UserError: as it says.
+    """
+    if force and resume:
+        raise UserError("--force begins anew and --resume goes on: give one of them.")
+    if checkpoint_seconds is not None and not checkpoint_seconds >= 0:
+        raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
 
 
 def local_rank() -> int:

@@ -30,7 +30,7 @@ from hmn.pruning.survivors import Pruning
 from hmn.runtime.files import write_atomically, write_json
 from hmn.runtime.memory import keep_freed_memory
 from hmn.studies.condensation import Condensation, StudyData, condense_into
-from hmn.train import Rendered, render
+from hmn.train.evaluation import Rendered, render
 
 IMAGES, FACTS = "images.safetensors", "facts.json"
 """Files of chosen real images, in the folder of their unit."""

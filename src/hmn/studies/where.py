@@ -10,7 +10,7 @@ from typing import Literal
 from cyclopts import Group, Parameter
 
 from hmn.errors import UserError, check_at_least
-from hmn.runtime.launched import launched
+from hmn.runtime.launched import check_alone, check_flags
 from hmn.runtime.memory import num_cores
 from hmn.studies.pool.attempt import Backend
 from hmn.studies.pool.local import LocalPool
@@ -44,12 +44,8 @@ class Where:
 
     def check(self, what: str, *, resume: bool, force: bool, checkpoint_seconds: float = 0.0) -> None:
         """Refuse flags of a study that make no sense, those here among them, before anything is read."""
-        if force and resume:
-            raise UserError("--force begins anew and --resume goes on: give one of them.")
-        if launched().size > 1:
-            raise UserError(f"{what} starts processes of its own: give the same command to hmn, without torchrun.")
-        if not checkpoint_seconds >= 0:
-            raise UserError(f"--checkpoint-seconds {checkpoint_seconds}: expected 0 or more.")
+        check_flags(resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)
+        check_alone(f"{what} starts processes of its own")
         check_at_least(1, workers=self.workers, threads_per_run=self.threads_per_run)
         # Flags of one backend say nothing to another.
         ray = {"address": self.address, "gpus-per-run": self.gpus_per_run}

@@ -19,9 +19,7 @@ from torch.nn import functional as F
 
 from hmn.errors import UserError
 from hmn.recipes.settings import AugmentConfig
-from hmn.train.cutmix import cutmix
 
-__all__ = ["AugmentParams", "apply", "cutmix", "draw", "operations", "without_cutout"]
 STAY, CROP, SCALE, ROTATE = range(4)
 _CHOICES = {"crop": CROP, "scale": SCALE, "rotate": ROTATE}
 _OPERATIONS = ("color", "crop", "scale", "rotate", "flip", "cutout")
@@ -66,10 +64,8 @@ def operations(strategy: str) -> frozenset[str]:
     listed = frozenset(strategy.lower().split("_")) if strategy.lower() not in ("", "none") else frozenset()
     unknown = sorted(listed.difference(_OPERATIONS))
     if unknown:
-        raise UserError(
-            f"unknown augmentation {unknown[0]!r} in {strategy!r}: join some of {', '.join(_OPERATIONS)} "
-            "by '_', or give 'none'."
-        )
+        how = f"join some of {', '.join(_OPERATIONS)} by '_', or give 'none'"
+        raise UserError(f"unknown augmentation {unknown[0]!r} in {strategy!r}: {how}.")
     return listed
 
 
@@ -101,7 +97,8 @@ def draw(
     sides = image_shape[1:]
     rows = 1 if one_choice else n
     if config.at_once == "one" and listed:
-        turn = _turns(listed, rows, generator).expand(n)
+        places = torch.tensor([place for place, name in enumerate(_OPERATIONS) if name in listed])
+        turn = places[torch.randint(len(places), (rows,), generator=generator)].expand(n)
         choice = torch.tensor([_CHOICES.get(name, STAY) for name in _OPERATIONS])[turn]
     else:
         turn = None
@@ -129,12 +126,6 @@ def draw(
         hole = torch.stack([top, left, bottom, right], dim=1)
     params = AugmentParams(choice=choice, flip=flip, color=color, shift=shift, warp=warp, hole=hole)
     return params if turn is None else _alone(params, turn)
-
-
-def _turns(listed: frozenset[str], n: int, generator: torch.Generator) -> Tensor:
-    """int64 [n], a place in _OPERATIONS: a listed operation each, all of them as likely."""
-    places = torch.tensor([place for place, name in enumerate(_OPERATIONS) if name in listed])
-    return places[torch.randint(len(places), (n,), generator=generator)]
 
 
 def _alone(params: AugmentParams, turn: Tensor) -> AugmentParams:
@@ -177,10 +168,8 @@ def apply(images: Tensor, params: AugmentParams) -> Tensor:
     moved = (params.choice < SCALE).nonzero()[:, 0]
     # Some rows are warped, the others moved by whole pixels: each part by its own gather, then in order again.
     back = torch.cat([moved, warped]).argsort().to(images.device)
-    parts = [
-        change(images[rows.to(images.device)], params.expand(rows))
-        for change, rows in ((_move, moved), (_warp, warped))
-    ]
+    ways = ((_move, moved), (_warp, warped))
+    parts = [change(images[rows.to(images.device)], params.expand(rows)) for change, rows in ways]
     return torch.cat(parts)[back]
 
 

@@ -44,11 +44,8 @@ def cutmix(
 ) -> tuple[Tensor, Tensor, Tensor, float]:
     """With `probability`, one box of every image [b, c, h, w] is replaced by the same box of another image.
 
-    Returns (images, labels_a, labels_b, lam): lam is the share of the picture that is still labels_a's, after
-    clipping; the loss is lam * CE(labels_a) + (1 - lam) * CE(labels_b). One share and one box per batch, as
-    in IDC. `generator` is a CPU generator.
-
-    Source: arXiv:1905.04899, Eq. 1, 2.
+    Returns (images, labels_a, labels_b, lam): lam is the share of the picture that is still labels_a's; the loss is
+    lam * CE(labels_a) + (1 - lam) * CE(labels_b). The box and the share are those of `draw_mix`.
     """
     height, width = images.shape[2:]
     mix = draw_mix(len(images), (height, width), probability=probability, alpha=alpha, generator=generator)

@@ -56,9 +56,7 @@ class CurvePoint(NamedTuple):
     values: list[float]
 
 
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Curve:
+class Curve(NamedTuple):
     """Accuracies to take on the way, which leave the trainings as they are."""
 
     points: int
@@ -71,22 +69,21 @@ class Curve:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Accuracies:
-    """Test accuracies in per cent of networks trained on one source, at the last epoch, one per seed."""
+    """Test accuracies in per cent of networks trained on one source, at the last epoch."""
 
-    mean: float
-    std: float
-    """Sample standard deviation (n - 1); 0 for one seed."""
     values: list[float]
+    """One per seed."""
     train_steps: int
     """Optimizer steps of each training."""
     seconds: float
     """Mean duration of a training, the test not counted."""
-    protocol: str
-    net: str
-    width: int | None
     images: int
     curve: tuple[CurvePoint, ...] = ()
     """Accuracies on the way, where they were asked for."""
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
 
 
 @torch.no_grad()
@@ -111,7 +108,6 @@ def train_and_test(
     width: int | None,
     config: TrainConfig,
     seeds: Sequence[int],
-    protocol: str = "custom",
     device: torch.device | str | None = None,
     on_epoch: Callable[[int, EpochRecord], None] | None = None,
     curve: Curve | None = None,
@@ -119,7 +115,7 @@ def train_and_test(
     """Trains a fresh network per seed on `source` and takes its accuracy on `test` after the last epoch.
 
     A container is rendered once. Test images are normalised with the training source's constants. `on_epoch`
-    gets (seed, record); `protocol` is the name to report. `curve` asks for accuracies on the way, in no one's time.
+    gets (seed, record). `curve` asks for accuracies on the way, in no one's time.
 
     Raises:
         UserError: source and test differ in classes or image shape, no seed is given, or a setting is wrong.
@@ -133,13 +129,11 @@ def train_and_test(
     # One training per seed; its clock stands still while accuracies are taken.
     values: list[float] = []
     seconds = 0.0
-    steps = total_steps(config, len(source))
+    steps, classes = total_steps(config, len(source)), len(source.class_names)
     points: dict[int, list[float]] = {}
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
-        fresh = build_net(
-            net, num_classes=len(source.class_names), image_shape=source.image_shape, width=width, generator=generator
-        )
+        fresh = build_net(net, num_classes=classes, image_shape=source.image_shape, width=width, generator=generator)
         tested_after = 0
         began = time.perf_counter()
         for record in train(fresh, source, config, generator=generator, device=device):
@@ -153,30 +147,17 @@ def train_and_test(
                 began += time.perf_counter() - before
         seconds += time.perf_counter() - began
         values.append(accuracy(fresh, test, normalisation=source.normalisation))
-    return Accuracies(
-        mean=statistics.fmean(values),
-        std=statistics.stdev(values) if len(values) > 1 else 0.0,
-        values=values,
-        train_steps=steps,
-        seconds=seconds / len(values),
-        protocol=protocol,
-        net=net,
-        width=width,
-        images=len(source),
-        curve=tuple(CurvePoint(step, accuracies) for step, accuracies in points.items()),
-    )
+    curved = tuple(CurvePoint(step, accuracies) for step, accuracies in points.items())
+    mean_seconds = seconds / len(values)
+    return Accuracies(values=values, train_steps=steps, seconds=mean_seconds, images=len(source), curve=curved)
 
 
 def _check_pair(source: Source, test: Source) -> None:
     classes, test_classes = len(source.class_names), len(test.class_names)
     if classes != test_classes:
-        raise UserError(
-            f"the training images have {classes} classes and the test images {test_classes}: "
-            "evaluate on the data set that the images were made from."
-        )
+        what = f"the training images have {classes} classes and the test images {test_classes}"
+        raise UserError(f"{what}: evaluate on the data set that the images were made from.")
     if source.image_shape != test.image_shape:
         got, expected = ("x".join(map(str, shape)) for shape in (source.image_shape, test.image_shape))
-        raise UserError(
-            f"the training images are {got} (channels, height, width) and the test images {expected}: "
-            "load the test set with --size and --channels to match."
-        )
+        what = f"the training images are {got} (channels, height, width) and the test images {expected}"
+        raise UserError(f"{what}: load the test set with --size and --channels to match.")

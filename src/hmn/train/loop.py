@@ -8,7 +8,7 @@ NCHW: in eager mode on two cores (Zen 3, torch 2.14.1) a training step of ConvNe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import torch
@@ -21,6 +21,7 @@ from hmn.nets.convnet_cpu import ConvNetOnCpu, prepared
 from hmn.recipes.settings import TrainConfig
 from hmn.runtime.device import moved, training_numbers, training_precision
 from hmn.train import augment
+from hmn.train.cutmix import cutmix
 from hmn.train.step import choose_step
 
 DROPS: dict[str, tuple[tuple[float, ...], float]] = {
@@ -97,31 +98,27 @@ def train(
     if place is not None:
         source = place(device)
     steps = total_steps(config, len(source))
-    optimizer = torch.optim.SGD(
-        net.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-    )
+    lr, momentum, decay = config.lr, config.momentum, config.weight_decay
+    optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum, weight_decay=decay)
     gradients = choose_step(net, source.image_shape)
     precision = training_precision(device.type)
     # IDC: cutout is dropped wherever CutMix is on, in the batches that it does not mix too.
     changes = augment.without_cutout(config.augment) if config.cutmix_probability > 0 else config.augment
+    mixing = {"probability": config.cutmix_probability, "alpha": config.cutmix_alpha}
     step = epoch = 0
     while step < steps:
         epoch += 1
         net.train()
         loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
         seen, indices, found = 0, [], []
-        for index in _shuffled(len(source), config.batch_size, generator):
+        order = torch.randperm(len(source), generator=generator)
+        for index in order.split(_batch_sizes(len(source), config.batch_size)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step, steps)
             batch = _batch(source, index, device)
             params = augment.draw(changes, len(index), source.image_shape, generator, one_choice=True)
-            images, labels, others, share = augment.cutmix(
-                augment.apply(batch.images, params),
-                batch.labels,
-                probability=config.cutmix_probability,
-                alpha=config.cutmix_alpha,
-                generator=generator,
-            )
+            changed = augment.apply(batch.images, params)
+            images, labels, others, share = cutmix(changed, batch.labels, generator=generator, **mixing)
             optimizer.zero_grad(set_to_none=True)
             with training_numbers(precision):
                 result = gradients(net, images, labels, others, share)
@@ -206,10 +203,6 @@ def _batch_sizes(n: int, batch_size: int) -> list[int]:
     return sizes
 
 
-def _shuffled(n: int, batch_size: int, generator: torch.Generator) -> Sequence[Tensor]:
-    return torch.randperm(n, generator=generator).split(_batch_sizes(n, batch_size))
-
-
 def check_training(source: Source, config: TrainConfig) -> None:
     """Refuses what `train` cannot run, before anything is built.
 
@@ -218,13 +211,9 @@ def check_training(source: Source, config: TrainConfig) -> None:
     """
     if len(source) == 0:
         raise UserError("there are no images to train on.")
-    for name, value, least in (
-        ("steps", config.steps, 1),
-        ("epochs", config.epochs, 1),
-        ("batch_size", config.batch_size, 1),
-    ):
-        if value is not None and value < least:
-            raise UserError(f"{name}={value}: expected at least {least}.")
+    for name, value in (("steps", config.steps), ("epochs", config.epochs), ("batch_size", config.batch_size)):
+        if value is not None and value < 1:
+            raise UserError(f"{name}={value}: expected at least 1.")
     # Rates may be 0, which trains nothing, but not negative or infinite.
     for name, rate in (("lr", config.lr), ("min_lr", config.min_lr), ("weight_decay", config.weight_decay)):
         if not 0 <= rate < math.inf:

@@ -23,12 +23,12 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": mean, "std": std, "values": [round(value, 4) for value in values]}
 
 
+def made_with() -> dict[str, Any]:
+    """What something was made with: command, commit, versions, machine."""
+    hardware = facts.hardware(native.state())
+    return {"command": command_line(), "commit": facts.commit(), "versions": facts.versions(), "hardware": hardware}
+
+
 def provenance() -> dict[str, Any]:
-    """What a result was taken with: command, commit, versions, machine, and the date (UTC)."""
-    return {
-        "command": command_line(),
-        "commit": facts.commit(),
-        "versions": facts.versions(),
-        "hardware": facts.hardware(native.state()),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    """What a result was taken with, and the date (UTC)."""
+    return {**made_with(), "date": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -58,18 +58,13 @@ class TrainingStep:
     """Adds a batch's gradients to a network's parameters. `path` is what `training_path` said."""
 
     def __init__(self, path: str) -> None:
-        self.path = path
+        self.path, self._take = path, {NATIVE: _native, COMPILED: _compiled}.get(path, _plain)
 
     def __call__(
         self, net: nn.Module, images: Tensor, labels: Tensor, others: Tensor, share: float, *, weight: float = 1.0
     ) -> StepResult:
         """Gradients of weight * (share * CE(labels) + (1 - share) * CE(others)), means over images [b, c, h, w]."""
-        if self.path == NATIVE:
-            return _native(net, images, labels, others, share, weight)
-        if self.path == COMPILED:
-            assert isinstance(net, ConvNet)
-            return _compiled(net, images, labels, others, share, weight)
-        return _plain(net, images, labels, others, share, weight)
+        return self._take(net, images, labels, others, share, weight)
 
 
 def choose_step(net: nn.Module, image_shape: Sequence[int]) -> TrainingStep:
@@ -96,7 +91,10 @@ def _native(net: nn.Module, images: Tensor, labels: Tensor, others: Tensor, shar
     found = passes.gradients(images, targets.float() * (weight / len(images)), everything=True)
     gradients = by_parameter(net, found)
     for name, parameter in net.named_parameters():
-        _add(parameter, gradients[name])
+        if parameter.grad is None:
+            parameter.grad = gradients[name]
+        else:
+            parameter.grad += gradients[name]
     return StepResult(found.loss / weight, (found.logits.argmax(dim=1) == labels).sum(), found.logits)
 
 
@@ -115,27 +113,17 @@ def by_parameter(net: ConvNet, found: Gradients) -> dict[str, Tensor]:
     }
 
 
-def _add(parameter: Tensor, gradient: Tensor) -> None:
-    if parameter.grad is None:
-        parameter.grad = gradient
-    else:
-        parameter.grad += gradient
-
-
-def _no_bias_gradients(net: ConvNet) -> None:
-    """Instance norm takes a convolution's bias away: its gradient is zero, and weight decay applies to it as to all."""
-    for block in net.blocks:
-        assert isinstance(block, nn.Sequential) and isinstance(block[0], nn.Conv2d) and block[0].bias is not None
-        if block[0].bias.grad is None:
-            block[0].bias.grad = torch.zeros_like(block[0].bias)
-
-
-def _compiled(net: ConvNet, images: Tensor, labels: Tensor, others: Tensor, share: float, weight: float) -> StepResult:
+def _compiled(
+    net: nn.Module, images: Tensor, labels: Tensor, others: Tensor, share: float, weight: float
+) -> StepResult:
+    assert isinstance(net, ConvNet)
     loss_of = _compiled_loss(images.device.type)
     weights = torch.tensor([share, 1 - share], device=images.device) * (weight / len(images))
     head = (net.classifier.weight, net.classifier.bias)
     loss, logits = loss_of(net.layers(), head, images, labels, others, weights)
-    _no_bias_gradients(net)
+    for parameter in net.parameters():
+        if parameter.grad is None:  # a convolution's bias, as in `by_parameter`
+            parameter.grad = torch.zeros_like(parameter)
     return StepResult(loss / weight, (logits.argmax(dim=1) == labels).sum(), logits)
 
 

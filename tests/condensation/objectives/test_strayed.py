@@ -24,8 +24,8 @@ from hmn.condensation.objectives.experts import (
 )
 from hmn.condensation.objectives.strayed import images_seen, is_due, stray
 from hmn.condensation.objectives.trajectory_settings import TrajectorySettings
-from hmn.condensation.run import RunProgress, condense_run, new_state
-from hmn.condensation.state import CondenseState
+from hmn.condensation.run import condense_run, new_state
+from hmn.condensation.state import CondenseRecord, CondenseState
 from hmn.errors import Interruption, UserError
 from hmn.recipes.settings import (
     AugmentConfig,
@@ -175,13 +175,12 @@ def test_broken_off_and_resumed_ends_with_the_same_bytes(learned_as: Any, tmp_pa
     own = replace(OWN, strayed_share=0.5)
     recipe = replace(RECIPE, settings=vars(own), condense=replace(RECIPE.condense, learned_as=learned_as))
 
-    def run(out: Path, watch: Callable[[RunProgress], None] = lambda _: None, *, resume: bool = False) -> None:
+    def run(out: Path, watch: Callable[[CondenseRecord], None] = lambda _: None, *, resume: bool = False) -> None:
         condense_run(
             SPLITS,
             shape_of(recipe),
             recipe,
             out,
-            command="test",
             on_progress=watch,
             resume=resume,
             force=False,

@@ -1,4 +1,4 @@
-"""What a condensation will cost here, by a timing of about ten seconds.
+"""What a condensation will cost here, by a timing of about ten seconds; and what so many minutes come to (the dial).
 
 A step of the objective is timed at two sizes (fewer classes, or fewer steps of a student) on the run's own container
 and network, and extended to the whole by its operations; so are the reconstruction before it, by images, and the
@@ -10,21 +10,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
-from hmn.condensation.check import check_recipe
 from hmn.condensation.cost.footprint import Memory, measured_memory
 from hmn.condensation.cost.operations import BACKWARD, net_operations, render_operations
 from hmn.condensation.cost.trial import Trial, extended, timed_starts, timed_steps, timed_training
 from hmn.containers.shape import Shape
 from hmn.data.real import Splits
 from hmn.recipes.settings import Recipe
+from hmn.recipes.values import given_file
+from hmn.runtime.console import note
 from hmn.runtime.memory import peak_bytes
 
 BUDGET_SECONDS = 8.0
 """Seconds for the timing; building the container and a first, cold step come on top."""
 TRAINING_SHARE = 0.25
 """Share of them for the training of networks."""
+MIN_ITERATIONS = 20
+"""Iterations of a run whose minutes are used up by its experts."""
 
 
 class Estimate(NamedTuple):
@@ -87,7 +92,6 @@ def price(
     """
     began, budget = time.perf_counter(), BUDGET_SECONDS if budget_seconds is None else budget_seconds
     train, config = splits.train, recipe.condense
-    check_recipe(recipe, image_shape=train.image_shape, num_classes=train.num_classes)
     loaded = peak_bytes()  # reading the data may take more than anything after it
     network, num_classes = config.network, train.num_classes
     net = net_operations(network.name, width=network.width, num_classes=num_classes, image_shape=train.image_shape)
@@ -123,3 +127,28 @@ def price(
         expert_seconds=experts,
     )
     return Price(found, memory)
+
+
+def in_minutes(recipe: Recipe, splits: Splits, shape: Shape, *, begun: Path | None) -> Recipe:
+    """The recipe with as many iterations as fit into its minutes here, its experts' time and this timing's taken off.
+
+    The timing works on networks and a container of its own: it leaves the run's random numbers alone.
+
+    Args:
+        recipe: with `minutes`.
+        splits: its data.
+        shape: its container.
+        begun: recipe.toml of a run that is gone on with; where its minutes are these, so are its iterations.
+    """
+    assert recipe.minutes is not None
+    config = recipe.condense
+    recorded = given_file(begun) if begun is not None and begun.exists() else {}
+    if recorded.get("minutes") == recipe.minutes:
+        return replace(recipe, condense=replace(config, epochs=recorded["condense.epochs"]))
+    note("timing some steps on this machine, about ten seconds ...")
+    priced = estimate(splits, shape, recipe)
+    iterations = priced.seconds_per_sweep * config.num_sweeps
+    left = recipe.minutes * 60 - priced.timing_seconds - (priced.total_seconds - iterations)
+    found = max(MIN_ITERATIONS, int(left / priced.seconds_per_sweep))
+    note(f"{recipe.minutes:g} minutes of this machine come to {found:,} iterations.")
+    return replace(recipe, condense=replace(config, epochs=max(1, found // config.inner_steps)))

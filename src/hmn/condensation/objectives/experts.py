@@ -23,7 +23,7 @@ from hmn.errors import UserError
 from hmn.nets import Net
 from hmn.recipes.settings import CondenseConfig, TrainConfig
 from hmn.runtime.tensor_files import load_checkpoint, save_checkpoint
-from hmn.train import train
+from hmn.train.loop import train
 
 _SEEDS_APART = 1_000_003
 

@@ -32,9 +32,8 @@ from hmn.data.source import Normalisation
 from hmn.errors import UserError
 from hmn.nets import Net
 from hmn.recipes.settings import AugmentConfig, TrainConfig
-from hmn.train import train
 from hmn.train.augment import draw
-from hmn.train.loop import total_steps
+from hmn.train.loop import total_steps, train
 
 MIN_STUDENT_LR = 1e-3
 """Least rate that a student learns with (HaBa's code: distill_fac.py)."""

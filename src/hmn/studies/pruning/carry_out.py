@@ -22,7 +22,7 @@ from hmn.pruning.folder import check_out, remove_artifact, write_pruned
 from hmn.pruning.survivors import Method, Pruning
 from hmn.pruning.target import PerClass, Target, read_target, surviving_counts
 from hmn.runtime.console import OnProgress, command_line, note, reported_to
-from hmn.runtime.launched import launched
+from hmn.runtime.launched import check_alone, check_flags
 from hmn.runtime.memory import keep_freed_memory
 from hmn.studies.condensation import is_begun
 from hmn.studies.pruning.beta import search_beta
@@ -260,10 +260,8 @@ def condense_and_prune(
     """
     if asked.get("over_budget") is None:
         raise UserError(f"--prune {beta}: prunes into the budget; give --over-budget too, such as 10%.")
-    if launched().size > 1:
-        raise UserError("--prune starts processes of its own: condense under torchrun, then run hmn prune.")
-    if force and resume:
-        raise UserError("--force begins anew and --resume goes on: give one of them.")
+    check_alone("--prune starts processes of its own", instead="condense under torchrun, then run hmn prune")
+    check_flags(resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)
     run, beside = out / OVER, (OVER, TRIALS)
     job = settle(data, begun=None if force else run, **asked)
     check_out(out, beside=beside, sha256=None, resume=resume, force=force)

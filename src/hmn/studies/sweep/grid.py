@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from hmn.condensation.check import check_recipe
 from hmn.condensation.job import recipe_and_sizes
 from hmn.containers.choose import checked_ipc
 from hmn.data.real import Splits
@@ -166,6 +165,5 @@ def condensation(values: Mapping[str, Any], given: RunSettings, splits: Splits) 
     # From here on as `hmn condense` settles one run.
     ipc = checked_ipc(given.data.name, settings.pop("ipc", given.from_file.get("ipc")))
     dtype, images = values.get("dtype", given.dtype), values.get("images", given.images)
-    recipe, chosen = recipe_and_sizes(splits, ipc, name, given.from_file, settings, dtype, images)
-    check_recipe(recipe, image_shape=splits.train.image_shape, num_classes=splits.train.num_classes)
+    recipe, chosen = recipe_and_sizes(splits, ipc, name, given.from_file, settings, dtype=dtype, images=images)
     return Condensation(given=given, chosen=chosen, recipe=recipe, dtype=dtype, evaluations={})

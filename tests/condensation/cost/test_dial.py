@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hmn.cli.main import main
-from hmn.condensation.cost.price import Estimate, price
+from hmn.condensation.cost.price import Estimate
 from hmn.containers.artifact.place import CONTAINER
 from hmn.containers.shape import Shape
 from hmn.data.real import Splits
@@ -34,7 +34,7 @@ def planned(capsys: pytest.CaptureFixture[str], tmp_path: Path, *more: str) -> d
 def test_minutes_less_experts_and_fitting_are_iterations(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("hmn.condensation.dial.estimate", timed)
+    monkeypatch.setattr("hmn.condensation.cost.price.estimate", timed)
     monkeypatch.setattr("hmn.condensation.job.estimate", timed)
     assert planned(capsys, tmp_path)["condense"]["epochs"] == 400
     found = planned(capsys, tmp_path, "--minutes", "20")
@@ -56,7 +56,7 @@ def test_what_the_dial_cannot_be_given_with(capsys: pytest.CaptureFixture[str], 
 
 @pytest.mark.slow
 def test_a_timed_run_repeats_from_its_recipe_and_resumes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("hmn.condensation.dial.estimate", lambda *given: price(*given, budget_seconds=0.5).estimate)
+    monkeypatch.setattr("hmn.condensation.cost.price.BUDGET_SECONDS", 0.5)
 
     def condensed(name: str, *more: str) -> str:
         out = tmp_path / name
@@ -66,5 +66,5 @@ def test_a_timed_run_repeats_from_its_recipe_and_resumes(monkeypatch: pytest.Mon
     command = ["--recipe", "fast", "--minutes", "0.05", *SHORT]
     first = condensed("timed", *command)
     assert condensed("again", "--config", str(tmp_path / "timed" / "recipe.toml")) == first
-    monkeypatch.setattr("hmn.condensation.dial.estimate", timed)  # another moment of the machine
+    monkeypatch.setattr("hmn.condensation.cost.price.estimate", timed)  # another moment of the machine
     assert condensed("timed", *command, "--resume") == first
