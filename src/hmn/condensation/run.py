@@ -129,13 +129,8 @@ def condense_run(
 
     def finish(whole: Container, processor_seconds: float) -> None:
         history.flush()
-        facts = {
-            **made_with(),
-            "condense_seconds": round(spent.seconds, 1),
-            "processor_seconds": round(processor_seconds, 1),
-            "peak_memory_bytes": peak_memory_bytes(),
-            "processes": place().size,
-        }
+        facts = {**made_with(), "peak_memory_bytes": peak_memory_bytes(), "processes": place().size}
+        facts |= {"condense_seconds": round(spent.seconds, 1), "processor_seconds": round(processor_seconds, 1)}
         text = json.dumps({**(record or {}), **facts, "identity": identity}, indent=2, sort_keys=True)
         write_atomically(out / FACTS, f"{text}\n".encode())
         # The card tells what made the container, not when or how long: a resumed run has the same bytes.
