@@ -35,7 +35,6 @@ from hmn.nets import Net, build_net
 from hmn.recipes.settings import TrainConfig
 from hmn.runtime.memory import keep_freed_memory
 from hmn.train import augment
-from hmn.train.cutmix import cutmix
 from hmn.train.loop import accuracy, learning_rate, train
 
 IMAGES, BATCH, CLASSES = 850, 64, 10
@@ -80,7 +79,7 @@ def plain_training(net: nn.Module, data: RealData, config: TrainConfig, generato
                 group["lr"] = learning_rate(config, step, config.steps)
             params = augment.draw(changes, len(index), data.image_shape, generator, one_choice=True)
             images = augment.apply(data.normalisation.apply(data.images(index)), params)
-            images, labels, others, share = cutmix(
+            images, labels, others, share = augment.cutmix(
                 images, data.labels[index], probability=0.5, alpha=1.0, generator=generator
             )
             logits = net(images)

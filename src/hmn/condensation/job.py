@@ -58,11 +58,9 @@ class Job:
             UserError, Interruption, ProcessLost: as `hmn.condensation.run.condense_run`.
         """
         if is_first():
-            note(
-                f"{self.splits.name}: {len(self.splits.train):,} images -> {self.shape.images_each()} per class in "
-                f"{self.shape.ledger().num_floats:,} of {self.shape.budget:,} floats; recipe {self.recipe.name}: "
-                f"{self.recipe.cost}"
-            )
+            about = f"{self.splits.name}: {len(self.splits.train):,} images -> {self.shape.images_each()} per class"
+            floats = f"{self.shape.ledger().num_floats:,} of {self.shape.budget:,} floats"
+            note(f"{about} in {floats}; recipe {self.recipe.name}: {self.recipe.cost}")
             if self.over_budget is not None:
                 note(f"{self.over_budget}.")
         how: dict[str, Any] = {"resume": resume, "force": force, "checkpoint_seconds": checkpoint_seconds}
@@ -251,16 +249,8 @@ def settle(
         chosen = replace(chosen, shape=larger, reason=f"{chosen.reason}; {over}")
     if found.minutes is not None and "cost" not in from_file and "condense.epochs" not in {**from_file, **given}:
         found = in_minutes(found, splits, chosen.shape, begun=None if begun is None else begun / RECIPE)
-    return Job(
-        data=data,
-        options=options,
-        splits=splits,
-        chosen=chosen,
-        recipe=found,
-        dtype=dtype,
-        over_budget=over,
-        hold_out=hold_out,
-    )
+    about: dict[str, Any] = {"data": data, "options": options, "splits": splits, "hold_out": hold_out}
+    return Job(chosen=chosen, recipe=found, dtype=dtype, over_budget=over, **about)
 
 
 def recipe_and_sizes(
@@ -273,19 +263,7 @@ def recipe_and_sizes(
     dtype: Dtype,
     images: int | None,
 ) -> tuple[Recipe, Chosen]:
-    """The recipe for these data and this budget, checked, and the sizes of the container that it names.
-
-    Args:
-        splits: the data.
-        ipc: the budget, in real images of a class.
-        name: of a recipe.
-        from_file: settings of a file, by path.
-        given: those that go before them.
-        dtype, images: as for `settle`.
-
-    Raises:
-        UserError: as `settle`.
-    """
+    """The recipe for these data and this budget, checked, and the sizes of the container that it names; as `settle`."""
     found = resolve(name, from_file, given, splits.fitted(ipc))
     found = learned_as_stored(found, dtype, {**from_file, **given})
     train = splits.train

@@ -1,4 +1,4 @@
-"""Differentiable augmentation: several operations on an image (IDC), or a single one (DSA).
+"""Differentiable augmentation, several operations on an image (IDC) or a single one (DSA); and CutMix within a batch.
 
 `draw` makes every random number, `apply` makes none: the same parameters on the same image give the same
 bits, whatever else is in the batch. Siamese augmentation is one row of parameters expanded to the real and
@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import final
+from typing import NamedTuple, final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -51,8 +52,7 @@ class AugmentParams:
 
     def expand(self, index: Tensor) -> AugmentParams:
         """The rows at `index` [b], repeated as it repeats them: siamese is `expand(class of each image)`."""
-        index = index.cpu()
-        return replace(self, **{name: rows[index] for name, rows in vars(self).items() if rows is not None})
+        return replace(self, **{name: rows[index.cpu()] for name, rows in vars(self).items() if rows is not None})
 
 
 def operations(strategy: str) -> frozenset[str]:
@@ -89,9 +89,6 @@ def draw(
     all that are listed, colour being brightness, saturation and contrast together. IDC and DSA choose once per call:
     a siamese row is a call of its own (one class), so a choice per row is theirs there; for per-sample training set
     `one_choice`, and the whole batch has one choice, the parameters still differing from image to image.
-
-    Raises:
-        UserError: the strategy names an unknown operation.
     """
     listed = operations(config.strategy)
     sides = image_shape[1:]
@@ -138,13 +135,9 @@ def _alone(params: AugmentParams, turn: Tensor) -> AugmentParams:
         return torch.where(its if values.dim() == 1 else its[:, None], values, nothing.to(values.dtype))
 
     zero = torch.zeros(())
-    return replace(
-        params,
-        flip=kept("flip", params.flip, zero),
-        color=kept("color", params.color, torch.tensor([0.0, 1.0, 1.0])),
-        shift=kept("crop", params.shift, zero),
-        hole=kept("cutout", params.hole, zero),
-    )
+    flip, color = kept("flip", params.flip, zero), kept("color", params.color, torch.tensor([0.0, 1.0, 1.0]))
+    shift, hole = kept("crop", params.shift, zero), kept("cutout", params.hole, zero)
+    return replace(params, flip=flip, color=color, shift=shift, hole=hole)
 
 
 def apply(images: Tensor, params: AugmentParams) -> Tensor:
@@ -241,14 +234,65 @@ def _warp(images: Tensor, params: AugmentParams) -> Tensor:
     n, _, height, width = images.shape
     warp = params.warp.to(images.device, images.dtype)
     # Pixel centres in [-1, 1]. Not F.affine_grid: its matrix product rounds by the size of the batch.
-    x, y = (
-        ((2 * torch.arange(side, dtype=torch.float64) + 1) / side - 1).to(images.device, images.dtype)
-        for side in (width, height)
-    )
-    x, y = x.view(1, 1, width), y.view(1, height, 1)
+    x, y = ((2 * torch.arange(side, dtype=torch.float64) + 1) / side - 1 for side in (width, height))
+    x, y = x.to(warp).view(1, 1, width), y.to(warp).view(1, height, 1)
     from_x = warp[:, 0, 0].view(n, 1, 1) * x + warp[:, 0, 1].view(n, 1, 1) * y
     from_y = warp[:, 1, 0].view(n, 1, 1) * x + warp[:, 1, 1].view(n, 1, 1) * y
     if params.flip is not None:  # sampling the mirrored image at x is sampling the image at -x
         from_x = torch.where(params.flip.to(images.device).view(n, 1, 1), -from_x, from_x)
     images = F.grid_sample(images.contiguous(), torch.stack([from_x, from_y], dim=3), align_corners=False)
     return _masked(images, _kept(params, height, width))
+
+
+class Mix(NamedTuple):
+    """One draw of CutMix for a batch of b images."""
+
+    rows: slice
+    columns: slice
+    """The box."""
+    other: Tensor
+    """int64 [b], on the CPU: the image that each image's box comes from."""
+    kept_share: float
+    """Share of a picture that is still its own, after clipping."""
+
+
+def draw_mix(
+    count: int, size: tuple[int, int], *, probability: float, alpha: float, generator: torch.Generator
+) -> Mix | None:
+    """With `probability`, one box and one share for a batch of `count` images of `size`, as in IDC; None otherwise.
+
+    `generator` is a CPU generator. Source: arXiv:1905.04899, Eq. 1, 2.
+    """
+    if float(torch.rand((), generator=generator)) >= probability:
+        return None
+    # torch's own Beta takes no generator; numpy's is seeded from ours.
+    rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+    cut = (1 - rng.beta(alpha, alpha)) ** 0.5
+    (top, bottom), (left, right) = (_box(side, cut, rng) for side in size)
+    other = torch.randperm(count, generator=generator)
+    kept = 1 - (bottom - top) * (right - left) / (size[0] * size[1])
+    return Mix(slice(top, bottom), slice(left, right), other, kept)
+
+
+def cutmix(
+    images: Tensor, labels: Tensor, *, probability: float, alpha: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor, float]:
+    """With `probability`, one box of every image [b, c, h, w] is replaced by the same box of another image.
+
+    Returns (images, labels_a, labels_b, lam): lam is the share of the picture that is still labels_a's; the loss is
+    lam * CE(labels_a) + (1 - lam) * CE(labels_b). The box and the share are those of `draw_mix`.
+    """
+    height, width = images.shape[2:]
+    mix = draw_mix(len(images), (height, width), probability=probability, alpha=alpha, generator=generator)
+    if mix is None:
+        return images, labels, labels, 1.0
+    other = mix.other.to(images.device)
+    mixed = images.clone()
+    mixed[:, :, mix.rows, mix.columns] = images[:, :, mix.rows, mix.columns][other]
+    return mixed, labels, labels[other], mix.kept_share
+
+
+def _box(side: int, cut: float, rng: np.random.Generator) -> tuple[int, int]:
+    """First and past-the-last pixel of a span of about `cut * side`, centred anywhere, clipped."""
+    half, centre = int(side * cut) // 2, int(rng.integers(side))
+    return max(centre - half, 0), min(centre + half, side)

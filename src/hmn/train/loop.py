@@ -21,7 +21,6 @@ from hmn.nets.convnet_cpu import ConvNetOnCpu, prepared
 from hmn.recipes.settings import TrainConfig
 from hmn.runtime.device import moved, training_numbers, training_precision
 from hmn.train import augment
-from hmn.train.cutmix import cutmix
 from hmn.train.step import choose_step
 
 DROPS: dict[str, tuple[tuple[float, ...], float]] = {
@@ -118,7 +117,7 @@ def train(
             batch = _batch(source, index, device)
             params = augment.draw(changes, len(index), source.image_shape, generator, one_choice=True)
             changed = augment.apply(batch.images, params)
-            images, labels, others, share = cutmix(changed, batch.labels, generator=generator, **mixing)
+            images, labels, others, share = augment.cutmix(changed, batch.labels, generator=generator, **mixing)
             optimizer.zero_grad(set_to_none=True)
             with training_numbers(precision):
                 result = gradients(net, images, labels, others, share)
@@ -133,7 +132,10 @@ def train(
             step += 1
             if step == steps:
                 break
-        in_order = _in_order(len(source), indices, found) if margin is not None else None
+        in_order = None
+        if margin is not None:  # in storage order; NaN where there are none
+            in_order = torch.full((len(source),), math.nan, dtype=torch.float64)
+            in_order[torch.cat(indices)] = torch.cat(found).cpu().double()
         yield EpochRecord(epoch, step, float(loss_sum) / seen, 100 * float(correct) / seen, in_order)
 
 
@@ -147,13 +149,6 @@ def margins(logits: Tensor, labels: Tensor, *, kind: Margin) -> Tensor:
     own = labels[:, None]
     others = values.scatter(1, own, -math.inf)
     return values.gather(1, own)[:, 0] - others.amax(dim=1)
-
-
-def _in_order(n: int, indices: list[Tensor], found: list[Tensor]) -> Tensor:
-    """Values of the batches' images in storage order, float64 [n] on the CPU; NaN where there are none."""
-    result = torch.full((n,), math.nan, dtype=torch.float64)
-    result[torch.cat(indices)] = torch.cat(found).cpu().double()
-    return result
 
 
 @torch.no_grad()
@@ -204,11 +199,7 @@ def _batch_sizes(n: int, batch_size: int) -> list[int]:
 
 
 def check_training(source: Source, config: TrainConfig) -> None:
-    """Refuses what `train` cannot run, before anything is built.
-
-    Raises:
-        UserError: the source is empty, or a setting is out of its range.
-    """
+    """Refuses what `train` cannot run (UserError), before anything is built."""
     if len(source) == 0:
         raise UserError("there are no images to train on.")
     for name, value in (("steps", config.steps), ("epochs", config.epochs), ("batch_size", config.batch_size)):

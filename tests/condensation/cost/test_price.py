@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from hmn.condensation.cost.footprint import Memory, absent_bytes, per_image
-from hmn.condensation.cost.price import estimate, price
+from hmn.condensation.cost.price import Memory, absent_bytes, estimate, per_image, price
 from hmn.condensation.cost.trial import blank_splits, extended
 from hmn.condensation.loop import condensing
 from hmn.condensation.objectives import matching

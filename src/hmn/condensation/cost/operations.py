@@ -48,11 +48,7 @@ class NetOperations(NamedTuple):
 def net_operations(
     name: str, *, width: int | None, num_classes: int, image_shape: tuple[int, int, int]
 ) -> NetOperations:
-    """Operations of one image through a network's convolutions and linear layers, which one image is sent through.
-
-    Raises:
-        UserError: the network is unknown, or the images too small for it.
-    """
+    """Operations of one image through a network's convolutions and linear layers, which one image is sent through."""
     generator = torch.Generator().manual_seed(0)
     net = build_net(name, num_classes=num_classes, image_shape=image_shape, width=width, generator=generator)
     net.eval()  # BatchNorm in training refuses a single value per channel
@@ -85,16 +81,12 @@ class Reckoned(NamedTuple):
 
 
 def reckon(per_sweep: int, total: int, *, gpus: int, tflops: float) -> Reckoned:
-    """Operations over an assumed rate.
+    """Operations of a sweep and of a whole run over an assumed rate.
 
     Args:
-        per_sweep: operations of a sweep.
-        total: operations of a run.
+        per_sweep, total: the operations.
         gpus: how many share the classes and the network's batches evenly; what they tell each other is left out.
         tflops: 10^12 operations a second that each sustains.
-
-    Raises:
-        UserError: no GPU, or no rate.
     """
     if gpus < 1:
         raise UserError(f"--gpus {gpus}: expected at least 1.")

@@ -9,20 +9,21 @@ benchmarks/bench_plan.py compares predictions with runs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from hmn.condensation.cost.footprint import Memory, measured_memory
 from hmn.condensation.cost.operations import BACKWARD, net_operations, render_operations
-from hmn.condensation.cost.trial import Trial, extended, timed_starts, timed_steps, timed_training
+from hmn.condensation.cost.trial import Timed, Trial, extended, held_bytes, timed_starts, timed_steps, timed_training
+from hmn.condensation.objectives.base import ImagesSeen
+from hmn.containers.ledger import FLOAT_BYTES
 from hmn.containers.shape import Shape
-from hmn.data.real import Splits
+from hmn.data.real import RealData, Splits
 from hmn.recipes.settings import Recipe
 from hmn.recipes.values import given_file
 from hmn.runtime.console import note
-from hmn.runtime.memory import peak_bytes
+from hmn.runtime.memory import begin_peak, peak_bytes, resident_bytes
 
 BUDGET_SECONDS = 8.0
 """Seconds for the timing; building the container and a first, cold step come on top."""
@@ -53,6 +54,47 @@ class Estimate(NamedTuple):
     """Seconds of networks that are trained before everything else: experts."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What the trials say of memory, in bytes; what is `above` is so over the resting process."""
+
+    loaded: int
+    """Peak of the process when its data had been read."""
+    resting: int
+    """Resident size with the whole state and nothing on the way."""
+    absent: int
+    """Pixels that a run would hold and this process does not."""
+    parameters: int
+    """Values of the container."""
+    step: Callable[[int], float]
+    """A step of the objective, in one of so many processes."""
+    training: float
+    """A batch of the networks' training."""
+    fits: Mapping[int, float]
+    """Steps of the reconstruction above, by their images."""
+    start_batch: int
+    """Images of a reconstruction step in the run; 0 where there is none."""
+    rendered: int
+    """Images of a step of the objective, all of which are sent back together."""
+
+    def working(self, processes: int = 1) -> float:
+        """Bytes above the resting process at the highest of the phases, for one of some processes' share of a run."""
+        fitting = extended(self.fits, -(-self.start_batch // processes)) if self.start_batch else 0.0
+        # A checkpoint copies the values and both of Adam's moments, and holds the file's bytes beside the copies.
+        checkpoint = 2 * 3 * FLOAT_BYTES * self.parameters
+        sent_back = extended(self.fits, -(-self.rendered // processes))
+        return max(self.step(processes), sent_back, self.training / processes, fitting, checkpoint)
+
+    def peak(self) -> int:
+        """The peak of a run in one process."""
+        return self.absent + max(self.loaded, self.resting + round(self.working()))
+
+    def device(self, processes: int) -> int:
+        """What one of several GPUs would hold: its classes' values, gradients and moments, and what it works on."""
+        held = 4 * FLOAT_BYTES * self.parameters / processes
+        return round(held + self.working(processes))
+
+
 class Price(NamedTuple):
     """An estimate, and the memory model behind it, which also knows what a part of the classes would take."""
 
@@ -61,11 +103,7 @@ class Price(NamedTuple):
 
 
 def estimate(splits: Splits, shape: Shape, recipe: Recipe) -> Estimate:
-    """Predict the time, peak memory and operations of a run on this machine, in about ten seconds.
-
-    Raises:
-        UserError: a setting is out of its range, or the container is over its budget.
-    """
+    """Predict the time, peak memory and operations of a run on this machine, in about ten seconds."""
     return price(splits, shape, recipe).estimate
 
 
@@ -86,9 +124,6 @@ def price(
         budget_seconds: for the timing; None is BUDGET_SECONDS.
         clock: what seconds are read from; the processor time of this process (time.process_time), on one thread,
             does not see what else the machine does.
-
-    Raises:
-        UserError: a setting is out of its range, or the container is over its budget.
     """
     began, budget = time.perf_counter(), BUDGET_SECONDS if budget_seconds is None else budget_seconds
     train, config = splits.train, recipe.condense
@@ -108,8 +143,8 @@ def price(
     fits = config.start.steps_for(exact=shape.exact_start)
     start_seconds = extended({size: step.seconds for size, step in starts.items()}, batch) * fits
     matching = extended({step.operations: step.seconds for step in steps.values()}, operations)
-    per_step = matching + training.each * trained.seconds
-    experts, once = training.before * trained.seconds, training.once * trained.seconds
+    update, experts, once = (images * trained.seconds for images in (training.each, training.before, training.once))
+    per_step = matching + update
     operations_per_step = operations + round(training.each * net.weight_gradient)
     others = round((training.before + training.once) * net.weight_gradient)
     rendering = fits * (1 + BACKWARD) * render_operations(shape, batch)
@@ -117,7 +152,7 @@ def price(
     found = Estimate(
         seconds_per_sweep=per_step,
         matching_seconds=matching,
-        update_seconds=training.each * trained.seconds,
+        update_seconds=update,
         start_seconds=start_seconds,
         total_seconds=start_seconds + experts + once + per_step * config.num_sweeps,
         peak_memory_bytes=None if memory is None else memory.peak(),
@@ -127,6 +162,53 @@ def price(
         expert_seconds=experts,
     )
     return Price(found, memory)
+
+
+def measured_memory(
+    trial: Trial,
+    steps: Mapping[object, Timed],
+    trained: Timed,
+    training: ImagesSeen,
+    starts: Mapping[int, Timed],
+    loaded: int | None,
+) -> Memory | None:
+    """The memory model, where the system tells what the trials held."""
+    state, config = trial.state, trial.config
+    held = held_bytes(trial, max(starts))
+    begin_peak()
+    resting = resident_bytes()
+    if resting is None or loaded is None or None in [one.peak_bytes for one in (*steps.values(), *starts.values())]:
+        return None
+
+    def above(timed: Timed) -> float:
+        return max(0.0, (timed.peak_bytes or 0) - resting)
+
+    fits = {size: above(one) for size, one in starts.items()}
+    sizes = {size: above(one) for size, one in steps.items()}
+    held = per_image(fits) if held is None else held
+    fitted = config.start.steps_for(exact=state.container.shape.exact_start) > 0
+    return Memory(
+        loaded=loaded,
+        resting=resting,
+        absent=absent_bytes(trial.real),
+        parameters=sum(values.numel() for values in state.container.parameters()),
+        step=lambda processes: trial.objective.step_bytes(state, sizes, held, processes),
+        training=above(trained) if trained.peak_bytes else 0.0,
+        fits=fits,
+        start_batch=min(config.start.batch, len(state.container)) if fitted else 0,
+        rendered=trial.objective.rendered(state),
+    )
+
+
+def per_image(steps: Mapping[int, float]) -> float:
+    """What one more image adds to a step of the reconstruction: it is rendered, compared and sent back."""
+    most = max(steps)
+    return (extended(steps, 2 * most) - extended(steps, most)) / most
+
+
+def absent_bytes(data: RealData) -> int:
+    """Bytes of pixels that a run would hold and this process does not: stand-ins are views of one picture."""
+    return max(0, data.pixels.numel() - data.pixels.untyped_storage().nbytes())
 
 
 def in_minutes(recipe: Recipe, splits: Splits, shape: Shape, *, begun: Path | None) -> Recipe:

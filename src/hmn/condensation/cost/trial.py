@@ -59,19 +59,22 @@ class Trial:
         self.state.sweeps_done = 1
         return self.clock() - began
 
-    def rendering(self, batch: int) -> float:
-        """Seconds of rendering `batch` images and holding all that their way back needs, and their gradient."""
-        index = torch.arange(min(batch, len(self.state.container)), device=self.state.device)
-        began = self.clock()
-        images = self.state.container.images(index)
-        torch.ones_like(images)
-        return self.clock() - began
-
     def start_step(self, batch: int) -> float:
         """Seconds of one step of the reconstruction that renders `batch` images."""
         began = self.clock()
         float(fit_step(self.state, batch))
         return self.clock() - began
+
+    def render(self, batch: int) -> None:
+        """Render `batch` images and hold all that their way back needs, and their gradient."""
+        index = torch.arange(min(batch, len(self.state.container)), device=self.state.device)
+        images = self.state.container.images(index)
+        torch.ones_like(images)
+
+    def two_sizes(self, batch: int) -> list[int]:
+        """A quarter of `batch` images and all of them, or fewer where they are large; one size where they are few."""
+        most = max(2, min(batch, START_VALUES // self.real.pixels[0].numel()))
+        return sorted({max(2, most // 4), most})
 
 
 def timed_steps(trial: Trial, net: NetOperations, seconds: float) -> dict[Any, Timed]:
@@ -116,7 +119,8 @@ def in_rounds(work: dict[Any, Callable[[], float]], seconds: float, clock: Calla
 
 def timed_training(trial: Trial, training: ImagesSeen, seconds: float) -> Timed:
     """Seconds that an image of the networks' training takes, and the peak memory of a batch."""
-    if not training.before + training.each + training.once:
+    in_all = training.before + training.each + training.once
+    if not in_all:
         return Timed(0.0, None)
 
     def each(images: int) -> float:
@@ -125,14 +129,14 @@ def timed_training(trial: Trial, training: ImagesSeen, seconds: float) -> Timed:
         return (trial.clock() - began) / trained
 
     each(2)
-    images = min(int(seconds / each(2)), int(training.before + training.each + training.once))
+    images = min(int(seconds / each(2)), int(in_all))
     return Timed(*peak_of(lambda: each(max(2, images))))
 
 
 def timed_starts(trial: Trial, batch: int) -> dict[int, Timed]:
     """Reconstruction steps of two sizes, up to `batch` images; one size where that is small."""
     found = {}
-    for size in _two_sizes(trial, batch):
+    for size in trial.two_sizes(batch):
         step = partial(trial.start_step, size)
         peak = peak_of(step)[1]
         found[size] = Timed(median(step() for _ in range(MIN_ROUNDS)), peak)
@@ -141,18 +145,12 @@ def timed_starts(trial: Trial, batch: int) -> dict[int, Timed]:
 
 def held_bytes(trial: Trial, batch: int) -> float | None:
     """What each rendered image holds until it is sent back; None where the system does not tell."""
-    peaks = {size: peak_of(partial(trial.rendering, size))[1] for size in _two_sizes(trial, batch)}
+    peaks = {size: peak_of(partial(trial.render, size))[1] for size in trial.two_sizes(batch)}
     if len(peaks) < 2 or None in peaks.values():
         return None
     (low, small), (high, large) = sorted(peaks.items())
     assert small is not None and large is not None
     return max(0.0, (large - small) / (high - low))
-
-
-def _two_sizes(trial: Trial, batch: int) -> list[int]:
-    """A quarter of `batch` images and all of them, or fewer where they are large; one size where they are few."""
-    most = max(2, min(batch, START_VALUES // trial.real.pixels[0].numel()))
-    return sorted({max(2, most // 4), most})
 
 
 def peak_of(work: Callable[[], Any]) -> tuple[Any, int | None]:

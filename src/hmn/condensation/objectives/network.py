@@ -10,8 +10,7 @@ from hmn.data.real import RealData
 from hmn.nets import Net
 from hmn.runtime.device import moved
 from hmn.runtime.processes import copy_from_first, own_range, sum_gradients
-from hmn.train.augment import AugmentParams, apply, draw, without_cutout
-from hmn.train.cutmix import Mix, draw_mix
+from hmn.train.augment import AugmentParams, Mix, apply, draw, draw_mix, without_cutout
 from hmn.train.step import choose_step
 
 
