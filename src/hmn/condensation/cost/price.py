@@ -17,8 +17,7 @@ from typing import NamedTuple
 from hmn.condensation.cost.operations import BACKWARD, net_operations, render_operations
 from hmn.condensation.cost.trial import Timed, Trial, extended, held_bytes, timed_starts, timed_steps, timed_training
 from hmn.condensation.objectives.base import ImagesSeen
-from hmn.containers.ledger import FLOAT_BYTES
-from hmn.containers.shape import Shape
+from hmn.containers.shape import FLOAT_BYTES, Shape
 from hmn.data.real import RealData, Splits
 from hmn.recipes.settings import Recipe
 from hmn.recipes.values import given_file
