@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import time
@@ -17,7 +16,7 @@ from hmn.data.real import RealData
 from hmn.errors import UserError
 from hmn.recipes.settings import Recipe
 from hmn.recipes.values import recipe_to_toml
-from hmn.runtime.files import leftovers, write_atomically
+from hmn.runtime.files import json_object, leftovers, write_atomically
 from hmn.runtime.processes import gather, is_first
 
 _EXPERT = re.compile(r"\.?\d{4,}-\d{3,}\.safetensors(\.[0-9a-f]{8}\.tmp)?")
@@ -79,9 +78,7 @@ def forget_experts(out: Path) -> None:
 
 def recorded_identity(out: Path) -> dict[str, str]:
     """What a finished run was made from, by its record; the recipe alone where the record is of an older version."""
-    found: Any = {}
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        found = json.loads((out / FACTS).read_text(encoding="utf-8"))["identity"]
+    found = json_object(out / FACTS).get("identity")
     text = (out / RECIPE).read_text(encoding="utf-8") if (out / RECIPE).exists() else ""
     return {"recipe": text, **(found if isinstance(found, dict) else {})}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +24,7 @@ from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.settings import Dtype, Recipe
 from hmn.recipes.values import completed, objective_settings
 from hmn.runtime.device import choose_device
-from hmn.runtime.files import leftovers, write_atomically
+from hmn.runtime.files import leftovers, write_atomically, write_json
 from hmn.runtime.launched import ProcessLost
 from hmn.runtime.memory import keep_freed_memory, peak_memory_bytes
 from hmn.runtime.processes import agreed, any_process, is_first, on_first, place
@@ -131,8 +130,7 @@ def condense_run(
         history.flush()
         facts = {**made_with(), "peak_memory_bytes": peak_memory_bytes(), "processes": place().size}
         facts |= {"condense_seconds": round(spent.seconds, 1), "processor_seconds": round(processor_seconds, 1)}
-        text = json.dumps({**(record or {}), **facts, "identity": identity}, indent=2, sort_keys=True)
-        write_atomically(out / FACTS, f"{text}\n".encode())
+        write_json(out / FACTS, {**(record or {}), **facts, "identity": identity}, sort_keys=True)
         # The card tells what made the container, not when or how long: a resumed run has the same bytes.
         card = {"versions": facts["versions"]}
         save(whole.finalised(), out, recipe=recipe, data_name=splits.name, dtype=dtype, facts=card)
