@@ -68,9 +68,8 @@ def condense_run(
     (hmn.runtime.processes) all call this, and the first alone uses the folder and `on_progress`.
 
     Args:
-        splits: the data.
+        splits, recipe: the data, and every setting.
         shape: the container's sizes; over their budget only with `over_budget`, to be pruned.
-        recipe: every setting.
         out: folder, made where it is absent.
         resume, force, dtype, checkpoint_seconds: as for `hmn.condense`.
         on_progress: called after every record of the loop.

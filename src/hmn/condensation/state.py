@@ -176,13 +176,7 @@ def choose_targets(real: RealData, labels: Tensor, generator: torch.Generator) -
 
 
 def check_split(config: CondenseConfig, real: RealData) -> None:
-    """Refuse what cannot be divided between the processes there are; nothing in one process.
-
-    Raises:
-        UserError: an objective whose steps are not divided, more processes than classes, a step after each class,
-            values that are learned as stored, or a network whose BatchNorm would see only a part of the images that
-            it is matched on.
-    """
+    """Refuse what cannot be divided between the processes there are (UserError); nothing in one process."""
     size, classes = place().size, real.num_classes
     if size == 1:
         return
@@ -242,11 +236,7 @@ def shown_as_stored(container: Container, dtype: str) -> Iterator[None]:
 
 
 def check_alike(told: dict[str, str]) -> None:
-    """Refuse to work together on different things: `told` must be the same on every process.
-
-    Raises:
-        UserError: a process has other data, settings or sizes than the first.
-    """
+    """Refuse to work together on different things (UserError): `told` must be the same on every process."""
     everyone = gather(told)
 
     def compare() -> None:

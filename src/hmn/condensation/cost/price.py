@@ -213,13 +213,8 @@ def absent_bytes(data: RealData) -> int:
 def in_minutes(recipe: Recipe, splits: Splits, shape: Shape, *, begun: Path | None) -> Recipe:
     """The recipe with as many iterations as fit into its minutes here, its experts' time and this timing's taken off.
 
-    The timing works on networks and a container of its own: it leaves the run's random numbers alone.
-
-    Args:
-        recipe: with `minutes`.
-        splits: its data.
-        shape: its container.
-        begun: recipe.toml of a run that is gone on with; where its minutes are these, so are its iterations.
+    The timing works on networks and a container of its own: it leaves the run's random numbers alone. `begun` is
+    recipe.toml of a run that is gone on with; where its minutes are these, so are its iterations.
     """
     assert recipe.minutes is not None
     config = recipe.condense
