@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import hmn
+import hmn.cli
 from hmn.cli.main import main
 from hmn.containers.container import container_class
 from tests.cli.test_main import refused
@@ -27,6 +28,7 @@ def plug_in(patch: pytest.MonkeyPatch) -> None:
     patch.setenv("HMN_PLUGINS", PLUGINS)
     for name in [name for name in sys.modules if name.startswith("hmn.cli.") and name != "hmn.cli.main"]:
         patch.delitem(sys.modules, name)
+        patch.delattr(hmn.cli, name.rpartition(".")[2], raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import hmn
-from hmn.cli.flags import MethodFlags, named
+from hmn.cli.flags import MethodFlags
 from hmn.cli.main import main
 from hmn.condensation.loop import condensing
 from hmn.condensation.state import CondenseState
@@ -153,7 +153,7 @@ def test_sizes_reach_the_planner() -> None:
     assert isinstance(few, FrequencyShape) and few.coefficients == 30 and few.images_per_class == (102,) * 10
     assert choose_shape("cifar10", 1, container="linear", **sizes).shape.images_per_class == (115,) * 10
     assert choose_shape("cifar10", 1, **sizes).shape.kind == "hmn"
-    assert named(MethodFlags(objective="gradient"), seed=0, ipc=None) == {"seed": 0, "condense.objective": "gradient"}
+    assert MethodFlags(objective="gradient").given(seed=0, ipc=None) == {"seed": 0, "condense.objective": "gradient"}
 
 
 def new_state(kind: str, real: RealData, config: CondenseConfig) -> CondenseState:

@@ -26,15 +26,22 @@ def test_ledger_of_an_unfinished_run(tmp_path: Path, capsys: pytest.CaptureFixtu
     refused(capsys, ["ledger", str(tmp_path), "--ipc", "1"], "unfinished run")
 
 
-def test_ledger_of_a_planned_shape_gives_no_published_advice(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from hmn.containers.choose import choose_shape
-
-    planned = choose_shape("cifar10", 1, image_shape=(3, 16, 16), num_classes=10)
-    monkeypatch.setattr("hmn.cli.ledger.shape_for", lambda *_: planned)
+def test_ledger_of_a_planned_shape_gives_no_published_advice(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ledger", "cifar10", "--ipc", "1", "--size", "16"]) == 0
-    assert "before pruning" not in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "of 3 x 16 x 16" in text and "before pruning" not in text
+
+
+@pytest.mark.parametrize("more", [[], ["--container", "mosaic", "--sizes.factor", "4", "--images", "3", "--json"]])
+def test_plan_counts_what_the_ledger_counted(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Without reading or timing: cifar10 is not here, and a word on stderr is all that differs."""
+    assert main(["ledger", "cifar10", "--ipc", "1", *more]) == 0
+    out, err = capsys.readouterr()
+    replaced = shlex.join(["hmn", "plan", "cifar10", "--ipc", "1", *more, "--ledger", "--recipe", "hmn"])
+    assert err.strip() == f"hmn ledger will go: {replaced} says the same"
+    assert main(shlex.split(replaced)[1:]) == 0
+    assert capsys.readouterr() == (out, "")
+    refused(capsys, ["plan", "cifar10", "--ipc", "1", "--ledger", "--gpus", "2"], "a ledger has none")
 
 
 def test_plan_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

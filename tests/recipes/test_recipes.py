@@ -9,7 +9,7 @@ import pytest
 
 from hmn.cli.main import main
 from hmn.condensation.check import check_recipe
-from hmn.condensation.cost.price import Estimate
+from hmn.condensation.cost.price import Estimate, Price
 from hmn.containers.choose import choose_shape
 from hmn.data.known_sizes import PUBLISHED
 from hmn.data.source import NORMALISATIONS
@@ -297,7 +297,7 @@ FREE = Estimate(*[0 for _ in Estimate._fields])
 def test_a_dry_run_shows_what_a_recipe_would_do(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("hmn.condensation.job.estimate", lambda *_: FREE)
+    monkeypatch.setattr("hmn.condensation.job.price", lambda *_: Price(FREE, None))
     command = ["condense", "digits", "--ipc", "10", "--recipe", name, "--out", str(tmp_path / "out"), "--dry-run"]
     assert main([*command, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -318,7 +318,7 @@ def test_a_dry_run_shows_what_a_recipe_would_do(
 def test_another_container_leaves_the_recipes_sizes_behind(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("hmn.condensation.job.estimate", lambda *_: FREE)
+    monkeypatch.setattr("hmn.condensation.job.price", lambda *_: Price(FREE, None))
     command = ["condense", "digits", "--ipc", "10", "--recipe", "idc", "--out", str(tmp_path), "--dry-run", "--json"]
     assert main([*command, "--container", "hmn"]) == 0
     told = tomllib.loads(json.loads(capsys.readouterr().out)["recipe_toml"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hmn.cli.flags import CondenseFlags, given_flags
+from hmn.cli.flags import MethodFlags, Tables
 from hmn.errors import UserError
 from hmn.recipes.named import RECIPES, recipe
 from hmn.recipes.settings import Recipe
@@ -28,8 +28,8 @@ def test_settings_are_the_leaves_of_the_recipe() -> None:
 
 
 def test_flags_that_were_not_given_are_absent() -> None:
-    assert given_flags(CondenseFlags(), "condense") == {}
-    assert given_flags(CondenseFlags(lr=0.5), "condense") == {"condense.lr": 0.5}
+    assert MethodFlags().given() == {}
+    assert MethodFlags(tables=Tables(condense={"lr": "0.5"})).given() == {"condense.lr": 0.5}
 
 
 def test_values_are_set_at_any_depth_and_the_name_tells() -> None:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from hmn.cli.flags import CondenseFlags, DataParameters, MethodFlags, Switch, data_options, given_flags, named
+from hmn.cli import flags
 from hmn.errors import UserError, check_at_least
 from hmn.recipes.kinds import CONTAINERS
 from hmn.recipes.named import ALIASES, RECIPES
 from hmn.recipes.protocols import protocol as find_protocol
 from hmn.recipes.values import given_environment, nearest
-from hmn.runtime.console import note, print_json, results
+from hmn.runtime.console import as_table, note, print_json, print_table, tell
 from hmn.runtime.files import write_atomically, write_json
 from hmn.runtime.launched import COMMAND
 from hmn.studies.where import Where
@@ -30,31 +27,10 @@ if TYPE_CHECKING:
     from hmn.measure.training import Training
     from hmn.studies.compare.table import Comparison
 
-Protocol = Literal["paper", "short", "quick", "dc", "dsa", "idc", "linba"]
 
-
-@Parameter(name="*", group=Group("Training, the same for every row", sort_key=12))
-@dataclass(frozen=True, kw_only=True)
-class TrainingFlags:
-    """How networks are trained."""
-
-    net: str | None = None
-    """convnet3, convnet4, resnetap10, resnet18, vgg11, vgg16, densenet121, timm/NAME (default: by data)."""
-    width: int | None = None
-    """Channels of its first layer."""
-    protocol: Protocol | None = None
-    """short (2,000 steps), quick (600 steps), or, with --steps, paper or how other methods' results were taken: dc,
-    dsa, idc, linba."""
-    steps: int | None = None
-    """Optimizer steps, in the place of the protocol's."""
-    seeds: int | None = None
-    """Networks for each row, each from another seed."""
-    schedule: Literal["cosine", "multistep"] | None = None
-    """Schedule of the learning rate (default: the protocol's)."""
-
-
+@flags.with_names
 def compare(
-    data: str,
+    data: flags.Data,
     /,
     *,
     methods: str,
@@ -66,18 +42,13 @@ def compare(
     stored: str | None = None,
     codec_quality: str | None = None,
     codec_side: str | None = None,
-    on: Literal["test", "validation"] = "test",
+    on: flags.On = "test",
     sort: Literal["accuracy", "method"] = "accuracy",
-    resume: Switch = False,
-    force: Switch = False,
-    dry_run: Switch = False,
-    checkpoint_seconds: float = 30.0,
-    json: Switch = False,
-    data_flags: DataParameters = None,
-    training: TrainingFlags | None = None,
-    where: Where | None = None,
-    method: MethodFlags | None = None,
-    condense: Annotated[CondenseFlags, Parameter(name="condense")] = None,
+    folder: flags.FolderFlags = flags.FolderFlags(),
+    data_flags: flags.DataFlags = flags.DataFlags(),
+    training: flags.EvaluationFlags = flags.EvaluationFlags(),
+    where: Where = Where(),
+    method: flags.MethodFlags = flags.MethodFlags(),
 ) -> int:
     """Compare methods at several budgets under one training protocol: one table, also as Markdown, JSON and HTML.
 
@@ -85,14 +56,11 @@ def compare(
 
     Parameters
     ----------
-    data
-        A data set: a name (digits, cifar10, ...) or a path to class folders, Parquet or .npz.
     methods
-        Joined by commas: random, herding, k-center (real images, at the budget's floats); webp, jpeg, avif (real
-        images, at the bytes of those floats); a recipe; with --recipe a container (pixels, mosaic, factorized, linear,
-        inr, frequency, hmn), all under that one recipe; LABEL=PATH, a folder (or a folder of folders) that
-        `hmn condense` wrote, or a TOML recipe. whole (all training images) and random are always there: the
-        label-robust score needs them.
+        Joined by commas: {coresets} (real images, at the budget's floats); {codecs} (real images, at the bytes of
+        those floats); a recipe; with --recipe a container ({containers}), all under that one recipe; LABEL=PATH, a
+        folder (or a folder of folders) that `hmn condense` wrote, or a TOML recipe. whole (all training images) and
+        random are always there: the label-robust score needs them.
     ipc
         Images per class whose floats are the budget, several joined by commas.
     out
@@ -104,27 +72,16 @@ def compare(
     seed
         Seed of everything random in condensing.
     stored
-        float16, int8, int4, joined by commas: what containers reach and take when they are stored so, and codecs in
-        those bytes.
+        {dtypes}, joined by commas: what containers reach and take when they are stored so, and codecs in those bytes.
     codec_quality
-        Of webp, jpeg and avif: one, or several joined by commas or auto, to be chosen from on validation images
-        (default: 20, or more where bytes are left).
+        Of {codecs}: one, or several joined by commas or auto, to be chosen from on validation images (default: 20, or
+        more where bytes are left).
     codec_side
         Shorter side in pixels that images are shrunk to, as for the quality (default: their own).
     on
         test: the test split. validation: a tenth of the training images, kept from condensing too; tune by it.
     sort
         Rows within a budget by accuracy, or in the order of --methods.
-    resume
-        Go on with the comparison in the folder. Further methods, budgets and seeds are added to it.
-    force
-        Remove the comparison in the folder and begin anew.
-    dry_run
-        Print what would be made and trained; do nothing.
-    checkpoint_seconds
-        Seconds between two checkpoints of a condensation.
-    json
-        Print JSON.
     """
     from hmn.data.named import absolute
     from hmn.measure.coresets import whole
@@ -134,8 +91,8 @@ def compare(
     from hmn.studies.compare.table import Comparison
     from hmn.studies.condensation import RunSettings, StudyData
 
-    training, where = training or TrainingFlags(), where or Where()
-    where.check("a comparison", resume=resume, force=force, checkpoint_seconds=checkpoint_seconds)
+    how: dict[str, Any] = {"resume": folder.resume, "force": folder.force}
+    where.check("a comparison", **how, checkpoint_seconds=folder.checkpoint_seconds)
     check_at_least(1, width=training.width, steps=training.steps, seeds=training.seeds)
     if recipe is not None and recipe not in (*RECIPES, *ALIASES):
         raise UserError(f"--recipe {recipe}: no recipe is called so{nearest(recipe, RECIPES)}")
@@ -145,13 +102,15 @@ def compare(
         known = ", ".join(CONTAINERS.names())
         raise UserError(f"--recipe {recipe}: is for containers, and --methods names none of {known}.")
     codecs = read_codecs([row.name for row in rows if REAL.get(row.name) == "codec"], codec_quality, codec_side)
-    flags = {**given_flags(condense, "condense"), **named(method, seed=seed)}
-    if "container" in flags:
-        raise UserError(f"--container {flags['container']}: name containers in --methods.")
+    asked = method.given(seed=seed)
+    for path, value in asked.items():
+        if is_decided(path):
+            remedy = "name containers in --methods" if path == "container" else "all rows have the same, leave it out"
+            raise UserError(f"--{path} {value}: {remedy}.")
     given = RunSettings(
-        data=StudyData(name=absolute(data), options=data_options(data_flags).absolute(), on=on),
-        settings={**condensing_environment(), **flags},
-        checkpoint_seconds=checkpoint_seconds,
+        data=StudyData(name=absolute(data), options=flags.data_options(data_flags).absolute(), on=on),
+        settings={path: value for path, value in given_environment().items() if not is_decided(path)} | asked,
+        checkpoint_seconds=folder.checkpoint_seconds,
         command=tuple(COMMAND.get()),
     )
     splits = given.data.splits()
@@ -160,12 +119,12 @@ def compare(
     settings = ComparisonSettings(given=given, recipe=recipe, training=one, codecs=codecs, stored=forms)
     made = settle_cells(rows, budgets, settings, splits)
     comparison = Comparison(out=out, settings=settings, cells=made, splits=splits, where=where, sort=sort)
-    if dry_run:
-        print_cells(comparison, as_json=json)
+    if folder.dry_run:
+        print_cells(comparison, as_json=folder.json)
         return 0
-    table = comparison.run(resume=resume, force=force)
+    table = comparison.run(**how)
     # First the screen: a disk that is full must not cost the result.
-    if json:
+    if folder.json:
         print_json({"out": str(out), **table})
     else:
         print_comparison(table)
@@ -185,20 +144,19 @@ def read_codecs(names: list[str], quality: str | None, side: str | None) -> dict
     if not names:
         for flag, value in (("quality", quality), ("side", side)):
             if value is not None:
-                raise UserError(
-                    f"--codec-{flag} {value}: is for webp, jpeg and avif, and --methods names none of them."
-                )
+                *first, last = flags.LISTED["codecs"]
+                known = f"{', '.join(first)} and {last}"
+                raise UserError(f"--codec-{flag} {value}: is for {known}, and --methods names none of them.")
         return {}
     return {found.format: found for found in codec_flags(",".join(names), quality, side, None)}
 
 
-def condensing_environment() -> dict[str, Any]:
-    """Settings from HMN_* variables, but for those that methods and budgets decide."""
-    decided, found = ("ipc", "container", "sizes", "evaluate"), given_environment()
-    return {path: value for path, value in found.items() if path.partition(".")[0] not in decided}
+def is_decided(path: str) -> bool:
+    """Whether methods and budgets decide a setting."""
+    return path.partition(".")[0] in ("ipc", "container", "sizes", "evaluate")
 
 
-def one_training(of_all: Candidate, flags: TrainingFlags) -> Training:
+def one_training(of_all: Candidate, asked: flags.EvaluationFlags) -> Training:
     """How every network is trained.
 
     Raises:
@@ -206,11 +164,11 @@ def one_training(of_all: Candidate, flags: TrainingFlags) -> Training:
     """
     from hmn.measure.training import choose_training
 
-    name = flags.protocol or given_environment().get("evaluate.protocol") or of_all.settings.protocol
-    if flags.steps is None and find_protocol(name, of_all.data, of_all.ipc).steps is None:
+    name = asked.protocol or given_environment().get("evaluate.protocol") or of_all.settings.protocol
+    if asked.steps is None and find_protocol(name, of_all.data, of_all.ipc).steps is None:
         raise UserError(f"--protocol {name} counts passes over each set's own images: give --steps, the same for all.")
-    given = {name: getattr(flags, name) for name in ("net", "width", "protocol", "seeds")}
-    return choose_training(of_all, given, flags.steps, schedule=flags.schedule)
+    given = {name: getattr(asked, name) for name in ("net", "width", "protocol", "seeds")}
+    return choose_training(of_all, given, asked.steps, schedule=asked.schedule)
 
 
 PIPE_WIDTH = 220
@@ -239,24 +197,20 @@ def print_comparison(table: Mapping[str, Any]) -> None:
     """The table on stdout, with its notes."""
     from hmn.studies.compare.text import TEXT_COLUMNS, cells, heads, notes, protocol_words, title
 
-    shown = Table(header_style="cyan")
-    columns = heads(table)
-    for column in columns:
-        shown.add_column(escape(column), justify="left" if column in TEXT_COLUMNS else "right")
     # A line between budgets.
+    rows: list[list[str] | None] = []
     budget = None
     for row in table["rows"]:
         if budget is not None and row["ipc"] != budget:
-            shown.add_section()
+            rows.append(None)
         budget = row["ipc"]
-        shown.add_row(*map(escape, cells(row, table)))
-    console = results()
-    console.print(title(table), style="bold", markup=False, soft_wrap=True)
-    console.print(protocol_words(table), markup=False, soft_wrap=True)
+        rows.append(cells(row, table))
+    tell(title(table), "bold")
+    tell(protocol_words(table))
     wide = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    wide.print(shown)
+    wide.print(as_table(heads(table), rows, left=TEXT_COLUMNS))
     for line in notes(table):
-        console.print(line, markup=False, soft_wrap=True, style="dim")
+        tell(line, "dim")
 
 
 def print_cells(comparison: Comparison, *, as_json: bool) -> None:
@@ -267,14 +221,10 @@ def print_cells(comparison: Comparison, *, as_json: bool) -> None:
         print_json({"out": str(comparison.out), "cells": rows, "protocol": protocol, "seeds": training.seeds})
         return
     # What is not condensed has no container and no sweeps.
-    shown = Table(header_style="cyan")
     names = ("cell", "container", "objective", "recipe", "floats", "images_per_class", "sweeps")
-    for name in names:
-        shown.add_column(name.replace("_", " "))
-    for row in rows:
-        values = (row.get(name, "") for name in names)
-        shown.add_row(*(escape(f"{value:,}" if isinstance(value, int) else str(value)) for value in values))
+    heads = [name.replace("_", " ") for name in names]
+    values = ([row.get(name, "") for name in names] for row in rows)
+    shown = ([f"{value:,}" if isinstance(value, int) else str(value) for value in row] for row in values)
     counts = f"{len(comparison.units)} sets of images to make, {len(comparison.trainings())} trainings"
     words = f"{counts} of {training.steps:,} steps ({training.net}, {training.protocol})"
-    results().print(words, style="bold", markup=False, soft_wrap=True)
-    results().print(shown)
+    print_table(words, as_table(heads, shown, left=heads))

@@ -5,57 +5,40 @@ from __future__ import annotations
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from hmn.cli.flags import (
-    CondenseFlags,
-    DataParameters,
-    EvaluateFlags,
-    MethodFlags,
-    RecipeName,
-    SizesFlags,
-    Switch,
-    data_options,
-    given_flags,
-    named,
-)
-from hmn.cli.shapes import price_facts, print_ledger, shape_facts
+from hmn.cli import flags
+from hmn.cli.plan import print_plan, shape_facts
 from hmn.recipes.settings import Dtype
-from hmn.recipes.values import recipe_to_toml
-from hmn.runtime.console import duration, print_facts, print_json, results
+from hmn.runtime.console import duration, print_facts, print_json
 
 if TYPE_CHECKING:  # it imports torch
-    from hmn.condensation.job import Condensed, Plan
+    from hmn.condensation.job import Condensed
 
 
 def condense(
-    data: str,
+    data: flags.Data,
     /,
     *,
     out: Path,
-    ipc: int | None = None,
-    recipe: RecipeName = None,
+    ipc: flags.Ipc = None,
+    recipe: flags.RecipeName = None,
     minutes: float | None = None,
     config: Path | None = None,
     seed: int | None = None,
-    images: int | None = None,
+    images: flags.Images = None,
     over_budget: str | None = None,
     prune: str | None = None,
-    hold_out: Switch = False,
+    hold_out: flags.Switch = False,
     dtype: Dtype = "float32",
-    dry_run: Switch = False,
-    force: Switch = False,
-    resume: Switch = False,
+    dry_run: flags.Switch = False,
+    force: flags.Force = False,
+    resume: flags.Switch = False,
     checkpoint_seconds: float | None = None,
-    json: Switch = False,
-    data_flags: DataParameters = None,
-    method: MethodFlags | None = None,
-    condense: Annotated[CondenseFlags, Parameter(name="condense")] = None,
-    evaluate: Annotated[EvaluateFlags, Parameter(name="evaluate")] = None,
-    sizes: SizesFlags = None,
-) -> int:
+    json: flags.Json = False,
+    data_flags: flags.DataFlags = flags.DataFlags(),
+    method: flags.MethodFlags = flags.MethodFlags(),
+) -> None:
     """Condense a data set into a folder.
 
     Settings come from flags, then environment variables (HMN_SEED, HMN_CONDENSE_LR), then --config, then the recipe.
@@ -63,12 +46,8 @@ def condense(
 
     Parameters
     ----------
-    data
-        A data set: a name (digits, cifar10, ...) or a path to class folders, Parquet or .npz.
     out
         Folder to write.
-    ipc
-        Images per class whose floats are the budget.
     minutes
         How long fast may take, in minutes of this machine, experts included: some steps are timed, and recipe.toml
         keeps the number of iterations. Without it: 400, a quarter of an hour.
@@ -76,8 +55,6 @@ def condense(
         TOML file of settings, such as a recipe.toml that a run wrote.
     seed
         Seed of everything random.
-    images
-        Generated images per class, in the place of as many as fit.
     over_budget
         More images per class than fit, to be pruned: a count, a per cent of those that fit (10%), or preset, the
         published number.
@@ -90,54 +67,29 @@ def condense(
         How values are stored. int4 is also learned so (--condense.learned-as), but in an hmn container.
     dry_run
         Print the resolved settings, floats, and an estimate of time, memory and operations; condense nothing.
-    force
-        Write over what the folder holds.
     resume
         Go on from the folder's checkpoint.
     checkpoint_seconds
         Seconds between two checkpoints (default: 30, or 120 times what one takes, where that is more).
-    json
-        Print JSON.
     """
     import hmn
     from hmn.cli.prune import checked_beta, print_pruned
     from hmn.runtime.processes import is_first, joined
 
-    settings = {**given_flags(condense, "condense"), **given_flags(evaluate, "evaluate"), **given_flags(sizes, "sizes")}
     how: dict[str, Any] = {"ipc": ipc, "recipe": recipe, "minutes": minutes, "config": config, "seed": seed}
     how |= {"images": images, "over_budget": over_budget, "hold_out": hold_out, "dtype": dtype}
-    how |= {"options": data_options(data_flags), "settings": {**settings, **named(method)}}
+    how |= {"options": flags.data_options(data_flags), "settings": method.given()}
     run: dict[str, Any] = {"out": out, "resume": resume, "force": force, "checkpoint_seconds": checkpoint_seconds}
     beta = checked_beta(prune, flag="--prune")
     with joined():
         if dry_run:
-            print_plan(hmn.plan(data, **how), out, as_json=json)
+            print_plan(hmn.plan(data, **how), {"out": str(out)}, as_json=json, toml=True)
         elif beta is not None:
-            return print_pruned(hmn.condense_and_prune(data, beta=beta, **run, **how), as_json=json)
+            print_pruned(hmn.condense_and_prune(data, beta=beta, **run, **how), as_json=json)
         else:
             done = hmn.condense(data, **run, **how)
             if is_first():
                 summarise(done, as_json=json)
-    return 0
-
-
-def print_plan(planned: Plan, out: Path, *, as_json: bool) -> None:
-    """What would be done, and what it would take."""
-    job, toml = planned.job, recipe_to_toml(planned.recipe)
-    if as_json:
-        over = None if job.over_budget is None else asdict(job.over_budget)
-        about = {"data": job.splits.name, "ipc": job.recipe.ipc, "out": str(out), "reason": job.chosen.reason}
-        priced = {"recipe_toml": toml, "estimate": planned.estimate._asdict()}
-        print_json({**about, "over_budget": over, **shape_facts(planned.shape), **priced})
-        return
-    console = results()
-    console.print(toml, markup=False, soft_wrap=True)
-    print_ledger(f"{job.splits.name} at {job.recipe.ipc} ipc", planned.shape)
-    console.print()
-    print_facts(
-        "estimate for this machine, from parts of a sweep timed just now",
-        {"sizes": job.chosen.reason, **price_facts(planned.estimate, planned.recipe)},
-    )
 
 
 def summarise(done: Condensed, *, as_json: bool) -> None:

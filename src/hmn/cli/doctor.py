@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hmn.cli.flags import Switch
-from hmn.nets import native
-from hmn.runtime import facts
-from hmn.runtime.console import print_facts, print_json, results, size
+from hmn.cli import flags
+from hmn.cli.plan import memory_size
+from hmn.runtime.console import print_facts, print_json, tell
 from hmn.runtime.memory import keep_freed_memory
 
 EXTRAS = {
@@ -21,44 +20,32 @@ EXTRAS = {
 """Optional packages by the extra that installs them."""
 
 
-def doctor(*, json: Switch = False) -> int:
-    """Report versions, machine, extras and folders.
-
-    Parameters
-    ----------
-    json
-        Print JSON.
-    """
+def doctor(*, json: flags.Json = False) -> None:
+    """Report versions, machine, extras and folders."""
     found = findings()
     if json:
         print_json(found)
-        return 0
+        return
     hardware = found["hardware"]
-    memory = "unknown" if hardware["memory_bytes"] is None else size(hardware["memory_bytes"])
-    console = results()
-    print_facts("versions", {**found["versions"], "commit": found["commit"] or "none: not a checkout"})
-    console.print()
     machine = {
         "processor": f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['threads']} threads of torch",
-        "memory": memory,
+        "memory": memory_size(hardware["memory_bytes"]),
         "accelerator": hardware["accelerator"] or "none: everything runs on the processor",
         "freed memory": "kept for the next step"
         if found["keeps_freed_memory"]
         else "handed back: training pays page faults",
         "ConvNets": found["convnet_path"],
     }
-    print_facts("machine", machine)
-    console.print()
-    extras = {name: extra_words(name, packages) for name, packages in found["extras"].items()}
-    print_facts("extras", extras)
-    console.print()
-    folders = {
-        name: path["path"]
-        + (f" ({path['problem']})" if path["problem"] else "" if path["exists"] else " (not there yet)")
-        for name, path in found["folders"].items()
+    told = {
+        "versions": {**found["versions"], "commit": found["commit"] or "none: not a checkout"},
+        "machine": machine,
+        "extras": {name: extra_words(name, packages) for name, packages in found["extras"].items()},
+        "folders": {name: folder_words(**place) for name, place in found["folders"].items()},
     }
-    print_facts("folders", folders)
-    return 0
+    for number, (title, facts) in enumerate(told.items()):
+        if number:
+            tell("")
+        print_facts(title, facts)
 
 
 def extra_words(extra: str, packages: dict[str, str | None]) -> str:
@@ -69,8 +56,15 @@ def extra_words(extra: str, packages: dict[str, str | None]) -> str:
     return "; ".join(here + command)
 
 
+def folder_words(path: str, exists: bool, problem: str | None) -> str:
+    """A folder, and what is wrong with it."""
+    return path + (f" ({problem})" if problem else "" if exists else " (not there yet)")
+
+
 def findings() -> dict[str, Any]:
     """Everything that `hmn doctor` tells."""
+    from hmn.nets import native
+    from hmn.runtime import facts
     from hmn.runtime.device import choose_device
 
     return {

@@ -9,32 +9,33 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from hmn.cli.flags import Switch
+from hmn.cli import flags
 from hmn.cli.outputs import need_extra
 from hmn.cli.show import chosen_classes
-from hmn.containers.artifact.place import need_artifact
 from hmn.errors import UserError, check_at_least
-from hmn.runtime.console import print_json, results
+from hmn.runtime.console import print_json, tell
 
 FROM_RESULTS = {
-    "pruning-rate": "accuracy_figures:pruning_rate",
-    "iterations": "accuracy_figures:iterations",
-    "minutes": "accuracy_figures:minutes",
-    "schedules": "accuracy_figures:schedules",
-    "bytes": "accuracy_figures:accuracy_by_bytes",
-    "generation-time": "run_figures:generation_time",
+    "pruning-rate": ("accuracy_figures:pruning_rate", "accuracy against pruning rate, of `hmn prune --study`"),
+    "iterations": ("accuracy_figures:iterations", "accuracy against training steps, of `hmn evaluate --curve`"),
+    "minutes": ("accuracy_figures:minutes", "accuracy against minutes of condensing; equal labels are one line"),
+    "schedules": ("accuracy_figures:schedules", "cosine against multi-step, of `hmn evaluate --schedule`"),
+    "bytes": ("accuracy_figures:accuracy_by_bytes", "accuracy against bytes stored, of `hmn compare`'s table.json"),
+    "generation-time": ("run_figures:generation_time", "seconds to generate, of `benchmarks/bench_generate.py --out`"),
 }
-"""Figures of result files, with the module and function of `hmn.report` that draw them."""
+"""Figures of result files: the module and function of `hmn.report` that draw them, and what they show."""
 FROM_RUNS = {
-    "aum-histogram": "image_figures:aum_histogram",
-    "aum-extremes": "image_figures:aum_extremes",
-    "aum-grids": "image_figures:aum_grids",
-    "history": "run_figures:history",
+    "aum-histogram": ("image_figures:aum_histogram", "margins of profiled folders or aum.npz files"),
+    "aum-extremes": ("image_figures:aum_extremes", "lowest and highest AUM of a profiled run, a class a row"),
+    "aum-grids": ("image_figures:aum_grids", "high, low and random AUM of a profiled run, a class a row"),
+    "history": ("run_figures:history", "the loss along condensations"),
 }
 """Figures of runs, likewise."""
 PER_CLASS = {"aum-extremes": 5, "aum-grids": 8}
 """Figures of one run's images: how many of a class a block shows."""
-Name: Any = Literal[*FROM_RESULTS, *FROM_RUNS]
+_KINDS = (("--results", FROM_RESULTS), ("--run", FROM_RUNS))
+_SHOWN = (f"{name} ({flag}): {words}." for flag, kind in _KINDS for name, (_, words) in kind.items())
+Name: Any = Annotated[Literal[(*FROM_RESULTS, *FROM_RUNS)], Parameter(help=" ".join(_SHOWN))]
 SUFFIXES = (".svg", ".png", ".csv")
 Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=())]
 Labels = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())]
@@ -50,24 +51,13 @@ def figure(
     label: Labels = None,
     per_class: int | None = None,
     classes: str | None = None,
-    force: Switch = False,
-    json: Switch = False,
-) -> int:
+    force: flags.Force = False,
+    json: flags.Json = False,
+) -> None:
     """Draw a figure from what runs and evaluations left: SVG, PNG, and the numbers as CSV.
 
     Parameters
     ----------
-    name
-        pruning-rate: accuracy against pruning rate (--results of `hmn prune --study`).
-        iterations: accuracy against training steps (--results of `hmn evaluate --curve`).
-        minutes: accuracy against minutes of condensing (--results of `hmn evaluate`); equal labels are one line.
-        schedules: cosine against multi-step, also as Markdown (--results of `hmn evaluate --schedule`).
-        bytes: accuracy against bytes stored, method by method (--results: table.json of `hmn compare`).
-        generation-time: seconds to generate the images (--results of `benchmarks/bench_generate.py --out`).
-        aum-histogram: margins of one or several profiled folders or aum.npz files (--run).
-        aum-extremes: lowest and highest AUM, a class a row (--run, profiled).
-        aum-grids: high, low and random AUM, a class a row (--run, profiled).
-        history: the loss along condensations (--run).
     out
         Files to write, without their endings.
     run
@@ -80,22 +70,19 @@ def figure(
         Images of a class in a block (default: 5 for aum-extremes, 8 for aum-grids).
     classes
         For images: names or numbers of classes, joined by commas (default: the first ten).
-    force
-        Write over the files.
-    json
-        Print JSON.
     """
     need_extra("matplotlib", "figures need")
     from hmn.containers.artifact.load import info
+    from hmn.containers.artifact.place import need_artifact
     from hmn.report.style import check_free, drawing, write
 
     stem = out.with_suffix("") if out.suffix.lower() in SUFFIXES else out
     paths = inputs(name, run or [], results_ or [])
     labels = label or []
-    check_flags(name, paths, labels, per_class, classes)
+    check_figure(name, paths, labels, per_class, classes)
     check_free(stem, [*SUFFIXES, *([".md"] if name == "schedules" else [])], force=force)
     # The modules of figures import matplotlib, and each only what it draws.
-    module, function = {**FROM_RESULTS, **FROM_RUNS}[name].split(":")
+    module, function = {**FROM_RESULTS, **FROM_RUNS}[name][0].split(":")
     draw = getattr(import_module(f"hmn.report.{module}"), function)
     with drawing():
         if name in PER_CLASS:
@@ -109,8 +96,7 @@ def figure(
         print_json({"figure": name, "written": [str(path) for path in written]})
     else:
         for path in written:
-            results().print(str(path), markup=False, soft_wrap=True)
-    return 0
+            tell(str(path))
 
 
 def inputs(name: str, runs: list[Path], result_files: list[Path]) -> list[Path]:
@@ -129,7 +115,7 @@ def inputs(name: str, runs: list[Path], result_files: list[Path]) -> list[Path]:
     return wanted
 
 
-def check_flags(
+def check_figure(
     name: str, paths: Sequence[Path], labels: Sequence[str], per_class: int | None, classes: str | None
 ) -> None:
     """Refuse flags that would do nothing.

@@ -5,37 +5,35 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from hmn.cli.flags import Switch
+from hmn.cli import flags
 from hmn.errors import UserError
 from hmn.recipes.kinds import CONTAINERS, OBJECTIVES
 from hmn.recipes.named import MAKERS, recipe
 from hmn.recipes.protocols import PROTOCOLS, protocol
 from hmn.recipes.settings import CondenseConfig, EvaluateConfig
 from hmn.recipes.values import expected, nearest, recipe_to_toml, settings_of
-from hmn.runtime.console import print_facts, print_json, results
+from hmn.runtime.console import print_facts, print_json, tell
 
 CONFIGS = {"condense": CondenseConfig, "evaluate": EvaluateConfig}
 """Tables of settings that every recipe has."""
 
 
-def list(name: str | None = None, /, *, json: Switch = False) -> int:
+def list(name: str | None = None, /, *, json: flags.Json = False) -> None:
     """Name recipes, containers, objectives, networks and protocols; of one of them, say what it is and its settings.
 
     Parameters
     ----------
     name
         One of them, or condense or evaluate: settings that every recipe has.
-    json
-        Print JSON.
     """
     kinds = described()
     if name is None:
         if json:
             print_json(kinds)
-            return 0
+            return
         for kind, lines in kinds.items():
             print_facts(kind, lines)
-        return 0
+        return
     known = [*CONFIGS, *(each for lines in kinds.values() for each in lines)]
     if name not in known:
         raise UserError(f"hmn list {name}: nothing is called so{nearest(name, known)}")
@@ -45,16 +43,14 @@ def list(name: str | None = None, /, *, json: Switch = False) -> int:
         found["settings"] = {"what": words, "settings": rows(CONFIGS[name], f"{name}.")}
     if json:
         print_json(found)
-        return 0
-    console = results()
+        return
     for kind, about in found.items():
-        console.print(f"{name}, of the {kind}: {about['what']}", markup=False, soft_wrap=True)
+        tell(f"{name}, of the {kind}: {about['what']}")
         for row in about.get("settings", ()):
             flag = "--" + row["setting"].replace("_", "-")
             line = f"  {flag}  {row['kind']} (default: {row['default']}). {row['help']}"
-            console.print(line, markup=False, soft_wrap=True)
-        console.print(about.get("recipe", ""), markup=False, soft_wrap=True)
-    return 0
+            tell(line)
+        tell(about.get("recipe", ""))
 
 
 def described() -> dict[str, dict[str, str]]:

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from hmn.errors import Interruption, UserError
-from hmn.runtime.launched import COMMAND, ProcessLost, leave, local_rank
-from hmn.runtime.memory import share_cores
+from hmn.runtime.launched import COMMAND, ProcessLost, leave, local_rank, share_cores
 
 USER_MISTAKES = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.EEXIST}
 VERBS = {
@@ -19,8 +18,8 @@ VERBS = {
     "evaluate": "Train networks on condensed or real images and test them.",
     "generate": "Write the images of a condensed folder as files.",
     "show": "Draw the images of a condensed folder as one picture.",
-    "ledger": "Count what a container stores, part by part.",
-    "plan": "Choose a container for a data set and a budget.",
+    "ledger": "Count what a container stores, part by part: now hmn plan --ledger.",
+    "plan": "Choose a container for a data set and a budget; count what it stores, and what condensing takes.",
     "list": "Name recipes, containers, objectives, networks and protocols, or the settings of one.",
     "sweep": "Condense and evaluate over a grid of settings, many runs at a time.",
     "compare": "Compare methods at several budgets under one training protocol.",

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.markup import escape
-from rich.table import Table
-
-from hmn.cli.flags import DataParameters, Switch, data_options
+from hmn.cli import flags
 from hmn.cli.outputs import check_output
 from hmn.errors import UserError, check_at_least
-from hmn.runtime.console import command_line, duration, print_json, print_table, results
+from hmn.runtime.console import as_table, command_line, duration, print_json, print_table, tell
 from hmn.runtime.files import write_atomically
 from hmn.runtime.memory import keep_freed_memory
 
@@ -34,15 +30,14 @@ def profile(
     seeds: int = 1,
     margin: Literal["softmax", "logit"] = "softmax",
     cutmix: float = 0.0,
-    net: str | None = None,
-    width: int | None = None,
     subset: int | None = None,
     suspects: int | None = None,
     data: str | None = None,
-    force: Switch = False,
-    json: Switch = False,
-    data_flags: DataParameters = None,
-) -> int:
+    force: flags.Force = False,
+    json: flags.Json = False,
+    network: flags.NetworkFlags = flags.NetworkFlags(),
+    data_flags: flags.DataFlags = flags.DataFlags(),
+) -> None:
     """Measure how easily networks learn every image: the area under its margin (AUM).
 
     Networks train by the paper's settings (SGD, cosine, DSA) but for CutMix. In every epoch an image's margin is its
@@ -64,62 +59,46 @@ def profile(
         softmax: summed over epochs. logit: of logits, averaged over epochs.
     cutmix
         Probability that a batch is mixed; margins are then of the mixed images.
-    net
-        Network (default: by recipe).
-    width
-        Channels of its first layer.
     subset
         Take this many random images per class of real data.
     suspects
         Write a page of this many images of lowest AUM.
     data
         Data set that a container, or a folder of images, was made from (default: as recorded).
-    force
-        Write over a profile that is there.
-    json
-        Print JSON.
     """
     from hmn.measure.candidates import target_of
     from hmn.pruning.aum import ProfileSettings, save_profile
 
-    check_at_least(1, epochs=epochs, seeds=seeds, subset=subset, suspects=suspects, width=width)
+    check_at_least(1, epochs=epochs, seeds=seeds, subset=subset, suspects=suspects, width=network.width)
     if not 0 <= cutmix <= 1:
         raise UserError(f"--cutmix {cutmix}: expected a probability from 0 to 1.")
-    places = places_of(target, out, page=suspects is not None, force=force)
+    places = file, page = places_of(target, out, page=suspects is not None, force=force)
     keep_freed_memory()
-    source, _ = target_of(target, data=data, subset=subset, flags=data_options(data_flags))
-    network: dict[str, Any] = {"net": net or source.settings.net}
-    network["width"] = width if net or width else source.settings.width
+    source, _ = target_of(target, data=data, subset=subset, flags=flags.data_options(data_flags))
     how: dict[str, Any] = {"epochs": epochs, "seeds": seeds, "margin": margin, "cutmix": cutmix}
-    settings = ProfileSettings(target=target, **how, **network)
+    own = source.settings
+    how |= vars(network) if network.net else {"net": own.net, "width": network.width or own.width}
+    settings = ProfileSettings(target=target, **how)
     # Train, write the files, then tell.
     began = time.monotonic()
     found = settings.take(source)
     seconds = time.monotonic() - began
-    if places.profile is not None:
-        save_profile(found, places.profile)
-    if suspects is not None and places.page is not None:
-        write_page(source, found, settings, suspects, places.page)
+    if file is not None:
+        save_profile(found, file)
+    if suspects is not None and page is not None:
+        write_page(source, found, settings, suspects, page)
     if json:
-        print_json(profile_report(found, source, settings, seconds, places, suspects))
+        written = {"profile": file and str(file), "page": page and str(page)}
+        print_json(profile_report(found, source, settings, seconds, suspects) | written)
     else:
         print_profile(found, settings, seconds)
-        for path in (places.profile, places.page):
+        for path in places:
             if path is not None:
-                results().print(f"written: {path}", markup=False, soft_wrap=True)
-    return 0
+                tell(f"written: {path}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """Where results go."""
-
-    profile: Path | None
-    page: Path | None
-
-
-def places_of(target: str, out: Path | None, *, page: bool, force: bool) -> Places:
-    """Files to write, checked before any training.
+def places_of(target: str, out: Path | None, *, page: bool, force: bool) -> tuple[Path | None, Path | None]:
+    """Files of the profile and of the page, checked before any training.
 
     Raises:
         UserError: a place is in use or cannot be written, or is of the wrong kind.
@@ -127,23 +106,24 @@ def places_of(target: str, out: Path | None, *, page: bool, force: bool) -> Plac
     from hmn.containers.artifact.place import AUM, is_artifact
 
     stored = is_artifact(Path(target))
+    places: tuple[Path | None, Path | None]
     if page:
         if out is None or out.suffix.lower() not in (".html", ".htm"):
             raise UserError(f"--suspects writes a page: give --out FILE.html{'' if out is None else f', not {out}'}.")
         check_output(out, kind=".html")
-        places = Places(profile=Path(target) / AUM if stored else out.with_suffix(".npz"), page=out)
+        places = Path(target) / AUM if stored else out.with_suffix(".npz"), out
     elif out is None:
-        places = Places(profile=Path(target) / AUM if stored else None, page=None)
+        places = Path(target) / AUM if stored else None, None
     elif out.suffix == ".npz":
         check_output(out, kind=".npz")
-        places = Places(profile=out, page=None)
+        places = out, None
     else:
         if out.exists() and not out.is_dir():
             raise UserError(f"--out {out}: a file is there; expected a folder, or the name of an .npz file.")
         check_output(out / AUM, kind=".npz")
-        places = Places(profile=out / AUM, page=None)
+        places = out / AUM, None
     # Places are settled; what is there stays unless --force is given.
-    for path in (places.profile, places.page):
+    for path in places:
         if path is not None and path.exists() and not force:
             raise UserError(f"{path} is already there: add --force to write over it.")
     return places
@@ -165,22 +145,20 @@ def print_profile(found: Profile, settings: ProfileSettings, seconds: float) -> 
     """The summary as a table on stdout, class by class where they are few."""
     from hmn.pruning.aum import aum_summary, class_summaries
 
-    table = Table(header_style="cyan")
-    table.add_column("class")
-    for column in ("images", "lowest", "quarter", "median", "three quarters", "highest", "below 0"):
-        table.add_column(column, justify="right")
-    rows = class_summaries(found) if len(found.class_names) <= CLASSES_SHOWN else []
-    for row in (*rows, {"class": "all", **aum_summary(found.aum)}):
+    summaries = class_summaries(found) if len(found.class_names) <= CLASSES_SHOWN else []
+    rows: list[tuple[str, ...] | None] = []
+    for row in (*summaries, {"class": "all", **aum_summary(found.aum)}):
         if row["class"] == "all" and rows:
-            table.add_section()
-        names = ("min", "quartile_1", "median", "quartile_3", "max")
-        numbers = (f"{row[name]:.2f}" for name in names)
-        table.add_row(escape(row["class"]), f"{row['images']:,}", *numbers, f"{row['negative_share']:.1%}")
+            rows.append(None)
+        numbers = (f"{row[name]:.2f}" for name in ("min", "quartile_1", "median", "quartile_3", "max"))
+        rows.append((row["class"], f"{row['images']:,}", *numbers, f"{row['negative_share']:.1%}"))
+    heads = ("class", "images", "lowest", "quarter", "median", "three quarters", "highest", "below 0")
+    table = as_table(heads, rows, left=heads[:1])
     print_table(f"AUM of {found.source}: {settings.words()}, {duration(seconds)}", table)
 
 
 def profile_report(
-    found: Profile, source: Candidate, settings: ProfileSettings, seconds: float, places: Places, count: int | None
+    found: Profile, source: Candidate, settings: ProfileSettings, seconds: float, count: int | None
 ) -> dict[str, Any]:
     """What --json prints."""
     from hmn.pruning.aum import aum_summary, class_summaries, suspects
@@ -194,8 +172,6 @@ def profile_report(
         **{"target": settings.target, "data": source.data, "sha256": found.sha256, "images": len(found)},
         **found.facts(),
         **{"cutmix": settings.cutmix, "seconds": round(seconds, 1)},
-        "profile": None if places.profile is None else str(places.profile),
-        "page": None if places.page is None else str(places.page),
         **{"aum": aum_summary(found.aum), "classes": class_summaries(found)},
         "suspects": [{"image": image, "class": names[labels[image]], "aum": aum[image]} for image in listed],
     }

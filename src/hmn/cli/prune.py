@@ -6,41 +6,21 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
-from rich.table import Table
 
-from hmn.cli.flags import DataParameters, Switch, data_options
+from hmn.cli import flags
 from hmn.cli.outputs import check_output
 from hmn.errors import UserError
-from hmn.runtime.console import print_facts, print_json, print_table, results
+from hmn.runtime.console import as_table, print_facts, print_json, print_table, tell
 from hmn.studies.where import Where
 
 if TYPE_CHECKING:
     from hmn.studies.pruning.carry_out import Beta, Pruned, PruneOrder
     from hmn.studies.pruning.study import PruningStudy
 
-Method = Literal["double-end", "random", "hard", "easy"]
-
-
-@Parameter(name="*", group=Group("Trainings", sort_key=15))
-@dataclass(frozen=True, kw_only=True)
-class TrainingFlags:
-    """How networks are trained, as for `hmn evaluate`."""
-
-    repeats: int = 3
-    """Trainings of each pruning, each from another seed."""
-    data: str | None = None
-    """Data set to test on (default: the one that the target was made from)."""
-    net: str | None = None
-    """Network (default: by recipe)."""
-    width: int | None = None
-    """Channels of its first layer."""
-    protocol: Literal["paper", "short", "quick"] | None = None
-    """Training protocol."""
-    steps: int | None = None
-    """Optimizer steps, in the place of the protocol's. Prunings train as many steps as the whole container."""
+_METHODS = ", ".join(flags.LISTED["prunings"])
 
 
 @Parameter(name="*", group=Group("Study", sort_key=16))
@@ -52,32 +32,35 @@ class StudyFlags:
     """JSON file to write: test accuracies of the whole container and of prunings at --rates and at the budget."""
     rates: str = "0.1,0.3,0.5"
     """Shares to remove, joined by commas."""
-    methods: str = "double-end,random"
-    """double-end, random, hard, easy, joined by commas. Random draws others at every repeat."""
+    methods: Annotated[str, Parameter(help=f"{_METHODS}, joined by commas. Random draws others at every repeat.")] = (
+        "double-end,random"
+    )
     search: Literal["once", "each"] = "once"
     """Search for beta at the in-budget count alone, or at each count anew."""
 
 
 def prune(
-    target: Path,
+    target: flags.Folder,
     /,
     *,
     out: Path | None = None,
     to: int | None = None,
     rate: float | None = None,
-    method: Method = "double-end",
+    method: flags.PruningMethod = "double-end",
     beta: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    choose_on: Literal["test", "validation"] = "validation",
+    choose_on: flags.On = "validation",
     aum: Path | None = None,
     seed: int = 0,
-    resume: Switch = False,
-    force: Switch = False,
-    json: Switch = False,
-    training: TrainingFlags | None = None,
-    study: StudyFlags | None = None,
-    where: Where | None = None,
-    data_flags: DataParameters = None,
-) -> int:
+    repeats: int = 3,
+    data: str | None = None,
+    resume: flags.Switch = False,
+    force: flags.Force = False,
+    json: flags.Json = False,
+    training: flags.TrainingFlags = flags.TrainingFlags(),
+    study: StudyFlags = StudyFlags(),
+    where: Where = Where(),
+    data_flags: flags.DataFlags = flags.DataFlags(),
+) -> None:
     """Write a condensed folder with fewer images, chosen by their AUM; measure what pruning costs.
 
     Every class is pruned by itself, into the budget where neither --to nor --rate is given. Surviving images keep
@@ -85,8 +68,6 @@ def prune(
 
     Parameters
     ----------
-    target
-        A folder that `hmn condense` wrote.
     out
         Folder to write. Trainings that choose beta are kept in its folder trials.
     to
@@ -105,20 +86,20 @@ def prune(
         Profile to use (default: aum.npz in the target).
     seed
         Seed of random pruning's choice.
+    repeats
+        Trainings of each pruning, each from another seed and as many steps as the whole container.
+    data
+        Data set to test on (default: the one that the target was made from).
     resume
         Go on: trainings that are done are kept.
-    force
-        Write over what is there.
-    json
-        Print JSON.
     """
     import hmn
 
-    train, chosen = training or TrainingFlags(), checked_beta(beta)
-    how: dict[str, Any] = {**vars(train), "options": data_options(data_flags), "where": where}
-    how["study"] = study_of(study or StudyFlags(), chosen, train.repeats, choose_on)
+    chosen = checked_beta(beta)
+    how: dict[str, Any] = {**vars(training), "options": flags.data_options(data_flags), "where": where}
+    how |= {"repeats": repeats, "data": data, "study": study_of(study, chosen, repeats, choose_on)}
     how |= {"to": to, "rate": rate, "method": method, "beta": chosen, "choose_on": choose_on, "aum": aum, "seed": seed}
-    return print_pruned(hmn.prune(target, out, **how, resume=resume, force=force), as_json=json)
+    print_pruned(hmn.prune(target, out, **how, resume=resume, force=force), as_json=json)
 
 
 def checked_beta(text: str | None, *, flag: str = "--beta") -> Beta:
@@ -138,26 +119,23 @@ def checked_beta(text: str | None, *, flag: str = "--beta") -> Beta:
     return share
 
 
-def study_of(
-    flags: StudyFlags, beta: Beta, repeats: int, choose_on: Literal["test", "validation"]
-) -> PruningStudy | None:
-    """The study that the flags ask for.
+def study_of(asked: StudyFlags, beta: Beta, repeats: int, choose_on: flags.On) -> PruningStudy | None:
+    """The study that is asked for.
 
     Raises:
         UserError: rates or methods that are none.
     """
     from hmn.studies.pruning.study import PruningStudy
 
-    if flags.study is None:
+    if asked.study is None:
         return None
-    check_output(flags.study, flag="--study")
-    methods: list[Method] = []
-    for word in flags.methods.split(","):
-        if word not in get_args(Method):
-            raise UserError(f"--methods {word}: expected {', '.join(get_args(Method))}, joined by commas.")
-        methods.append(word)  # type: ignore[arg-type]  # one of its words
+    check_output(asked.study, flag="--study")
+    methods: Any = asked.methods.split(",")
+    for word in methods:
+        if word not in flags.LISTED["prunings"]:
+            raise UserError(f"--methods {word}: expected {_METHODS}, joined by commas.")
     rates = []
-    for word in flags.rates.split(","):
+    for word in asked.rates.split(","):
         try:
             rates.append(float(word))
         except ValueError:
@@ -165,12 +143,12 @@ def study_of(
         if not 0 <= rates[-1] < 1:
             raise UserError(f"--rates {word}: expected shares from 0 to below 1.")
     return PruningStudy(
-        file=flags.study,
+        file=asked.study,
         rates=tuple(dict.fromkeys(rates)),
         methods=tuple(dict.fromkeys(methods)),
         repeats=repeats,
         beta=beta if isinstance(beta, float) else None,
-        search=flags.search,
+        search=asked.search,
         chosen_on=choose_on,
     )
 
@@ -179,52 +157,49 @@ def print_search(search: Mapping[str, Any]) -> None:
     """The table of a search on stdout, and what it says."""
     from hmn.studies.pruning.beta import ON_TEST, VALIDATION_SEEN
 
-    table = Table(header_style="cyan")
-    for column in ("beta", "accuracy %", "std", "n", ""):
-        table.add_column(column, justify="left" if not column else "right")
+    rows = []
     for row in search["betas"]:
         close = row["beta"] in search["indistinguishable_from"]
         mark = "best" if row["beta"] == search["best"] else "not told from it" if close else ""
         spread = f"{row['std']:.2f}" if row["n"] > 1 else "-"
-        table.add_row(f"{row['beta']:g}", f"{row['mean']:.2f}", spread, str(row["n"]), mark)
+        rows.append((f"{row['beta']:g}", f"{row['mean']:.2f}", spread, str(row["n"]), mark))
     # What the choice is of and how far it can be trusted.
     place = f"beta at {search['images_per_class']} images per class ({100 * search['rate']:.1f} % removed)"
+    table = as_table(("beta", "accuracy %", "std", "n", ""), rows, left=[""])
     print_table(f"{place}, {search['chosen_on']} accuracy", table)
-    results().print(f"{search['sentence']}.", markup=False, soft_wrap=True)
+    tell(f"{search['sentence']}.")
     if search["chosen_on"] == "test":
-        results().print(f"{ON_TEST}.", markup=False, soft_wrap=True)
+        tell(f"{ON_TEST}.")
     elif search["validation_seen"]:
-        results().print(f"{VALIDATION_SEEN}.", markup=False, soft_wrap=True)
+        tell(f"{VALIDATION_SEEN}.")
 
 
 def print_study(report: Mapping[str, Any]) -> None:
     """The accuracies as a table on stdout, and how far double-end leads random."""
-    table = Table(header_style="cyan")
-    table.add_column("pruning")
-    for column in ("removed %", "images per class", "beta", "accuracy %", "std", "n"):
-        table.add_column(column, justify="right")
+    rows = []
     for row in report["rows"]:
         count = f"{row['images_per_class']}" + (" (budget)" if row["in_budget"] else "")
         beta, std = "" if row["beta"] is None else f"{row['beta']:g}", f"{row['std']:.2f}" if row["n"] > 1 else "-"
-        numbers = f"{100 * row['rate']:.1f}", count, beta, f"{row['mean']:.2f}", std, str(row["n"])
-        table.add_row(row["method"], *numbers)
+        rows.append((row["method"], f"{100 * row['rate']:.1f}", count, beta, f"{row['mean']:.2f}", std, str(row["n"])))
+    heads = ("pruning", "removed %", "images per class", "beta", "accuracy %", "std", "n")
     width = "" if report["width"] is None else f", width {report['width']}"
+    table = as_table(heads, rows, left=heads[:1])
     print_table(f"{report['data']}: test accuracy of {report['net']}{width}, {report['steps']:,} steps", table)
     # How far double-end leads random, below the table.
     for row in report["comparisons"]:
         errors = row["in_standard_errors"]
         apart = "of unknown error" if errors is None else f"{errors:+.1f} standard errors"
         lead = f"double-end {row['difference']:+.2f} points against random, {apart}"
-        results().print(f"{100 * row['rate']:.1f} % removed: {lead}", markup=False)
+        tell(f"{100 * row['rate']:.1f} % removed: {lead}")
 
 
-def print_pruned(done: Pruned, *, as_json: bool) -> int:
-    """What came of it, on stdout; returns the exit code, 0."""
+def print_pruned(done: Pruned, *, as_json: bool) -> None:
+    """What came of it, on stdout."""
     order, record, report = done.order, done.record, done.report
     if as_json:
         folder = None if record is None else {"out": str(order.out), **record}
         print_json({"pruned": folder, "study": report})
-        return 0
+        return
     # The folder first, then the study, whose search may be the same.
     if record is not None:
         search = record["chosen_by"]
@@ -236,7 +211,6 @@ def print_pruned(done: Pruned, *, as_json: bool) -> int:
             if record is None or search != record["chosen_by"]:
                 print_search(search)
         print_study(report)
-    return 0
 
 
 def facts_of(record: Mapping[str, Any], order: PruneOrder) -> dict[str, str]:

@@ -7,11 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from hmn.cli.flags import Switch
+from hmn.cli import flags
 from hmn.cli.outputs import check_new_file, need_extra
-from hmn.containers.artifact.place import need_artifact
 from hmn.errors import UserError
-from hmn.runtime.console import note, print_json, results, size
+from hmn.runtime.console import note, print_json, size, tell
 
 
 def report(
@@ -19,9 +18,9 @@ def report(
     out: Path,
     results_: Annotated[list[Path] | None, Parameter(name="--results", consume_multiple=True, negative=())] = None,
     title: str | None = None,
-    force: Switch = False,
-    json: Switch = False,
-) -> int:
+    force: flags.Force = False,
+    json: flags.Json = False,
+) -> None:
     """Write runs as one self-contained page of HTML: sizes, history, images by AUM, accuracies, recipe.
 
     The page needs no network. Its sliders show which images `hmn prune` would remove.
@@ -37,12 +36,9 @@ def report(
         More results, as `hmn evaluate --out` and `hmn prune --study` write them.
     title
         Title of the page.
-    force
-        Write over the file.
-    json
-        Print JSON.
     """
     need_extra("jinja2", "a report needs")
+    from hmn.containers.artifact.place import need_artifact
     from hmn.report.pages import write_report
 
     if not runs:
@@ -54,5 +50,4 @@ def report(
     if json:
         print_json({"out": str(out), "bytes": page.num_bytes, "images": page.images, "images_shown": page.shown})
     else:
-        results().print(f"{out}: {page.images:,} images, {size(page.num_bytes)}", markup=False, soft_wrap=True)
-    return 0
+        tell(f"{out}: {page.images:,} images, {size(page.num_bytes)}")

@@ -5,42 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hmn.cli.flags import Switch
+from hmn.cli import flags
 from hmn.cli.outputs import check_new_file
-from hmn.containers.artifact.place import need_artifact
 from hmn.errors import UserError, check_at_least
-from hmn.runtime.console import print_json, results
+from hmn.runtime.console import print_json, tell
 
 
 def show(
-    target: Path,
+    target: flags.Folder,
     /,
     *,
     out: Path,
     per_class: int = 10,
     classes: str | None = None,
-    force: Switch = False,
-    json: Switch = False,
-) -> int:
+    force: flags.Force = False,
+    json: flags.Json = False,
+) -> None:
     """Draw the images of a condensed folder as one picture, a class a row.
 
     Parameters
     ----------
-    target
-        A folder that `hmn condense` wrote.
     out
         PNG file to write.
     per_class
         Images per class.
     classes
         Names or numbers of classes, joined by commas (default: the first ten).
-    force
-        Write over the file.
-    json
-        Print JSON.
     """
     from hmn.containers.artifact.load import load
     from hmn.containers.artifact.picture import grid, save_png
+    from hmn.containers.artifact.place import need_artifact
 
     check_new_file(out, ".png", force=force)
     check_at_least(1, per_class=per_class)
@@ -51,8 +45,7 @@ def show(
     if json:
         print_json({"out": str(out), "classes": [names[label] for label in chosen], "per_class": per_class})
     else:
-        results().print(str(out), markup=False, soft_wrap=True)
-    return 0
+        tell(str(out))
 
 
 def chosen_classes(text: str, names: Sequence[str]) -> list[int]:

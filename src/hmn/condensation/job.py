@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, final
 
 from hmn.condensation.check import check_recipe
-from hmn.condensation.cost.price import Estimate, estimate, in_minutes
+from hmn.condensation.cost.operations import DEFAULT_TFLOPS, Reckoned, reckon
+from hmn.condensation.cost.price import Estimate, in_minutes, price
 from hmn.condensation.run import condense_run
 from hmn.condensation.state import CondenseRecord
 from hmn.containers.artifact.load import CondensedImages, load
@@ -21,6 +22,7 @@ from hmn.data.named import NAMES
 from hmn.data.options import DataOptions
 from hmn.data.real import Splits
 from hmn.errors import UserError
+from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.named import resolve
 from hmn.recipes.settings import Dtype, Recipe
 from hmn.recipes.values import given_environment, given_file, given_table
@@ -122,6 +124,8 @@ class Plan:
     job: Job
     estimate: Estimate
     """Seconds, bytes of memory and operations, from some steps that were timed."""
+    reckoned: Reckoned | None = None
+    """What it would take on GPUs that are not here, where that was asked for."""
 
     @property
     def recipe(self) -> Recipe:
@@ -169,16 +173,31 @@ def condense(
     return Condensed(folder=folder, job=job)
 
 
-def plan(data: Any, **asked: Any) -> Plan:
+def plan(data: Any, *, gpus: int | None = None, tflops: float | None = None, **asked: Any) -> Plan:
     """What `hmn.condense` would do with the same arguments, and what it would take on this machine; writes nothing.
 
+    Args:
+        data, asked: as for `hmn.condense`.
+        gpus: also reckon, without measuring, the time on so many GPUs that share the classes.
+        tflops: rate assumed of each, in 10^12 operations a second; None is DEFAULT_TFLOPS.
+
     Raises:
-        UserError: as `hmn.condense`.
+        UserError: as `hmn.condense`, or GPUs or a rate that make no sense.
     """
     check_alone("--dry-run times one process")
+    if tflops is not None and gpus is None:
+        raise UserError(f"--tflops {tflops}: a rate is assumed of GPUs: give --gpus too.")
+    assumed = DEFAULT_TFLOPS if tflops is None else tflops
+    if gpus is not None:
+        reckon(0, 0, gpus=gpus, tflops=assumed)  # refuse what makes no sense before anything is read
     job = settle(data, **asked)
+    objective = job.recipe.condense.objective
+    if gpus is not None and gpus > 1 and not OBJECTIVES.load(objective).divisible:
+        raise UserError(f"--gpus {gpus}: --objective {objective} runs in one process: give --gpus 1.")
     note("timing parts of a sweep on this machine, about ten seconds ...")
-    return Plan(job=job, estimate=estimate(job.splits, job.shape, job.recipe))
+    priced = price(job.splits, job.shape, job.recipe)
+    reckoned = None if gpus is None else priced.reckoned(gpus=gpus, tflops=assumed)
+    return Plan(job=job, estimate=priced.estimate, reckoned=reckoned)
 
 
 def settle(
@@ -232,7 +251,7 @@ def settle(
     given = {**given_environment(), **given_table(settings or {}, origin="settings")}
     given |= {key: value for key, value in named.items() if value is not None}
     asked_ipc = (ipc, given.pop("ipc", None), from_file.get("ipc"))
-    words = data if isinstance(data, str | PathLike) else "the data"
+    words = data if isinstance(data, str | PathLike) else getattr(data, "name", "the data")
     ipc = checked_ipc(str(words), next((value for value in asked_ipc if value is not None), None))
 
     # The data, one process of a machine after the other: they share a cache.

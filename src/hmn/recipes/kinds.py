@@ -5,6 +5,7 @@ Files elsewhere add theirs too: HMN_PLUGINS holds their paths, joined as PATH's 
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import sys
@@ -97,3 +98,16 @@ OBJECTIVES = Kind("condense.objective", "condensation/objectives", "Objective", 
 """How generated images should change."""
 CONTAINERS = Kind("container", "containers", "Container")
 """What images are stored as."""
+
+
+def listed(file: str, name: str) -> tuple[str, ...]:
+    """The names in a Literal or a tuple of a file that imports torch, likewise found in its text.
+
+    Args:
+        file: in the package, such as "nets/build.py".
+        name: what they are assigned to there.
+    """
+    found = re.search(rf"^{name} = (?:Literal)?[(\[](.+)[)\]]$", (_PACKAGE / file).read_text("utf-8"), re.MULTILINE)
+    assert found is not None, f"{file} assigns no names to {name}"
+    names: tuple[str, ...] = ast.literal_eval(f"({found[1]},)")
+    return names

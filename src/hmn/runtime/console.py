@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Self, final
@@ -70,11 +70,28 @@ def print_json(content: Mapping[str, Any]) -> None:
     print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
 
 
+def tell(text: str, style: str = "") -> None:
+    """A line of the result on stdout, which is not broken to any width."""
+    results().print(text, style=style, markup=False, soft_wrap=True)
+
+
+def as_table(heads: Sequence[str], rows: Iterable[Sequence[str] | None], *, left: Collection[str] = ()) -> Table:
+    """A table whose columns are aligned on the right, but for those in `left`; None among the rows is a line."""
+    table = Table(header_style="cyan")
+    for head in heads:
+        table.add_column(escape(head), justify="left" if head in left else "right")
+    for row in rows:
+        if row is None:
+            table.add_section()
+        else:
+            table.add_row(*map(escape, row))
+    return table
+
+
 def print_table(title: str, table: Table) -> None:
     """A table on stdout under its title, which is never broken to the table's width."""
-    console = results()
-    console.print(title, style="bold", markup=False, soft_wrap=True)
-    console.print(table)
+    tell(title, "bold")
+    results().print(table)
 
 
 def print_facts(title: str, facts: dict[str, str]) -> None:

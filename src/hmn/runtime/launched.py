@@ -76,6 +76,16 @@ def local_rank() -> int:
     return int(text) if text.isdigit() and all(name in os.environ for name in ENVIRONMENT) else 0
 
 
+def share_cores() -> None:
+    """Let threads that wait for each other sleep soon, before torch loads the library that decides it.
+
+    By default they spin for milliseconds. With one other busy process on two cores, 66 training steps on digits
+    took 39 s that way and 3 s this way.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
 def leave(code: int) -> NoReturn:
     """End this process, after a `ProcessLost`, without the tidying that Python and the backends do at their end.
 

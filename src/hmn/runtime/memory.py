@@ -66,16 +66,6 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def share_cores() -> None:
-    """Let threads that wait for each other sleep soon, before torch loads the library that decides it.
-
-    By default they spin for milliseconds. With one other busy process on two cores, 66 training steps on digits
-    took 39 s that way and 3 s this way.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-
 def peak_memory_bytes() -> int | None:
     """The largest resident size of this process so far; None on Windows, which does not tell it this way."""
     try:

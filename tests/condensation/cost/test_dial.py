@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hmn.cli.main import main
-from hmn.condensation.cost.price import Estimate
+from hmn.condensation.cost.price import Estimate, Price
 from hmn.containers.artifact.place import CONTAINER
 from hmn.containers.shape import Shape
 from hmn.data.real import Splits
@@ -35,7 +35,7 @@ def test_minutes_less_experts_and_fitting_are_iterations(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("hmn.condensation.cost.price.estimate", timed)
-    monkeypatch.setattr("hmn.condensation.job.estimate", timed)
+    monkeypatch.setattr("hmn.condensation.job.price", lambda *given: Price(timed(*given), None))
     assert planned(capsys, tmp_path)["condense"]["epochs"] == 400
     found = planned(capsys, tmp_path, "--minutes", "20")
     assert (found["name"], found["minutes"], found["condense"]["epochs"]) == ("fast", 20.0, (1200 - 8 - 100) / 2)

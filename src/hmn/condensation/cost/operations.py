@@ -78,6 +78,8 @@ class Reckoned(NamedTuple):
     tflops_per_gpu: float
     seconds_per_sweep: float
     total_seconds: float
+    memory_bytes_per_gpu: int | None = None
+    """As this machine held it, where that is known."""
 
 
 def reckon(per_sweep: int, total: int, *, gpus: int, tflops: float) -> Reckoned:

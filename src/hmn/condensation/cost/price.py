@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from hmn.condensation.cost.operations import BACKWARD, net_operations, render_operations
+from hmn.condensation.cost.operations import BACKWARD, Reckoned, net_operations, reckon, render_operations
 from hmn.condensation.cost.trial import Timed, Trial, extended, held_bytes, timed_starts, timed_steps, timed_training
 from hmn.condensation.objectives.base import ImagesSeen
 from hmn.containers.shape import FLOAT_BYTES, Shape
@@ -99,6 +99,16 @@ class Price(NamedTuple):
 
     estimate: Estimate
     memory: Memory | None
+
+    def reckoned(self, *, gpus: int, tflops: float) -> Reckoned:
+        """What it would take on so many GPUs of an assumed rate that share the classes.
+
+        Raises:
+            UserError: no GPU, or no rate.
+        """
+        operations = self.estimate.operations_per_sweep, self.estimate.total_operations
+        held = None if self.memory is None else self.memory.device(gpus)
+        return reckon(*operations, gpus=gpus, tflops=tflops)._replace(memory_bytes_per_gpu=held)
 
 
 def estimate(splits: Splits, shape: Shape, recipe: Recipe) -> Estimate:

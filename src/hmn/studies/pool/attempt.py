@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from hmn.errors import UserError
 from hmn.runtime.files import write_json
-from hmn.runtime.memory import share_cores
+from hmn.runtime.launched import share_cores
 
 Task = Callable[[Any, Path], Any]
 """A module's function: gets a run's payload and the run's folder, and returns plain values that JSON holds.
