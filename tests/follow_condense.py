@@ -8,6 +8,7 @@ from pathlib import Path
 from types import FrameType
 
 import hmn
+import hmn.condensation.job  # here, not below, where every call of an import would be followed
 from hmn.cli.main import main
 
 SOURCE = Path(hmn.__file__).parent

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import pytest
 import torch
 
 import hmn
+from hmn.cli.main import main
 
 SETTINGS = {"condense.epochs": 1, "condense.inner_steps": 2, "condense.start.steps": 4, "condense.network.width": 4}
 TINY: dict[str, Any] = {"ipc": 4, "recipe": "quick", "settings": SETTINGS}
@@ -46,8 +45,8 @@ def test_the_verb_calls_the_function(tmp_path: Path) -> None:
     """Command and call give the same bytes."""
     called = hmn.condense("digits", out=tmp_path / "called", **TINY)
     flags = [f"--{path.replace('_', '-')}={value}" for path, value in SETTINGS.items()]
-    command = [sys.executable, "-m", "hmn", "condense", "digits", "--ipc", "4", "--recipe", "quick", *flags]
-    subprocess.run([*command, "--out", str(tmp_path / "typed")], check=True, capture_output=True)
+    command = ["condense", "digits", "--ipc", "4", "--recipe", "quick", *flags, "--out", str(tmp_path / "typed")]
+    assert main(command) == 0
     for name in ("container.safetensors", "recipe.toml"):
         assert (called.folder / name).read_bytes() == (tmp_path / "typed" / name).read_bytes()
 

@@ -96,9 +96,9 @@ def test_it_is_swept_and_compared(tmp_path: Path) -> None:
     networks = ["--evaluate.seeds", "1", "--evaluate.width", "4", "--steps", "3"]
     sweep = ["sweep", "digits", "--container", "stripes", "--ipc", "4", *TINY, *networks, "--vary", "sizes.each=1,2"]
     compare = ["compare", "digits", "--ipc", "4", "--methods", "stripes,random", *TINY, *NETWORKS]
-    for command in (sweep, compare):
-        place = ["--workers", "2", "--out", str(tmp_path / command[0])]
-        subprocess.run([sys.executable, "-m", "hmn", *command, *place], check=True)
+    commands = [[*command, "--workers", "2", "--out", str(tmp_path / command[0])] for command in (sweep, compare)]
+    program = f"from hmn.cli.main import main\nassert [main(command) for command in {commands!r}] == [0, 0]"
+    subprocess.run([sys.executable, "-c", program], check=True)
     assert len(hmn.load(next((tmp_path / "sweep").glob("*each-2*/condensed")))) == 160
     assert "stripes" in (tmp_path / "compare" / "table.md").read_text()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -64,13 +66,17 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+def sweep_into(out: Path) -> list[str]:
+    return ["sweep", "digits", "--out", str(out), "--workers", "2", *TINY]
+
+
 @contextlib.contextmanager
 def started(out: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
     """A sweep in a process group of its own, as a terminal starts it; whatever the test does, it ends with it."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("HMN_")}
     paths = {"PYTHONPATH": str(Path(__file__).parents[2] / "src"), TOKEN: str(out)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "hmn", "sweep", "digits", "--out", str(out), "--workers", "2", *TINY, *more],
+        [sys.executable, "-m", "hmn", *sweep_into(out), *more],
         env={**own, **paths},
         text=True,
         stdout=subprocess.PIPE,
@@ -85,12 +91,12 @@ def started(out: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def swept(out: Path, *more: str, code: int = 0) -> tuple[str, str]:
-    """stdout and stderr of a sweep that runs to its end."""
-    with started(out, *more) as process:
-        output, errors = process.communicate(timeout=DEADLINE_SECONDS)
-    assert process.returncode == code, errors
-    assert "Traceback" not in errors
-    return output, errors
+    """stdout and stderr of a sweep that runs to its end, in this process: all share one server of workers."""
+    with redirect_stdout(io.StringIO()) as output, redirect_stderr(io.StringIO()) as errors:
+        ended = main([*sweep_into(out), *more])
+    assert ended == code, errors.getvalue()
+    assert "Traceback" not in errors.getvalue()
+    return output.getvalue(), errors.getvalue()
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:

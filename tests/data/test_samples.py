@@ -33,6 +33,14 @@ SHORT = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all tests of this file: each sample is decoded once."""
+    cache = tmp_path_factory.getbasetemp() / "samples"
+    monkeypatch.setenv("HMN_CACHE", str(cache))
+    return cache
+
+
 @pytest.mark.real
 @pytest.mark.parametrize("objective", ["features", "gradient"])
 @pytest.mark.parametrize(
