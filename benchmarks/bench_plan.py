@@ -114,7 +114,7 @@ def child(which: str, name: str, clock: str, sweeps: int) -> dict[str, float]:
     from hmn.data.options import DataOptions
     from hmn.recipes.named import recipe
     from hmn.recipes.values import changed
-    from hmn.runtime.memory import share_cores
+    from hmn.runtime.launched import share_cores
 
     share_cores()
     job, now = JOBS[name], CLOCKS[clock]

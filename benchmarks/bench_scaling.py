@@ -129,7 +129,7 @@ def priced(row: Row, clock: str, limit: float) -> dict[str, float]:
     from hmn.containers.hmn_sizes import HmnShape, preset
     from hmn.containers.shape import Budget
     from hmn.recipes.named import recipe
-    from hmn.runtime.memory import share_cores
+    from hmn.runtime.launched import share_cores
 
     share_cores()
     image_shape, now = (3, row.side, row.side), CLOCKS[clock]

@@ -32,7 +32,8 @@ from hmn.pruning.aum import profile, profiling_config, suspects
 from hmn.recipes.protocols import protocol
 from hmn.runtime import facts
 from hmn.runtime.files import write_atomically
-from hmn.runtime.memory import keep_freed_memory, share_cores
+from hmn.runtime.launched import share_cores
+from hmn.runtime.memory import keep_freed_memory
 
 
 def flip_labels(labels: Tensor, num_classes: int, share: float, seed: int) -> tuple[Tensor, Tensor]:

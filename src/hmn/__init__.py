@@ -15,48 +15,33 @@ from typing import TYPE_CHECKING, Any
 from hmn.errors import UserError
 
 if TYPE_CHECKING:
-    from hmn.condensation.job import Condensed as Condensed
-    from hmn.condensation.job import Plan as Plan
-    from hmn.condensation.job import condense as condense
-    from hmn.condensation.job import plan as plan
-    from hmn.containers.artifact.load import load as load
-    from hmn.containers.artifact.load import load_container as load_container
+    from hmn.condensation.job import Condensed as Condensed, Plan as Plan, condense as condense, plan as plan
+    from hmn.containers.artifact.load import load as load, load_container as load_container
     from hmn.data.load import load_data as load_data
     from hmn.data.options import DataOptions as DataOptions
-    from hmn.data.real import RealData as RealData
-    from hmn.data.real import Splits as Splits
-    from hmn.measure.evaluate import Evaluation as Evaluation
-    from hmn.measure.evaluate import evaluate as evaluate
+    from hmn.data.real import RealData as RealData, Splits as Splits
+    from hmn.measure.evaluate import Evaluation as Evaluation, evaluate as evaluate
     from hmn.runtime.console import Progress as Progress
-    from hmn.studies.pruning.carry_out import Pruned as Pruned
-    from hmn.studies.pruning.carry_out import condense_and_prune as condense_and_prune
-    from hmn.studies.pruning.carry_out import prune as prune
+    from hmn.studies.pruning.carry_out import Pruned as Pruned, condense_and_prune as condense_and_prune, prune as prune
 
 __version__ = "0.1.0"
 _HOMES = {
-    "Condensed": "condensation.job",
-    "DataOptions": "data.options",
-    "Plan": "condensation.job",
-    "condense": "condensation.job",
-    "condense_and_prune": "studies.pruning.carry_out",
-    "plan": "condensation.job",
-    "Evaluation": "measure.evaluate",
-    "Progress": "runtime.console",
-    "Pruned": "studies.pruning.carry_out",
-    "RealData": "data.real",
-    "Splits": "data.real",
-    "evaluate": "measure.evaluate",
-    "load": "containers.artifact.load",
-    "load_container": "containers.artifact.load",
-    "load_data": "data.load",
-    "prune": "studies.pruning.carry_out",
+    "condensation.job": ("Condensed", "Plan", "condense", "plan"),
+    "containers.artifact.load": ("load", "load_container"),
+    "data.load": ("load_data",),
+    "data.options": ("DataOptions",),
+    "data.real": ("RealData", "Splits"),
+    "measure.evaluate": ("Evaluation", "evaluate"),
+    "runtime.console": ("Progress",),
+    "studies.pruning.carry_out": ("Pruned", "condense_and_prune", "prune"),
 }
-__all__ = ["UserError", "__version__", *_HOMES]
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = ["UserError", "__version__", *_HOME_OF]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"hmn.{_HOMES[name]}"), name)
+    if name in _HOME_OF:
+        return getattr(import_module(f"hmn.{_HOME_OF[name]}"), name)
     raise AttributeError(f"module 'hmn' has no attribute {name!r}")
 
 

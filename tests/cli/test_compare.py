@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from hmn.cli.main import main
-from hmn.measure.label_robust import score_rounds
+from hmn.studies.compare.table import score_rounds
 
 TINY = [
     "--condense.epochs",

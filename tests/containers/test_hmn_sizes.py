@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from hmn.containers.hmn_sizes import PRESETS, HmnShape, preset
 from hmn.containers.shape import Budget

@@ -18,15 +18,12 @@ from hmn.cli.main import main
 from hmn.containers.artifact.load import info
 from hmn.containers.artifact.save import as_stored, save
 from hmn.data.load import load_data
-from hmn.data.options import DataOptions
 from hmn.data.real import RealData, Splits, split_validation
-from hmn.measure import codec_choice as cli_codec_choice
-from hmn.measure import coresets as cli_coresets
+from hmn.measure import codec_choice as cli_codec_choice, coresets as cli_coresets
+from hmn.measure.against import stored_candidate
 from hmn.measure.candidates import target_of
-from hmn.measure.codec_choice import codec_candidate
-from hmn.measure.codec_options import CodecSettings, codec_flags
+from hmn.measure.codec_choice import CodecSettings, codec_candidate, codec_flags
 from hmn.measure.coresets import Chooser, coreset, select
-from hmn.measure.stored import stored_candidate
 from hmn.measure.training import Training, choose_training
 from hmn.recipes.named import recipe
 from tests.cli.test_main import refused
@@ -82,7 +79,7 @@ def unseen() -> Splits:
 
 
 def training(splits: Splits, steps: int = 4) -> Training:
-    first, _ = target_of("digits", data=None, subset=None, flags=DataOptions())
+    first, _ = target_of("digits")
     return choose_training(first, {"width": 4, "seeds": 1}, steps)
 
 
@@ -143,11 +140,7 @@ def test_a_codec_is_chosen_on_training_images_alone(
 
     monkeypatch.setattr("hmn.measure.training.train_and_test", spy)
     wanted = CodecSettings(format="webp", qualities=(10, 60), sides=(8, 5), images=images)
-    how: dict[str, Any] = {
-        "training": training(unseen),
-        "ipc": 1,
-        "settings": recipe("quick", dataset="digits", ipc=1, image_shape=(1, 8, 8)).evaluate,
-    }
+    how: dict[str, Any] = {"training": training(unseen)}
     found = codec_candidate(unseen, 1_500, wanted, **how)
     _, validation = split_validation(unseen.train, share=0.1, seed=0)
     assert len(trained) == 4 + 4 * 2
@@ -236,7 +229,7 @@ def test_every_codec_at_the_bytes_of_every_form(tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stored_form_is_what_an_artifact_of_that_dtype_loads(kind: str, dtype: Any, tmp_path: Path) -> None:
     run, other = digits_folder(tmp_path / "a", kind), digits_folder(tmp_path / "b", kind, dtype=dtype)
-    first, _ = target_of(str(run), data=None, subset=None, flags=DataOptions())
+    first, _ = target_of(str(run))
     form = stored_candidate(run, dtype, first)
     loaded, about = hmn.load(other), info(other)
     assert torch.equal(form.source.pixels, loaded.pixels) and not torch.equal(first.source.pixels, loaded.pixels)  # type: ignore[attr-defined]

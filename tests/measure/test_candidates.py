@@ -50,7 +50,7 @@ def container(out: Path, run: dict[str, Any], names: tuple[str, ...] = ("cat", "
 
 
 def choose(target: Path | str, *against: str, flags: DataOptions | None = None, **how: Any) -> list[Candidate]:
-    first, splits = target_of(str(target), flags=flags or DataOptions(), **{"data": None, "subset": None, **how})
+    first, splits = target_of(str(target), flags=flags, **how)
     wanted = chosen_against(",".join(against), codec=None, quality=None, side=None, images=None, stored=None)
     training = choose_training(first, {}, 2)
     return [first, *comparisons(str(target), first, splits, wanted, training, how.get("on", "test"))]

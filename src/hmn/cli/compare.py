@@ -23,7 +23,7 @@ from hmn.studies.where import Where
 
 if TYPE_CHECKING:
     from hmn.measure.candidates import Candidate
-    from hmn.measure.codec_options import CodecSettings
+    from hmn.measure.codec_choice import CodecSettings
     from hmn.measure.training import Training
     from hmn.studies.compare.table import Comparison
 
@@ -84,8 +84,8 @@ def compare(
         Rows within a budget by accuracy, or in the order of --methods.
     """
     from hmn.data.named import absolute
+    from hmn.measure.against import stored_dtypes
     from hmn.measure.coresets import whole
-    from hmn.measure.stored import stored_dtypes
     from hmn.studies.compare.cells import FULL, ComparisonSettings, settle_cells
     from hmn.studies.compare.methods import REAL, read_budgets, read_methods
     from hmn.studies.compare.table import Comparison
@@ -139,7 +139,7 @@ def read_codecs(names: list[str], quality: str | None, side: str | None) -> dict
     Raises:
         UserError: flags of codecs, and no codec; or a number that is none.
     """
-    from hmn.measure.codec_options import codec_flags
+    from hmn.measure.codec_choice import codec_flags
 
     if not names:
         for flag, value in (("quality", quality), ("side", side)):

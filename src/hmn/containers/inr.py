@@ -15,7 +15,7 @@ from hmn.containers.container import Container, shown
 from hmn.containers.shape import Budget, Shape
 from hmn.errors import UserError
 
-SMALL_SIDE = 64
+SMALL_IMAGE = 64
 """Largest side for which DDiF's networks have two sinusoidal layers; three above."""
 MAX_LAYERS = 64
 """Sinusoidal layers of a network, at most: a damaged file may ask for any number."""
@@ -64,7 +64,7 @@ class InrShape(Shape):
             published = _INR_WIDTHS.get((budget.num_classes, height), {})
             width = next((found for ipc, found in published.items() if ipc == budget.ipc), None)
         widths = range(2, 65) if width is None else (width,)
-        layers, frequency = (2, 10.0) if max(budget.image_shape[1:]) <= SMALL_SIDE else (3, 40.0)
+        layers, frequency = (2, 10.0) if max(budget.image_shape[1:]) <= SMALL_IMAGE else (3, 40.0)
         fitting = cls._filled(
             cls._for(budget, width=each, hidden_layers=layers, frequency=frequency) for each in widths
         )

@@ -77,7 +77,7 @@ def decode_all(items: Iterable[Item], count: int, options: DataOptions, *, title
         kept = np.zeros(count, dtype=bool)
         kept[start] = True
         colour = first.colour
-        for indices, is_colour in in_order(partial(decode_chunk, canvas, name, options), stream, bar):
+        for indices, is_colour in filled_in_order(partial(decode_chunk, canvas, name, options), stream, bar):
             kept[indices] = True
             colour |= is_colour
     # Only now is it known whether any image held colour, and which were bad.
@@ -106,7 +106,7 @@ def allocate(count: int, shape: tuple[int, ...], title: str) -> np.ndarray:
         raise UserError(f"{title}: {count} images need {gib:.1f} GiB of memory: pass a smaller --size") from None
 
 
-def in_order(work: Callable[[Chunk], Filled], stream: Iterator[tuple[int, Item]], bar: Bar) -> Iterator[Filled]:
+def filled_in_order(work: Callable[[Chunk], Filled], stream: Iterator[tuple[int, Item]], bar: Bar) -> Iterator[Filled]:
     """What `work` gives for chunks of the stream, in order, so that the first error is told."""
     workers = max(1, min(8, os.cpu_count() or 1))
     pool = ThreadPoolExecutor(workers, thread_name_prefix="hmn-decode")

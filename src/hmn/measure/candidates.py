@@ -55,9 +55,9 @@ class Candidate:
 
 
 def target_of(
-    target: Any, *, data: Any, subset: int | None, flags: DataOptions, on: Split = "test"
+    target: Any, *, data: Any = None, subset: int | None = None, flags: DataOptions | None = None, on: Split = "test"
 ) -> tuple[Candidate, Splits]:
-    """The target, and the data that it is tested on.
+    """The target, and the data that it is tested on: its own where `data` names no other.
 
     With on="validation" that is a tenth of the training images, which real images to train on then lack.
     A container that was condensed from the whole training split has seen that tenth.
@@ -65,6 +65,7 @@ def target_of(
     Raises:
         UserError: the target or its data cannot be read.
     """
+    flags = flags or DataOptions()
     if isinstance(target, str | PathLike):
         target = os.fspath(target)
         if is_artifact(Path(target)):
@@ -123,9 +124,13 @@ def stored_settings(path: Path, splits: Splits) -> EvaluateConfig:
     settings = default_settings(splits)
     if not (path / RECIPE).exists():
         return settings
-    stored = given_file(path / RECIPE)
-    chosen = {name.partition(".")[2]: value for name, value in stored.items() if name.startswith("evaluate.")}
-    return replace(settings, **{"width": None, **chosen})
+    return replace(settings, **{"width": None, **of_evaluation(given_file(path / RECIPE))})
+
+
+def of_evaluation(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of evaluation among settings by path, by their names."""
+    prefix = "evaluate."
+    return {path.removeprefix(prefix): value for path, value in values.items() if path.startswith(prefix)}
 
 
 def check_classes(path: Path, made_from: Sequence[str], name: str, tested_on: Sequence[str]) -> None:
@@ -164,22 +169,13 @@ def real(target: Any, data: Any, subset: int | None, flags: DataOptions, on: Spl
 
 
 def real_candidate(
-    name: str, train: RealData, splits: Splits, *, detail: str, record: Mapping[str, Any] | None = None
+    name: str, train: RealData, splits: Splits, *, detail: str = "", record: Mapping[str, Any] | None = None
 ) -> Candidate:
     """Real images, stored as they are: a float or a byte for every value."""
-    values = len(train) * math.prod(train.image_shape)
-    return Candidate(
-        name=name,
-        detail=detail,
-        source=train,
-        test=splits.test,
-        data=splits.name,
-        num_floats=values,
-        num_bytes=values,
-        ipc=max(1, len(train) // train.num_classes),
-        settings=default_settings(splits),
-        record=record or {},
-    )
+    values, ipc = len(train) * math.prod(train.image_shape), max(1, len(train) // train.num_classes)
+    about: dict[str, Any] = {"name": name, "detail": detail, "source": train, "record": record or {}}
+    about |= {"num_floats": values, "num_bytes": values, "ipc": ipc}
+    return Candidate(test=splits.test, data=splits.name, settings=default_settings(splits), **about)
 
 
 def remarks(run: Mapping[str, Any], account: Ledger, on: Split) -> list[str]:

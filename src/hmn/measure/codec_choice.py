@@ -1,4 +1,6 @@
-"""Quality and size of the codec line, chosen on a part of the training images that is kept from training."""
+"""Real images as files of a codec: format, quality and size the flags ask for; the choice where they leave one,
+made on a part of the training images that is kept from training.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +8,17 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from hmn.containers.artifact.run_data import VALIDATION_SHARE
 from hmn.data.real import RealData, Splits
 from hmn.data.source import images_checksum
 from hmn.errors import UserError
-from hmn.measure.candidates import SUBSET_SEED, Candidate
-from hmn.measure.codec import CodecFacts
-from hmn.measure.codec_options import CodecSettings, check_codec, compressed
-from hmn.measure.coresets import Chooser, feature_words
+from hmn.measure.candidates import SUBSET_SEED, Candidate, real_candidate
+from hmn.measure.codec import FORMATS, CodecFacts, Format, check_format, images_in_bytes
+from hmn.measure.coresets import CORESETS, Chooser, Selection
 from hmn.measure.training import Training
-from hmn.nets.build import width_of
-from hmn.recipes.settings import EvaluateConfig
 from hmn.runtime import facts
 from hmn.runtime.console import ProgressView
 from hmn.runtime.files import remembered
@@ -30,6 +29,102 @@ SEARCH_SEEDS, FINALISTS = 3, 4
 """Every point is trained on once; those that come out best, as often as there are seeds, and their mean decides."""
 QualityAndSide = tuple[int | None, int | None]
 """Quality and side."""
+
+
+SHOWN = ("quality", "side", "images")
+"""What the table of a choice says of the images of a point, besides their bytes."""
+AUTO_QUALITIES = {"webp": (5, 10, 20, 35, 50), "jpeg": (5, 10, 20, 35, 50), "avif": (15, 25, 35, 45, 60)}
+AUTO_SHARES = (1, 15 / 16, 7 / 8, 3 / 4, 5 / 8, 1 / 2)
+"""Sides to choose from, in shares of the images' own: 32, 30, 28, 24, 20 and 16 of 32 pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecSettings:
+    """How real images are to be compressed."""
+
+    format: Format
+    qualities: tuple[int, ...] | None = None
+    """None: 20, or more where bytes are left. One: that. Several: chosen on validation. None of them (): the grid."""
+    sides: tuple[int, ...] | None = None
+    """Shorter side in pixels. None: the images' own. Otherwise as for qualities."""
+    images: Selection = "random"
+
+    def points(self, image_shape: tuple[int, int, int]) -> list[QualityAndSide]:
+        """Qualities and sides to choose from."""
+        shares = [max(1, round(share * min(image_shape[1:]))) for share in AUTO_SHARES]
+        qualities = (None,) if self.qualities is None else self.qualities or AUTO_QUALITIES[self.format]
+        sides = (None,) if self.sides is None else self.sides or dict.fromkeys(shares)
+        return [(quality, side) for side in sides for quality in qualities]
+
+
+def codec_flags(codec: str | None, quality: str | None, side: str | None, images: str | None) -> list[CodecSettings]:
+    """What --codec, --codec-quality, --codec-side and --codec-images ask for, a format each.
+
+    Raises:
+        UserError: a format, a number or a way to choose that is none.
+    """
+    formats = ["webp"] if codec is None else list(dict.fromkeys(name for name in codec.split(",") if name))
+    found: list[Format] = [known for name in formats for known in FORMATS if known == name]
+    if len(found) < len(formats) or not found:
+        wrong = next((name for name in formats if name not in FORMATS), "''")
+        raise UserError(f"--codec {wrong}: expected {', '.join(FORMATS)}, joined by commas.")
+    qualities, sides = numbers("--codec-quality", quality, 100), numbers("--codec-side", side, None)
+    if qualities == () and sides is None:
+        sides = ()
+    chosen = [known for known in CORESETS if known == (images or "random")]
+    if not chosen:
+        raise UserError(f"--codec-images {images}: expected {', '.join(CORESETS)}.")
+    return [CodecSettings(format=name, qualities=qualities, sides=sides, images=chosen[0]) for name in found]
+
+
+def numbers(flag: str, text: str | None, most: int | None) -> tuple[int, ...] | None:
+    """Whole numbers joined by commas, each once; () for auto, None for None.
+
+    Raises:
+        UserError: something else, or a number out of range.
+    """
+    if text is None or text == "auto":
+        return None if text is None else ()
+    limit = "at least 1" if most is None else f"1 to {most}"
+    try:
+        found = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        found = (0,)
+    if any(value < 1 or (most is not None and value > most) for value in found):
+        raise UserError(f"{flag} {text}: expected auto, or whole numbers ({limit}) joined by commas.")
+    return found
+
+
+def check_codec(codec: CodecSettings, data: RealData) -> None:
+    """Refuse a format or a side that cannot be, before any training.
+
+    Raises:
+        UserError: this Pillow does not write the format, or a side is larger than the images'.
+    """
+    check_format(codec.format)
+    shorter = min(data.image_shape[1:])
+    for side in codec.sides or ():
+        if side > shorter:
+            raise UserError(f"--codec-side {side}: expected 1 to {shorter}, the shorter side of the images in pixels.")
+
+
+def compressed(
+    chooser: Chooser, num_bytes: int, codec: CodecSettings, quality: int | None, side: int | None
+) -> tuple[RealData, CodecFacts]:
+    """The images as they come back from the files; those that a method chooses, as many as the bytes hold."""
+    data = chooser.data
+    how: dict[str, Any] = {"format": codec.format, "quality": quality, "side": side, "seed": SUBSET_SEED}
+    train, facts = images_in_bytes(data, num_bytes, **how)
+    if codec.images == "random":
+        return train, facts
+    most = data.fewest
+    per_class = -(-facts.images // data.num_classes)
+    while True:  # chosen images may take fewer bytes than random ones
+        per_class = min(most, per_class + max(2, per_class // 4))
+        order = chooser.in_turns(codec.images, per_class)
+        train, facts = images_in_bytes(data, num_bytes, **how, order=order)
+        if facts.images < len(order) or per_class == most:
+            return train, facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +147,9 @@ class CodecSearch:
         found: list[dict[str, Any]] = []
         with ProgressView() as view:
             for point, seed in trainings:
-                found.append(remembered(self._about(point, seed), lambda: self._measure(point, seed)))  # noqa: B023
-                said = found[-1].get("problem") or "quality {quality}, side {side}: {accuracy:.1f} %".format(
-                    **found[-1]
-                )
+                one = remembered(self._about(point, seed), partial(self._measure, point, seed))
+                found.append(one)
+                said = one.get("problem") or f"quality {one['quality']}, side {one['side']}: {one['accuracy']:.1f} %"
                 view.show(f"choosing {self.codec.format}{what}", len(found), len(trainings), said)
         return found
 
@@ -66,24 +160,13 @@ class CodecSearch:
 
     def _about(self, point: QualityAndSide, seed: int) -> dict[str, Any]:
         """All that one training's accuracy depends on."""
-        images = self.codec.images
-        return {
-            "what": "codec",
-            "images": self.chooser.images_key(),
-            "validation": self.validation_key,
-            "bytes": self.num_bytes,
-            "codec": self.codec.format,
-            "quality": point[0],
-            "side": point[1],
-            "images_by": images,
-            "images_seed": SUBSET_SEED,
-            "features": None if images == "random" else self.chooser.facts,
-            "net": self.training.net,
-            "width": self.training.width,
-            "config": asdict(self.training.config),
-            "seed": seed,
-            "versions": facts.versions(),
-        }
+        by, train = self.codec.images, self.training
+        features = None if by == "random" else self.chooser.facts
+        chosen = {"images": self.chooser.images_key, "images_by": by, "images_seed": SUBSET_SEED, "features": features}
+        stored = {"codec": self.codec.format, "quality": point[0], "side": point[1], "bytes": self.num_bytes}
+        trained = {"net": train.net, "width": train.width, "config": asdict(train.config), "seed": seed}
+        tested = {"validation": self.validation_key, "versions": facts.versions()}
+        return {"what": "codec", **chosen, **stored, **trained, **tested}
 
     def _measure(self, point: QualityAndSide, seed: int) -> dict[str, Any]:
         """One training, or the reason why there is none: too few bytes."""
@@ -93,10 +176,6 @@ class CodecSearch:
             return {"problem": str(error)}
         accuracy = round(self.training.evaluate(train, self.validation, [seed]).mean, 4)
         return {"bytes": stored.num_bytes, "accuracy": accuracy} | {name: getattr(stored, name) for name in SHOWN}
-
-
-SHOWN = ("quality", "side", "images")
-"""What the table of a choice says of the images of a point, besides their bytes."""
 
 
 def choose_point(
@@ -117,10 +196,10 @@ def choose_point(
     Raises:
         UserError: the bytes are too few at every point.
     """
-    rest, validation = chooser.cut()
-    width, steps = width_of(training.net, training.width), min(training.steps, SEARCH_STEPS)
-    short = replace(training, config=replace(training.config, steps=steps), steps=steps)
-    short = replace(short, width=None if width is None else min(width, SEARCH_WIDTH))
+    rest, validation = chooser.cut
+    width, steps = training.network["width"], min(training.steps, SEARCH_STEPS)
+    width = None if width is None else min(width, SEARCH_WIDTH)
+    short = replace(training, width=width, config=replace(training.config, steps=steps), steps=steps)
     search = CodecSearch(chooser=rest, validation=validation, num_bytes=num_bytes, codec=codec, training=short)
 
     # Every point once; then the best of them with further seeds, and the mean decides.
@@ -144,8 +223,7 @@ def choose_point(
         "on": "validation",
         "validation_share": VALIDATION_SHARE,
         "validation_images": len(validation),
-        "net": short.net,
-        "width": short.width,
+        **short.network,
         "train_steps": steps,
         "rows": rows,
         "too_few_bytes_for": [point for point in points if point not in done],
@@ -164,8 +242,6 @@ def codec_candidate(
     *,
     training: Training,
     chooser: Chooser | None = None,
-    ipc: int,
-    settings: EvaluateConfig,
     bytes_of: str | None = None,
 ) -> Candidate:
     """As many real images as files of a codec hold in so many bytes, chosen from splits.train.
@@ -175,66 +251,31 @@ def codec_candidate(
         num_bytes: that may be used.
         codec: format, quality, size. Where it leaves a choice, that is made on a validation tenth of splits.train.
         training: how networks are trained; those of a choice for no more than `SEARCH_STEPS` steps.
-        chooser: of splits.train, where the images are not random.
-        ipc: images per class of the budget, for the record.
-        settings: of the evaluation, for the record.
+        chooser: of splits.train, where other images come from the same.
         bytes_of: what the bytes are of, for the name of the row.
 
     Raises:
         UserError: the bytes hold fewer images than there are classes, or this Pillow does not write the format.
     """
-    check_codec(codec, splits.train)
-    points = codec.points(splits.train.image_shape)
     chooser = chooser or Chooser(splits.train)
-    (quality, side), table = points[0], None
+    points, table = codec.points(splits.train.image_shape), None
+    point = points[0]
     if len(points) > 1:
-        (quality, side), table = choose_point(chooser, num_bytes, codec, training)
-    # Quality and side are settled: the images themselves.
-    train, stored = compressed(chooser, num_bytes, codec, quality, side)
-    name = f"real as {codec.format}" + (f", {bytes_of} bytes" if bytes_of else "")
-    return Candidate(
-        name=name,
-        detail=codec_words(stored, codec, chooser, searched=table is not None),
-        source=train,
-        test=splits.test,
-        data=splits.name,
-        num_floats=math.ceil(stored.num_bytes / 4),
-        num_bytes=stored.num_bytes,
-        ipc=ipc,
-        settings=settings,
-        record={"codec": codec_record(stored, codec, num_bytes, bytes_of, chooser, table)},
-    )
-
-
-def codec_words(stored: CodecFacts, codec: CodecSettings, chooser: Chooser, *, searched: bool) -> str:
-    """How the images were stored, in words."""
+        point, table = choose_point(chooser, num_bytes, codec, training)
+    # Quality and side are settled: the images themselves, how they are stored in words, and the same for the JSON.
+    train, stored = compressed(chooser, num_bytes, codec, *point)
     count, picked = f"{stored.images:,} random real images", ""
     if codec.images != "random":
-        count, picked = f"{stored.images:,} real images", f", by {codec.images} on features of {feature_words(chooser)}"
-    whole = min(chooser.data.image_shape[1:])
+        count, picked = f"{stored.images:,} real images", f", by {codec.images} on features of {chooser.words}"
+    whole = min(splits.train.image_shape[1:])
     side = "" if stored.side == whole else f" and side {stored.side}, enlarged to {whole}"
-    chosen = " (chosen on a validation tenth of the training images)" if searched else ""
-    return f"{count} as {stored.format} at quality {stored.quality}{side}{chosen}{picked}, shared headers not counted"
-
-
-def codec_record(
-    stored: CodecFacts,
-    codec: CodecSettings,
-    num_bytes: int,
-    bytes_of: str | None,
-    chooser: Chooser,
-    table: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """The same for the JSON."""
-    return {
-        "format": stored.format,
-        "quality": stored.quality,
-        "side": stored.side,
-        "images_by": codec.images,
-        "seed": SUBSET_SEED,
-        "features": None if codec.images == "random" else chooser.facts,
-        "bytes_allowed": num_bytes,
-        "bytes_of": bytes_of,
-        "headers_counted": False,
-        "chosen": table,
+    chosen = "" if table is None else " (chosen on a validation tenth of the training images)"
+    detail = f"{count} as {stored.format} at quality {stored.quality}{side}{chosen}{picked}, shared headers not counted"
+    record = {
+        **{"format": stored.format, "quality": stored.quality, "side": stored.side, "images_by": codec.images},
+        **{"seed": SUBSET_SEED, "features": None if codec.images == "random" else chooser.facts},
+        **{"bytes_allowed": num_bytes, "bytes_of": bytes_of, "headers_counted": False, "chosen": table},
     }
+    name = f"real as {codec.format}" + (f", {bytes_of} bytes" if bytes_of else "")
+    found = real_candidate(name, train, splits, detail=detail, record={"codec": record})
+    return replace(found, num_floats=math.ceil(stored.num_bytes / 4), num_bytes=stored.num_bytes)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from typing import Any, Literal
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -139,7 +140,7 @@ def features_of(net: Net, data: RealData, *, batch_size: int = 256) -> Tensor:
     return torch.cat(found)
 
 
-CORESETS: tuple[Selection, ...] = ("random", "herding", "k-center")
+CORESETS: tuple[Selection, ...] = get_args(Selection)
 FEATURE_STEPS, FEATURE_WIDTH, FEATURE_SEED = 2000, 64, 0
 """The network by whose features herding and k-center choose: optimizer steps, width of a ConvNet, seed."""
 LEAST_CHOSEN = 50
@@ -161,9 +162,6 @@ class Chooser:
         self.net = named.evaluate.net
         self.width = FEATURE_WIDTH if self.net.startswith("convnet") else None
         self.config = TrainConfig(steps=FEATURE_STEPS, cutmix_probability=0.0)
-        self._features: Tensor | None = None
-        self._images: str | None = None
-        self._cut: tuple[Chooser, RealData] | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -172,58 +170,58 @@ class Chooser:
         how = {"net": self.net, "width": self.width, "train_steps": self.config.steps}
         return {**how, "seed": FEATURE_SEED, "trained_on": images}
 
+    @property
+    def words(self) -> str:
+        """The network by whose features is chosen, in words."""
+        width = "" if self.width is None else f" of width {self.width}"
+        return f"a {self.net}{width} trained for {self.config.steps:,} steps, seed {FEATURE_SEED}"
+
+    @cached_property
+    def features(self) -> Tensor:
+        """Features of all images; the network is trained when they are first asked for."""
+        width = "" if self.width is None else f", width {self.width}"
+        note(f"features: training {self.net}{width} for {self.config.steps:,} steps on the training images")
+        how: dict[str, Any] = {"net": self.net, "width": self.width, "seed": FEATURE_SEED, "device": choose_device()}
+        return trained_features(self.data, self.config, **how)
+
+    @cached_property
+    def images_key(self) -> str:
+        """Checksum of the images that are chosen from."""
+        return images_checksum(self.data)
+
+    @cached_property
+    def cut(self) -> tuple[Chooser, RealData]:
+        """A chooser of the images less a validation tenth of each class, and that tenth.
+
+        Raises:
+            UserError: a class has only one image.
+        """
+        rest, validation = split_validation(self.data, share=VALIDATION_SHARE, seed=VALIDATION_SEED)
+        return Chooser(rest), validation
+
     def choose(self, method: Selection, per_class: int) -> Tensor:
         """Indices of `per_class` images of each class, class by class, the first chosen first: int64 [classes * it].
 
         Raises:
             UserError: a class has fewer images.
         """
-        counts = self.data.labels.bincount(minlength=self.data.num_classes)
-        most = max(per_class, min(LEAST_CHOSEN, int(counts.min())))
-        if method == "random" or most > int(counts.min()):
-            return select(self.data, method, per_class, features=self._all_features(method), seed=SUBSET_SEED)
-        found = remembered(self._about(method, most), lambda: {"chosen": self._chosen(method, most)})
-        return torch.tensor(found["chosen"]).view(-1, most)[:, :per_class].flatten()
+        if method == "random":
+            return select(self.data, method, per_class, seed=SUBSET_SEED)
+        fewest = int(self.data.labels.bincount(minlength=self.data.num_classes).min())
+        most = max(per_class, min(LEAST_CHOSEN, fewest))
+        if most > fewest:
+            return select(self.data, method, per_class, features=self.features)
+        about = {"what": "coreset", "images": self.images_key, "method": method, "per_class": most}
+        about |= {"features": self.facts, "config": asdict(self.config), "versions": facts.versions()}
+
+        def chosen() -> dict[str, Any]:
+            return {"chosen": select(self.data, method, most, features=self.features).tolist()}
+
+        return torch.tensor(remembered(about, chosen)["chosen"]).view(-1, most)[:, :per_class].flatten()
 
     def in_turns(self, method: Selection, per_class: int) -> Tensor:
         """The same images with the classes taking turns."""
         return self.choose(method, per_class).view(-1, per_class).T.flatten()
-
-    def cut(self) -> tuple[Chooser, RealData]:
-        """A chooser of the images less a validation tenth of each class, and that tenth: the same at every call.
-
-        Raises:
-            UserError: a class has only one image.
-        """
-        if self._cut is None:
-            rest, validation = split_validation(self.data, share=VALIDATION_SHARE, seed=VALIDATION_SEED)
-            self._cut = Chooser(rest), validation
-        return self._cut
-
-    def images_key(self) -> str:
-        """Checksum of the images that are chosen from."""
-        if self._images is None:
-            self._images = images_checksum(self.data)
-        return self._images
-
-    def _chosen(self, method: Selection, per_class: int) -> list[int]:
-        return select(self.data, method, per_class, features=self._all_features(method)).tolist()
-
-    def _about(self, method: Selection, per_class: int) -> dict[str, Any]:
-        about = {"what": "coreset", "images": self.images_key(), "method": method, "per_class": per_class}
-        how = {"features": self.facts, "config": asdict(self.config), "versions": facts.versions()}
-        return {**about, **how}
-
-    def _all_features(self, method: Selection) -> Tensor | None:
-        if method == "random":
-            return None
-        if self._features is None:
-            width = "" if self.width is None else f", width {self.width}"
-            note(f"features: training {self.net}{width} for {self.config.steps:,} steps on the training images")
-            self._features = trained_features(
-                self.data, self.config, net=self.net, width=self.width, seed=FEATURE_SEED, device=choose_device()
-            )
-        return self._features
 
 
 def coreset(splits: Splits, method: Selection, per_class: int, *, chooser: Chooser | None = None) -> Candidate:
@@ -241,25 +239,13 @@ def coreset(splits: Splits, method: Selection, per_class: int, *, chooser: Choos
     chooser = chooser or Chooser(splits.train)
     index = chooser.choose(method, per_class)
     by_chance = method == "random"
-    how = f"at random, seed {SUBSET_SEED}" if by_chance else f"by {method} on features of {feature_words(chooser)}"
+    how = f"at random, seed {SUBSET_SEED}" if by_chance else f"by {method} on features of {chooser.words}"
     seed, features = (SUBSET_SEED, None) if by_chance else (FEATURE_SEED, chooser.facts)
     record = {"selection": {"method": method, "per_class": per_class, "seed": seed, "features": features}}
     images, detail = splits.train.subset(index), f"{per_class} per class {how}"
     return real_candidate(f"{method} real", images, splits, detail=detail, record=record)
 
 
-def feature_words(chooser: Chooser) -> str:
-    """The network by whose features is chosen, in words."""
-    width = "" if chooser.width is None else f" of width {chooser.width}"
-    return f"a {chooser.net}{width} trained for {chooser.config.steps:,} steps, seed {FEATURE_SEED}"
-
-
-def budget_coreset(splits: Splits, method: Selection, target: Candidate, chooser: Chooser) -> Candidate:
-    """As many real images as the target's budget holds as floats."""
-    found = coreset(splits, method, target.ipc, chooser=chooser)
-    return replace(found, detail=f"{found.detail}: the budget in floats")
-
-
 def whole(splits: Splits, on: Split) -> Candidate:
     """All training images."""
-    return real_candidate(WHOLE[on], splits.train, splits, detail="")
+    return real_candidate(WHOLE[on], splits.train, splits)

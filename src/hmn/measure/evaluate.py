@@ -12,7 +12,6 @@ from hmn.errors import check_at_least
 from hmn.measure.against import check_against, chosen_against, comparisons
 from hmn.measure.candidates import Candidate, target_of
 from hmn.measure.training import Training, choose_training
-from hmn.nets.build import width_of
 from hmn.runtime.console import OnProgress, ProgressView, note, reported_to
 from hmn.runtime.memory import keep_freed_memory
 from hmn.train.loop import EpochRecord
@@ -115,7 +114,7 @@ def evaluate(
     check_at_least(1, curve_images=curve_images)
     keep_freed_memory()
     with reported_to(on_progress):
-        first, splits = target_of(target, data=data, subset=subset, flags=options or DataOptions(), on=on)
+        first, splits = target_of(target, data=data, subset=subset, flags=options, on=on)
         check_against(target, first, splits, others)
         given = {"net": net, "width": width, "protocol": protocol, "seeds": seeds}
         training = choose_training(first, given, steps, schedule=schedule, curve=curve, curve_images=curve_images)
@@ -143,8 +142,7 @@ def evaluation_report(candidates: Sequence[Candidate], training: Training, on: S
         **{name: getattr(target, name) for name in REPORTED},
         "tested_on": on,
         "test_images": len(target.test),
-        "net": training.net,
-        "width": width_of(training.net, training.width),
+        **training.network,
         "protocol": training.protocol,
         "schedule": training.config.schedule,
         "lr": training.config.lr,

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import torch
 
 from hmn.data.source import Source
-from hmn.measure.candidates import Candidate
+from hmn.measure.candidates import Candidate, of_evaluation
+from hmn.nets.build import width_of
 from hmn.recipes.protocols import protocol
 from hmn.recipes.settings import TrainConfig
 from hmn.recipes.values import given_environment
@@ -52,6 +53,11 @@ class Training:
         how: dict[str, Any] = {"net": self.net, "width": self.width, "config": self.config}
         return train_and_test(source, test, seeds=seeds, device=choose_device(), on_epoch=on_epoch, curve=curve, **how)
 
+    @property
+    def network(self) -> dict[str, Any]:
+        """The network as it is reported, with the width that it has."""
+        return {"net": self.net, "width": width_of(self.net, self.width)}
+
     def curve_on(self, test: Any) -> Curve | None:
         """Where and on what the accuracies on the way are taken; None without points."""
         if not self.curve_points:
@@ -76,14 +82,10 @@ def choose_training(
     Args:
         target: what is evaluated.
         given: settings given as flags; None where not.
-        steps: in the place of the protocol's.
-        schedule: of the learning rate; None is the protocol's.
-        curve: points of training at which accuracies are taken as well.
-        curve_images: test images for them, at most.
+        steps, schedule: in the place of the protocol's.
+        curve: points of training at which accuracies are taken as well, on `curve_images` test images at most.
     """
-    from_environment = {path: value for path, value in given_environment().items() if path.startswith("evaluate.")}
-    changed = {path.partition(".")[2]: value for path, value in from_environment.items()}
-    changed |= {name: value for name, value in given.items() if value is not None}
+    changed = of_evaluation(given_environment()) | {name: value for name, value in given.items() if value is not None}
     if "net" in changed and "width" not in changed:
         changed["width"] = None  # a width belongs to its network: another network has its own
     settings = replace(target.settings, **changed)
@@ -94,13 +96,6 @@ def choose_training(
         name = f"{name}, {schedule}"
     # From here on in steps: sources of other sizes train as long as the target.
     steps = steps or total_steps(config, len(target.source))
-    return Training(
-        net=settings.net,
-        width=settings.width,
-        seeds=settings.seeds,
-        protocol=name,
-        config=replace(config, steps=steps),
-        steps=steps,
-        curve_points=curve,
-        curve_images=curve_images,
-    )
+    network: dict[str, Any] = {"net": settings.net, "width": settings.width, "seeds": settings.seeds}
+    how: dict[str, Any] = {"protocol": name, "config": replace(config, steps=steps), "steps": steps}
+    return Training(curve_points=curve, curve_images=curve_images, **network, **how)

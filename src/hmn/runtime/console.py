@@ -13,8 +13,7 @@ from typing import Any, NamedTuple, Self, final
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
-from rich.progress import Progress as Bars
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TaskID, TextColumn
 from rich.table import Table
 
 from hmn.runtime.launched import COMMAND

@@ -84,7 +84,7 @@ def condense_and_evaluate(run: Condensation, folder: Path) -> dict[str, Any]:
     found, on = [], run.given.data.on
     for name, settings in run.evaluations.items():
         if not (folder / name).exists():
-            target, _ = target_of(str(folder / CONDENSED), data=None, subset=None, flags=DataOptions(), on=on)
+            target, _ = target_of(str(folder / CONDENSED), on=on)
             training = choose_training(target, vars(settings), run.given.steps)
             write_json(folder / name, evaluation_report([target], training, on))
         found.append(float(_read(folder / name)["accuracy_percent"]["mean"]))

@@ -19,11 +19,10 @@ from hmn.containers.artifact.load import info
 from hmn.data.real import RealData, Splits
 from hmn.data.source import Source
 from hmn.errors import UserError
-from hmn.measure.candidates import Candidate, condensed, default_settings
-from hmn.measure.codec_choice import codec_candidate
-from hmn.measure.codec_options import CodecSettings
+from hmn.measure.against import stored_candidate
+from hmn.measure.candidates import Candidate, condensed
+from hmn.measure.codec_choice import CodecSettings, codec_candidate
 from hmn.measure.coresets import Selection, coreset
-from hmn.measure.stored import stored_candidate
 from hmn.measure.training import Training
 from hmn.pruning.aum import load_profile
 from hmn.pruning.survivors import Pruning
@@ -57,8 +56,8 @@ class ImageChoice:
         if self.method is not None:
             return coreset(splits, self.method, self.ipc)
         assert self.codec is not None and self.training is not None
-        how: dict[str, Any] = {"training": self.training, "ipc": self.ipc, "settings": default_settings(splits)}
-        return codec_candidate(splits, self.num_bytes, self.codec, bytes_of=self.bytes_of, **how)
+        how: dict[str, Any] = {"training": self.training, "bytes_of": self.bytes_of}
+        return codec_candidate(splits, self.num_bytes, self.codec, **how)
 
 
 def choose_into(choice: ImageChoice, folder: Path) -> None:

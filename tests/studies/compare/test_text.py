@@ -15,11 +15,11 @@ from tests.report.runs import EVIL
 
 from hmn.cli.main import main
 from hmn.errors import UserError
-from hmn.measure.label_robust import label_robust_score, score_rounds
 from hmn.recipes.named import RECIPES
 from hmn.recipes.published import MAIN, SAME_OBJECTIVE, SOURCES, published, remark, same_objective
 from hmn.report.pages import comparison_page
 from hmn.studies.compare.methods import read_budgets, read_methods
+from hmn.studies.compare.table import label_robust_score, score_rounds
 from hmn.studies.compare.text import cells, heads, in_order, markdown, notes
 
 

@@ -13,7 +13,7 @@ from hmn.containers.shape import bytes_of
 from hmn.data.real import Splits
 from hmn.errors import UserError
 from hmn.measure.candidates import check_classes
-from hmn.measure.codec_options import CodecSettings, check_codec
+from hmn.measure.codec_choice import CodecSettings, check_codec
 from hmn.measure.training import Training
 from hmn.recipes.values import given_file
 from hmn.studies.compare.methods import CONDENSED_HERE, ComparedMethod

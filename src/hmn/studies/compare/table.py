@@ -4,6 +4,7 @@ was measured, what it cost, and what is published beside it.
 
 from __future__ import annotations
 
+import math
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,6 @@ from hmn.containers.artifact.place import RECIPE, read_run
 from hmn.containers.artifact.run_data import Split
 from hmn.data.real import Splits
 from hmn.measure.candidates import RECORDED, WHOLE, remarks
-from hmn.measure.label_robust import score_rounds
-from hmn.nets.build import width_of
 from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.published import Published, published, same_objective
 from hmn.recipes.values import given_file, recipe_to_toml
@@ -36,6 +35,8 @@ CHOOSING = ("choosing_seconds", "choosing_processor_seconds")
 """What choosing real images cost; next to nothing where the choice was kept from before."""
 UNKNOWN = ("container", "objective", "distance", "recipe", "floats", "bytes", "stored_as", "images")
 """What is not known of a row that failed."""
+LRS_WEIGHT = 0.5
+"""Weight of the improvement over random against hard label recovery: DD-Ranking's default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +145,7 @@ class Comparison:
         sizes = {"test_images": len(self.splits.test), "train_images": len(train), **shape}
         about = {"format": COMPARISON_FORMAT, "data": self.splits.name, "tested_on": self.settings.given.data.on}
         # How every network was trained.
-        net = {"net": training.net, "width": width_of(training.net, training.width), "train_steps": training.steps}
+        net = {**training.network, "train_steps": training.steps}
         config = {name: getattr(training.config, name) for name in ("batch_size", "lr", "schedule")}
         protocol = {"name": training.protocol, **net, **config, "seeds": list(range(training.seeds))}
         order = {"sorted_by": self.sort, "stored": list(self.settings.stored), "rows": in_order(rows, self.sort)}
@@ -238,3 +239,28 @@ def _robust_score(done: Trained, whole: Trained, random: Trained | None) -> dict
     if random is None or not (done.accuracies and whole.accuracies and random.accuracies):
         return None
     return score_rounds(done.accuracies, whole=whole.accuracies, random=random.accuracies)
+
+
+def label_robust_score(small: float, *, whole: float, random: float) -> float:
+    """DD-Ranking's label-robust score: what a small set keeps of the whole set's accuracy, and how far it leads chance.
+
+    LRS = (e^a - e^-1) / (e - e^-1) with a = w IOR - (1 - w) HLR; from 0 to 1, higher is better.
+
+    HLR, hard label recovery, is accuracy(whole) - accuracy(small); IOR, improvement over random, is accuracy(small) -
+    accuracy(random). Labels here are hard everywhere, so one accuracy of the small set serves for both.
+    Source: https://github.com/NUS-HPC-AI-Lab/DD-Ranking (README.md; ddranking/metrics/hard_label.py), arXiv:2505.13300.
+
+    Args:
+        small: accuracy in [0, 1] of networks trained on the small set.
+        whole: on all training images.
+        random: on random real images of the same budget.
+    """
+    recovery, improvement = whole - small, small - random
+    alpha = LRS_WEIGHT * improvement - (1 - LRS_WEIGHT) * recovery
+    return (math.exp(alpha) - math.exp(-1)) / (math.e - math.exp(-1))
+
+
+def score_rounds(small: Sequence[float], *, whole: Sequence[float], random: Sequence[float]) -> dict[str, Any]:
+    """Mean and sample standard deviation over rounds, as in DD-Ranking; accuracies are in per cent, one a seed."""
+    triples = zip(small, whole, random, strict=True)
+    return spread([label_robust_score(a / 100, whole=b / 100, random=c / 100) for a, b, c in triples])

@@ -281,7 +281,7 @@ def _profile_once(run: Path) -> None:
         return
     except UserError:  # absent, or of an earlier container
         note(f"{run}: taking the AUM of every image.")
-    source, _ = target_of(str(run), data=None, subset=None, flags=DataOptions())
+    source, _ = target_of(str(run))
     net: dict[str, Any] = {"net": source.settings.net, "width": source.settings.width}
     settings = ProfileSettings(target=str(run), epochs=EPOCHS, seeds=1, margin="softmax", cutmix=0.0, **net)
     save_profile(settings.take(source), run / AUM)

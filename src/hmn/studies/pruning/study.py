@@ -11,7 +11,6 @@ from typing import Any, Literal
 from hmn.containers.artifact.place import read_run
 from hmn.containers.artifact.run_data import Split
 from hmn.containers.shape import in_short
-from hmn.nets.build import width_of
 from hmn.pruning.survivors import Method, Pruning, counts_at_rate
 from hmn.pruning.target import PerClass, Target
 from hmn.runtime.files import write_json
@@ -114,8 +113,7 @@ def study_facts(target: Target, trials: Trials) -> dict[str, Any]:
         **provenance(),
         **{name: getattr(candidate, name) for name in ("data", "ipc", "recipe", "condense_seconds", "condensed")},
         "budget": target.stored.ledger.budget,
-        "net": training.net,
-        "width": width_of(training.net, training.width),
+        **training.network,
         "protocol": training.protocol,
         "steps": training.steps,
         "tested_on": "test",

@@ -60,7 +60,7 @@ class Trials:
         """Trainings in `folder`, tested on `data` in the place of the run's own, trained as `given` (flags, None where
         not given) for `steps` in the place of the protocol's. UserError: data or settings cannot be used.
         """
-        self.candidate, _ = target_of(str(target.run), data=data, subset=None, flags=flags)
+        self.candidate, _ = target_of(str(target.run), data=data, flags=flags)
         self.training = choose_training(self.candidate, given, steps)
         record = read_run(target.run)
         options = flags.completed(record.get("data_flags"), same_place=data is None).absolute()
