@@ -52,7 +52,7 @@ def pruning_rate(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     for axis in axes[:, 0]:
         axis.set_ylabel("Test accuracy (%)")
     note = f"Points: {results.means_words(spreads)}."
-    return style.finished(figure, axes.flat[0], PRUNING_COLUMNS, rows, note, across=len(SERIES))
+    return style.captioned(figure, axes.flat[0], PRUNING_COLUMNS, rows, note, across=len(SERIES))
 
 
 def _pruning_panel(axis: Any, study: Mapping[str, Any], found: list[tuple[Any, Spread]], title: str) -> None:
@@ -103,7 +103,7 @@ def iterations(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     axis.set(xlabel="Training iterations (optimizer steps)", ylabel="Test accuracy (%)", xlim=(0, None))
     tested = results.span([row[-1] for row in rows])
     note = f"Lines and bands: {results.means_words(spreads)}; tested on {tested} images."
-    return style.finished(figure, axis, ITERATION_COLUMNS, rows, note, across=2)
+    return style.captioned(figure, axis, ITERATION_COLUMNS, rows, note, across=2)
 
 
 def minutes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
@@ -141,7 +141,7 @@ def minutes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     words = results.means_words([spread for points in lines.values() for _, spread in points])
     network = "" if width is None else f", networks of width {width}"
     note = f"{data}, {ipc} IPC: {words}{network}, {steps:,} steps."
-    return style.finished(figure, axis, MINUTE_COLUMNS, rows, note, across=3)
+    return style.captioned(figure, axis, MINUTE_COLUMNS, rows, note, across=3)
 
 
 def schedules(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
@@ -175,7 +175,7 @@ def schedules(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     style.dots_by_category(axis, by_schedule, gap=0.32, number=".1f", offset=(5, 3))
     axis.set(xlim=(-0.6, len(groups) - 0.4), ylabel="Test accuracy (%)")
     note = f"Points: {results.means_words([spread for group in groups.values() for spread in group.values()])}."
-    drawn = style.finished(figure, axis, SCHEDULE_COLUMNS, rows, note, across=2)
+    drawn = style.captioned(figure, axis, SCHEDULE_COLUMNS, rows, note, across=2)
     return drawn._replace(markdown=_schedule_table(groups))
 
 

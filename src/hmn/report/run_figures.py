@@ -39,7 +39,7 @@ def history(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
             style.plain_ticks(axis.yaxis)
     medians = f"Lines: medians of up to {together} records; bands: their 5th to 95th percentile."
     note = medians if together > 1 else "Lines: every record."
-    return style.finished(figure, axes.flat[-1], HISTORY_COLUMNS, rows, note, across=2)
+    return style.captioned(figure, axes.flat[-1], HISTORY_COLUMNS, rows, note, across=2)
 
 
 def run_words(path: Path) -> str:
@@ -82,7 +82,7 @@ def generation_time(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     style.plain_ticks(axis.yaxis)
     where = "; ".join(dict.fromkeys(machine for machine in machines if machine))
     note = f"Points: mean ± 1 sd over n repeats{f'; hmn on {where}' if where else ''}."
-    return style.finished(figure, axis, TIMING_COLUMNS, rows, note, across=len(groups))
+    return style.captioned(figure, axis, TIMING_COLUMNS, rows, note, across=len(groups))
 
 
 def machine_words(hardware: Mapping[str, Any]) -> str:

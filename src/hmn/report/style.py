@@ -150,7 +150,7 @@ def plain_ticks(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def finished(
+def captioned(
     figure: Figure, axis: Axes, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], note: str, *, across: int
 ) -> Drawn:
     """A figure with its numbers, a legend of one of its axes above, at most `across` names wide, and a note below."""

@@ -17,7 +17,7 @@ from hmn.errors import Interruption, UserError
 from hmn.runtime.console import ProgressView, duration, note
 from hmn.runtime.files import leftovers, write_json
 from hmn.runtime.launched import COMMAND
-from hmn.studies.pool.attempt import Outcome, SweepRun, Task, final_outcome
+from hmn.studies.pool.attempt import Outcome, SweepRun, Task, finished
 from hmn.studies.pool.loop import State, SweepInterrupted, alone, run_sweep
 from hmn.studies.where import LOGS, Where
 
@@ -80,7 +80,7 @@ class Study:
             self.plan = {**_with(there, self.plan["points"]), "rows": {**there["rows"], **self.plan["rows"]}}
         elif there is not None and not force:
             names = run_names(there)
-            done = sum(final_outcome(self.out / name) is not None for name in names)
+            done = sum(finished(self.out / name) is not None for name in names)
             raise UserError(
                 f"{self.out} holds a sweep ({done} of {len(names)} runs done): add --resume to go on with it, "
                 "or --force to remove it and begin anew."

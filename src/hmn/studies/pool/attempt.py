@@ -81,7 +81,7 @@ def read_outcome(folder: Path) -> Outcome | None:
         return None
 
 
-def final_outcome(folder: Path) -> Outcome | None:
+def finished(folder: Path) -> Outcome | None:
     """The outcome of a run that is done, and None of any other."""
     found = read_outcome(folder)
     return found if found is not None and found.status == "done" else None
@@ -109,7 +109,7 @@ class Attempt:
         try:
             # The lock goes with its process, however that ends: no two attempts write into one folder.
             with FileLock(self.folder / LOCK, timeout=LOCK_SECONDS):
-                if (found := final_outcome(self.folder)) is not None:  # by the attempt that was waited for
+                if (found := finished(self.folder)) is not None:  # by the attempt that was waited for
                     return found
                 outcome = replace(self._work(), seconds=round(time.monotonic() - began, 2))
                 if outcome.status != "interrupted":

@@ -14,18 +14,7 @@ from filelock import FileLock, Timeout
 
 from hmn.errors import UserError
 from hmn.runtime.signals import collected_signals
-from hmn.studies.pool.attempt import (
-    LOCK,
-    OUTCOME,
-    Attempt,
-    Backend,
-    Outcome,
-    Running,
-    SweepRun,
-    Task,
-    final_outcome,
-    judged,
-)
+from hmn.studies.pool.attempt import LOCK, OUTCOME, Attempt, Backend, Outcome, Running, SweepRun, Task, finished, judged
 
 POLL_SECONDS = 0.1
 SETTINGS_PREFIX = "HMN_"
@@ -110,7 +99,7 @@ def _work_off(
 ) -> dict[str, Outcome]:
     environment = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS_PREFIX)}
     how: dict[str, Any] = {"task": task, "threads": threads, "environment": environment}
-    outcomes = {run.name: found for run in runs if (found := final_outcome(out / run.name)) is not None}
+    outcomes = {run.name: found for run in runs if (found := finished(out / run.name)) is not None}
     waiting = deque(run for run in runs if run.name not in outcomes)
     jobs: dict[str, Running] = {}
     on_change(State(len(outcomes), len(runs), ()))
