@@ -39,9 +39,7 @@ def choose_shape(
     Args:
         data: name of the data set.
         ipc: real images a class whose floats are the budget.
-        image_shape: channels, height, width.
-        num_classes: of the data.
-        real_per_class: training images of the smallest class, if known.
+        image_shape, num_classes, real_per_class: of the data, as in `Budget`.
         images: generated images a class, in the place of as many as fit.
         container: its name.
         sizes: in the place of the plan's own choice, by the names of the plan's arguments.

@@ -29,6 +29,8 @@ class Container(nn.Module, ABC):
 
     shape_class: ClassVar[type[Shape]]
     """The class of its sizes."""
+    holds_pixels: ClassVar[bool] = False
+    """Whether its parameters are pixels, which are stored as they are seen: in [0, 1]."""
     shape: Shape
     labels: Tensor
     """int64 [n], one per generated image, in ascending order."""
@@ -108,7 +110,11 @@ class Container(nn.Module, ABC):
 
     def finalised(self) -> Self:
         """The container in a form in which every image is independent of the others, ready to be stored."""
-        return copy.deepcopy(self)
+        final = copy.deepcopy(self)
+        if self.holds_pixels:
+            for pixels in final.parameters():
+                pixels.data.clamp_(0, 1)
+        return final
 
     def render_all(self) -> Tensor:
         """Every image, float32 [n, c, h, w] in [0, 1], without gradients."""
@@ -146,12 +152,18 @@ class Container(nn.Module, ABC):
         """
         if self.shape.not_prunable is not None:
             raise UserError(self.shape.not_prunable)
-        index = _ordered(index.cpu(), len(self), self.copies)
-        counts = self.labels.cpu()[index].bincount(minlength=len(self.class_names)).tolist()
+        refused, ordered = f"cannot keep {index.tolist()[:8]}...", index.cpu().sort().values
+        if not len(index) or ordered[0] < 0 or ordered[-1] >= len(self) or len(ordered.unique()) != len(index):
+            raise ValueError(f"{refused}: expected distinct images in 0..{len(self) - 1}.")
+        whole = (ordered[:: self.copies] // self.copies * self.copies)[:, None] + torch.arange(self.copies)
+        if not torch.equal(ordered, whole.flatten()):
+            raise ValueError(f"{refused}: expected all {self.copies} views of each image.")
+        # What is left must have an image of every class.
+        counts = self.labels.cpu()[ordered].bincount(minlength=len(self.class_names)).tolist()
         if 0 in counts:
             empty = self.class_names[counts.index(0)]
             raise ValueError(f"keeping these images leaves class {empty!r} without any: keep at least one of each.")
-        return self._with(index, range(self.shape.num_classes))
+        return self._with(ordered, range(self.shape.num_classes))
 
     def _images_of(self, classes: range) -> range:
         """Where the images of these classes lie among all, class by class."""
@@ -179,17 +191,6 @@ class Container(nn.Module, ABC):
 def _class_labels(images_per_class: tuple[int, ...]) -> Tensor:
     """int64 [n]: 0 as often as the first number says, and so on."""
     return torch.arange(len(images_per_class)).repeat_interleave(torch.tensor(images_per_class))
-
-
-def _ordered(index: Tensor, num_images: int, copies: int) -> Tensor:
-    """The index in ascending order, or an error for one that is empty, repeats, leaves the range or parts copies."""
-    ordered = index.sort().values
-    if not len(index) or ordered[0] < 0 or ordered[-1] >= num_images or len(ordered.unique()) != len(index):
-        raise ValueError(f"cannot keep {index.tolist()[:8]}...: expected distinct images in 0..{num_images - 1}.")
-    whole = (ordered[::copies] // copies * copies)[:, None] + torch.arange(copies, device=ordered.device)
-    if not torch.equal(ordered, whole.flatten()):
-        raise ValueError(f"cannot keep {index.tolist()[:8]}...: expected all {copies} views of each image.")
-    return ordered
 
 
 def container_class(name: str) -> type[Container]:

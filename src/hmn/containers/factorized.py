@@ -36,7 +36,7 @@ class FactorizedShape(Shape):
         "so taking one out frees nothing; prune a container whose images are stored one by one (hmn, pixels, mosaic, "
         "linear, inr, frequency)."
     )
-    parts: ClassVar[Mapping[str, str]] = {"bases": "bases", **dict.fromkeys(_SHARED, "hallucinators")}
+    parts: ClassVar[Mapping[str, str]] = dict.fromkeys(_SHARED, "hallucinators")
 
     num_hallucinators: int
     base_channels: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from typing import Self, final
 
@@ -113,6 +112,7 @@ class Mosaic(Container):
     """
 
     shape_class = MosaicShape
+    holds_pixels = True
     shape: MosaicShape
 
     def _first_values(self, name: str, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -163,10 +163,3 @@ class Mosaic(Container):
             chosen = targets[(groups == position).to(targets.device)]
             tiles.data.copy_(resized(chosen, tiles.shape[2:], antialias=True))
         return True
-
-    def finalised(self) -> Self:
-        """The container with tiles in [0, 1]."""
-        final = copy.deepcopy(self)
-        for tiles in final._tiles():
-            tiles.data.clamp_(0, 1)
-        return final

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Self, final
 
@@ -46,6 +45,7 @@ class Pixels(Container):
     """
 
     shape_class = PixelsShape
+    holds_pixels = True
     pixels: nn.Parameter
 
     @classmethod
@@ -80,9 +80,3 @@ class Pixels(Container):
     def start_from(self, targets: Tensor) -> bool:
         self.pixels.data.copy_(targets)
         return True
-
-    def finalised(self) -> Self:
-        """The container with what is seen, pixels in [0, 1]."""
-        final = copy.deepcopy(self)
-        final.pixels.data.clamp_(0, 1)
-        return final

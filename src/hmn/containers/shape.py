@@ -7,7 +7,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
 from hmn.errors import UserError
@@ -140,7 +140,7 @@ class Shape(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By name: another process may not have imported the file of a container from elsewhere yet.
-        return _restored, (self.kind, {field.name: getattr(self, field.name) for field in fields(self)})
+        return _restored, (self.kind, vars(self))
 
     def __post_init__(self) -> None:
         sizes = (*self.images_per_class, *self.image_shape, *self._least_one())
@@ -154,8 +154,7 @@ class Shape(ABC):
 
     def _own(self) -> dict[str, Any]:
         """The fields that only a container of this kind has."""
-        own = [field.name for field in fields(self) if field.name not in Shape.__dataclass_fields__]
-        return {name: getattr(self, name) for name in own}
+        return {name: value for name, value in vars(self).items() if name not in Shape.__dataclass_fields__}
 
     @classmethod
     @abstractmethod

@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hmn.data.source import Normalisation
+from hmn.data.source import HeldImages, Normalisation
 from hmn.errors import UserError
 from hmn.recipes.parts import Fitted
 from hmn.runtime.device import moved, resident
@@ -17,7 +17,7 @@ from hmn.runtime.device import moved, resident
 
 @final
 @dataclass(frozen=True, eq=False)
-class RealData:
+class RealData(HeldImages):
     """Labelled images as they were stored, 8 bits a channel, all in memory. A `Source`.
 
     Raises:
@@ -43,10 +43,6 @@ class RealData:
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.num_classes:
             span = f"{int(self.labels.min())}..{int(self.labels.max())}"
             raise UserError(f"{self.name}: labels span {span}: expected 0..{self.num_classes - 1}")
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.pixels)
 
     def images(self, index: Tensor) -> Tensor:
         """Images at `index` [b] as float32 [b, c, h, w] in [0, 1]."""
@@ -75,12 +71,6 @@ class RealData:
         """A checksum of pixels and labels, to know the same data again."""
         total = zlib.crc32(self.pixels.contiguous().numpy().data, zlib.crc32(self.labels.numpy().tobytes()))
         return f"{len(self)} images, crc32 {total:08x}"
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
-        channels, height, width = self.pixels.shape[1:]
-        return channels, height, width
 
     @property
     def num_classes(self) -> int:

@@ -7,6 +7,7 @@ measured.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -102,6 +103,27 @@ class Source(Protocol):
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
         ...
+
+
+class HeldImages(ABC):
+    """What every source has whose images are all in memory."""
+
+    pixels: Tensor
+    """[n, c, h, w]."""
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        channels, height, width = self.pixels.shape[1:]
+        return channels, height, width
+
+    def images(self, index: Tensor) -> Tensor:
+        """Images at `index` [b], as they are held."""
+        return self.pixels[index.to(self.pixels.device)]
 
 
 _HASH_BATCH = 512

@@ -11,7 +11,7 @@ from typing import NamedTuple, cast, final
 import torch
 from torch import Tensor, nn
 
-from hmn.data.source import Normalisation, Source
+from hmn.data.source import HeldImages, Normalisation, Source
 from hmn.errors import UserError
 from hmn.nets import build_net
 from hmn.recipes.settings import TrainConfig
@@ -23,7 +23,7 @@ _RENDER_BATCH = 500
 
 @final
 @dataclass(frozen=True, eq=False)
-class Rendered:
+class Rendered(HeldImages):
     """A source whose images are all in memory as float32 pixels [n, c, h, w] in [0, 1]."""
 
     pixels: Tensor
@@ -31,22 +31,10 @@ class Rendered:
     class_names: tuple[str, ...]
     normalisation: Normalisation
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def images(self, index: Tensor) -> Tensor:
-        """Images at `index` [b]."""
-        return self.pixels[index.to(self.pixels.device)]
-
     def on(self, device: torch.device) -> Rendered:
         """With pixels and labels on a CUDA device where they fit (`hmn.runtime.device.fits`), else as it is."""
         pixels = resident(self.pixels, device)
         return self if pixels is self.pixels else replace(self, pixels=pixels, labels=self.labels.to(device))
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
-        return cast(tuple[int, int, int], tuple(self.pixels.shape[1:]))
 
 
 class CurvePoint(NamedTuple):

@@ -26,6 +26,7 @@ from hmn.containers.artifact.place import CONTAINER, LEDGER
 from hmn.containers.container import Container, container_class
 from hmn.containers.quantise import decode, layout
 from hmn.containers.shape import Shape
+from hmn.data.source import HeldImages
 from hmn.errors import UserError
 
 MAX_FILE_BYTES = 2 * 2**30
@@ -33,7 +34,7 @@ MAX_HEADER_BYTES = 16 * 2**20
 _TYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.int8: "I8", torch.uint8: "U8"}
 
 
-class CondensedImages(Dataset[tuple[Tensor, int]]):
+class CondensedImages(HeldImages, Dataset[tuple[Tensor, int]]):
     """The images of a stored container, rendered once: a map-style Dataset of (image, label), and a Source.
 
     An image is float32 [c, h, w] in [0, 1], or normalised per channel with `normalise`; a label is an int.
@@ -49,24 +50,11 @@ class CondensedImages(Dataset[tuple[Tensor, int]]):
         self.normalisation = container.normalisation
         self.normalise = normalise
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         image = self.pixels[index]
         if self.normalise:
             image = self.normalisation.apply(image[None])[0]
         return image, int(self.labels[index])
-
-    def images(self, index: Tensor) -> Tensor:
-        """Images at `index` [b], float32 [b, c, h, w] in [0, 1]."""
-        return self.pixels[index]
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
-        channels, height, width = self.pixels.shape[1:]
-        return channels, height, width
 
 
 def load(path: str | os.PathLike[str], *, normalise: bool = False) -> CondensedImages:
