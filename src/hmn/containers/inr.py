@@ -19,12 +19,12 @@ SMALL_IMAGE = 64
 """Largest side for which DDiF's networks have two sinusoidal layers; three above."""
 MAX_LAYERS = 64
 """Sinusoidal layers of a network, at most: a damaged file may ask for any number."""
-_INR_WIDTHS = {
-    (10, 32): {1: 6, 10: 6, 50: 20},
-    (100, 32): {1: 10, 10: 15, 50: 30},
-    (10, 128): {1: 20, 10: 20, 50: 40},
+_INR_WIDTHS: dict[tuple[int, tuple[int, int, int]], dict[float, int]] = {
+    (10, (3, 32, 32)): {1: 6, 10: 6, 50: 20},
+    (100, (3, 32, 32)): {1: 10, 10: 15, 50: 30},
+    (10, (3, 128, 128)): {1: 20, 10: 20, 50: 40},
 }
-"""Widths of DDiF's networks by classes and side of an image with 3 channels, by IPC (its code: TM/hyper_params.py)."""
+"""Widths of DDiF's networks by classes and shape of an image, by IPC (its code: TM/hyper_params.py)."""
 
 
 @final
@@ -59,10 +59,8 @@ class InrShape(Shape):
             width: values between the layers of each image's network.
         """
         # The width that is given or published, else of those that fit the one with the nearest number of images.
-        channels, height, across = budget.image_shape
-        if width is None and channels == 3 and height == across:
-            published = _INR_WIDTHS.get((budget.num_classes, height), {})
-            width = next((found for ipc, found in published.items() if ipc == budget.ipc), None)
+        if width is None:
+            width = _INR_WIDTHS.get((budget.num_classes, budget.image_shape), {}).get(budget.ipc)
         widths = range(2, 65) if width is None else (width,)
         layers, frequency = (2, 10.0) if max(budget.image_shape[1:]) <= SMALL_IMAGE else (3, 40.0)
         fitting = cls._filled(

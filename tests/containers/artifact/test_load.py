@@ -130,6 +130,12 @@ def test_a_description_from_before_there_were_views_is_of_one(tmp_path: Path) ->
     assert torch.equal(hmn.load(tmp_path).pixels, wanted.pixels)
 
 
+def test_a_network_that_could_not_be_drawn_is_read_all_the_same(tmp_path: Path) -> None:
+    """Its first values are divided by the frequency; those in the file need none."""
+    describe_as(write(tmp_path, "inr"), shape__frequency=0)
+    assert bool(hmn.load(tmp_path).pixels.isfinite().all())
+
+
 def test_exact_start_and_pruning_are_what_the_shapes_say() -> None:
     for name, shape in SHAPES.items():
         container = make(name)
