@@ -17,8 +17,6 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from hmn.errors import UserError
 
 REMEMBERED_FORMAT = "hmn-kept-1"
@@ -116,4 +114,6 @@ def cache_folder() -> Path:
     """$HMN_CACHE, else the platform's cache folder for hmn."""
     if folder := os.environ.get("HMN_CACHE"):
         return Path(folder)
+    import platformdirs  # not at the top: reading a container takes torch, numpy and safetensors alone
+
     return platformdirs.user_cache_path("hmn")
