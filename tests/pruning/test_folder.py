@@ -72,7 +72,7 @@ def kept() -> torch.Tensor:
 
 def pruned(run: Path, out: Path, *, profile: Profile | None = None) -> dict[str, object]:
     how = {"method": "double-end", "beta": 0.3, "seed": None, "chosen_by": None}
-    return write_pruned(run, out, kept=kept(), recipe=RECIPE, how=how, profile=profile, command="hmn prune")
+    return write_pruned(run, out, kept=kept(), recipe=RECIPE, how=how, profile=profile)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "int4"])
@@ -127,7 +127,7 @@ def test_pruning_twice_names_the_recipe_once(tmp_path: Path) -> None:
 
     named = replace(RECIPE, name="quick-pruned")
     most = torch.arange(len(load(tmp_path / "once")) - 1)
-    write_pruned(tmp_path / "once", tmp_path / "twice", kept=most, recipe=named, how=how, profile=None, command="x")
+    write_pruned(tmp_path / "once", tmp_path / "twice", kept=most, recipe=named, how=how, profile=None)
     assert 'name = "quick-pruned"' in (tmp_path / "twice" / "recipe.toml").read_text()
     assert not (tmp_path / "twice" / "aum.npz").exists()
     assert torch.equal(load(tmp_path / "twice").pixels, load(run).pixels[kept()[:-1]])

@@ -25,10 +25,9 @@ from hmn.recipes.settings import Dtype, Recipe
 from hmn.recipes.values import completed, objective_settings
 from hmn.runtime.device import choose_device
 from hmn.runtime.files import leftovers, write_atomically, write_json
-from hmn.runtime.launched import ProcessLost
+from hmn.runtime.launched import ProcessLost, stop_signals
 from hmn.runtime.memory import keep_freed_memory, peak_memory_bytes
 from hmn.runtime.processes import agreed, any_process, is_first, on_first, place
-from hmn.runtime.signals import stop_signals
 from hmn.runtime.tensor_files import load_checkpoint, save_checkpoint
 from hmn.train.results import made_with
 

@@ -84,11 +84,9 @@ def stored_dtypes(text: str | None) -> tuple[str, ...]:
         UserError: another name, or none.
     """
     names = [name for name in (text or "").split(",") if name]
-    for name in names:
+    for name in names if names or text is None else [repr(text)]:
         if name not in DTYPES:
             raise UserError(f"--stored {name}: expected {', '.join(DTYPES)}, joined by commas.")
-    if text is not None and not names:
-        raise UserError(f"--stored {text!r}: expected {', '.join(DTYPES)}, joined by commas.")
     return tuple(name for name in DTYPES if name in names)
 
 

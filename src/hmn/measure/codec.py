@@ -92,11 +92,10 @@ def images_in_bytes(
     if order is None:
         order = class_turns(data.labels, seed)
     for attempt in (quality,) if quality is not None else QUALITIES:
-        taken, pixels, used = _encode_until(data, order, num_bytes, format, attempt, side)
-        best = (taken, pixels, CodecFacts(format, attempt, side or whole, len(taken), used))
-        if len(taken) < len(order):
+        index, decoded, used = _encode_until(data, order, num_bytes, format, attempt, side)
+        facts = CodecFacts(format, attempt, side or whole, len(index), used)
+        if len(index) < len(order):
             break
-    index, decoded, facts = best
     if len(index) < data.num_classes:
         raise UserError(
             f"{num_bytes:,} bytes hold {len(index)} images as {format} at quality {facts.quality}, fewer "
@@ -133,15 +132,14 @@ def class_turns(labels: Tensor, seed: int) -> Tensor:
 def _encode_until(
     data: RealData, order: Tensor, num_bytes: int, format: str, quality: int, side: int | None
 ) -> tuple[Tensor, Tensor, int]:
-    used, count, decoded = 0, 0, []
+    used, decoded = 0, []
     for position in order.tolist():
-        content, pixels = encode_image(data.pixels[position], format, quality, side)
-        if used + content > num_bytes:
+        size, pixels = encode_image(data.pixels[position], format, quality, side)
+        if used + size > num_bytes:
             break
-        used, count = used + content, count + 1
+        used += size
         decoded.append(pixels)
-    empty = data.pixels[:0]
-    return order[:count], torch.stack(decoded) if decoded else empty, used
+    return order[: len(decoded)], torch.stack(decoded) if decoded else data.pixels[:0], used
 
 
 def encode_image(image: Tensor, format: str, quality: int, side: int | None = None) -> tuple[int, Tensor]:
@@ -196,14 +194,12 @@ def _av1_units(content: bytes) -> Iterator[tuple[int, int]]:
         header = content[place]
         place += 2 if header & 0b100 else 1
         # The size in seven bits a byte, the lowest first (leb128); without one, up to the end.
-        size, shift = 0, 0
-        if not header & 0b10:
+        size, shift, more = 0, 0, bool(header & 0b10)
+        if not more:
             size = end - place
-        else:
-            more = True
-            while more:
-                more = bool(content[place] & 0x80)
-                size |= (content[place] & 0x7F) << shift
-                shift, place = shift + 7, place + 1
+        while more:
+            more = bool(content[place] & 0x80)
+            size |= (content[place] & 0x7F) << shift
+            shift, place = shift + 7, place + 1
         yield header >> 3 & 0b1111, size
         place += size

@@ -28,9 +28,6 @@ SEARCH_STEPS, SEARCH_WIDTH = 600, 32
 SEARCH_SEEDS, FINALISTS = 3, 4
 """Every point is trained on once; those that come out best, as often as there are seeds, and their mean decides."""
 QualityAndSide = tuple[int | None, int | None]
-"""Quality and side."""
-
-
 SHOWN = ("quality", "side", "images")
 """What the table of a choice says of the images of a point, besides their bytes."""
 AUTO_QUALITIES = {"webp": (5, 10, 20, 35, 50), "jpeg": (5, 10, 20, 35, 50), "avif": (15, 25, 35, 45, 60)}
@@ -64,17 +61,17 @@ def codec_flags(codec: str | None, quality: str | None, side: str | None, images
         UserError: a format, a number or a way to choose that is none.
     """
     formats = ["webp"] if codec is None else list(dict.fromkeys(name for name in codec.split(",") if name))
-    found: list[Format] = [known for name in formats for known in FORMATS if known == name]
-    if len(found) < len(formats) or not found:
-        wrong = next((name for name in formats if name not in FORMATS), "''")
-        raise UserError(f"--codec {wrong}: expected {', '.join(FORMATS)}, joined by commas.")
+    for name in formats or ["''"]:
+        if name not in FORMATS:
+            raise UserError(f"--codec {name}: expected {', '.join(FORMATS)}, joined by commas.")
     qualities, sides = numbers("--codec-quality", quality, 100), numbers("--codec-side", side, None)
     if qualities == () and sides is None:
         sides = ()
-    chosen = [known for known in CORESETS if known == (images or "random")]
-    if not chosen:
+    by = images or "random"
+    if by not in CORESETS:
         raise UserError(f"--codec-images {images}: expected {', '.join(CORESETS)}.")
-    return [CodecSettings(format=name, qualities=qualities, sides=sides, images=chosen[0]) for name in found]
+    how: dict[str, Any] = {"qualities": qualities, "sides": sides, "images": by}
+    return [CodecSettings(**{"format": name, **how}) for name in formats]
 
 
 def numbers(flag: str, text: str | None, most: int | None) -> tuple[int, ...] | None:

@@ -38,12 +38,10 @@ def write_pruned(
     recipe: Recipe,
     how: Mapping[str, Any],
     profile: Profile | None,
-    command: str,
 ) -> dict[str, Any]:
     """Write the artifact in `run` with the images at `kept` alone into `out`; returns what pruning.json holds.
 
-    The survivors' pixels are the same to the bit, whatever the dtype. Of an earlier artifact in `out` the container
-    goes first and comes back last, so that no reader takes a mixture for either.
+    The survivors' pixels are the same to the bit, whatever the dtype.
 
     Args:
         run: a finished artifact.
@@ -52,7 +50,6 @@ def write_pruned(
         recipe: that the artifact was made with.
         how: for the record: method, beta, seed and what chose them.
         profile: of the artifact, where there is one; the survivors' AUM goes along.
-        command: for the record.
 
     Raises:
         UserError: the artifact cannot be read or pruned.
@@ -72,9 +69,8 @@ def write_pruned(
         "kept": kept.tolist(),
         "aum": None if profile is None else profile.facts(),
         **provenance(),
-        "command": command,
     }
-    # The container goes first and comes back last: no reader takes a mixture of two artifacts for either.
+    # An earlier artifact's container goes first, this one's comes last: no reader takes a mixture for either.
     facts = _run_facts(run, named, smaller, record)
     out.mkdir(parents=True, exist_ok=True)
     (out / CONTAINER).unlink(missing_ok=True)

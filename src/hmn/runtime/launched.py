@@ -1,4 +1,4 @@
-"""How this process was started: its command and flags, and what torchrun says of it, before it joins the others.
+"""This process: its command and flags, what torchrun says of it before it joins the others, what stops it, how it ends.
 
 Imports no torch: every start of hmn reads it.
 """
@@ -6,10 +6,13 @@ Imports no torch: every start of hmn reads it.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from hmn.errors import UserError
 
@@ -84,6 +87,43 @@ def share_cores() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+@contextmanager
+def handled(handler: Callable[[int], None]) -> Iterator[None]:
+    """Inside, `handler` gets the number of every SIGINT and SIGTERM; nothing changes off the main thread."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before: dict[int, Any] = {number: signal.signal(number, lambda given, _: handler(given)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """Inside, SIGINT and SIGTERM set the event; a second SIGINT is a KeyboardInterrupt at once."""
+    stopped = threading.Event()
+
+    def stop(number: int) -> None:
+        if stopped.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stopped.set()
+
+    with handled(stop):
+        yield stopped
+
+
+@contextmanager
+def collected_signals() -> Iterator[list[int]]:
+    """Inside, the numbers of SIGINT and SIGTERM are collected and otherwise ignored."""
+    signals: list[int] = []
+    with handled(signals.append):
+        yield signals
 
 
 def leave(code: int) -> NoReturn:

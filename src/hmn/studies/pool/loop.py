@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from hmn.errors import UserError
-from hmn.runtime.signals import collected_signals
+from hmn.runtime.launched import collected_signals
 from hmn.studies.pool.attempt import LOCK, OUTCOME, Attempt, Backend, Outcome, Running, SweepRun, Task, finished, judged
 
 POLL_SECONDS = 0.1

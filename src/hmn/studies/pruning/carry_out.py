@@ -21,7 +21,7 @@ from hmn.pruning.aum import EPOCHS, ProfileSettings, load_profile, save_profile
 from hmn.pruning.folder import check_out, remove_artifact, write_pruned
 from hmn.pruning.survivors import Method, Pruning
 from hmn.pruning.target import PerClass, Target, read_target, surviving_counts
-from hmn.runtime.console import OnProgress, command_line, note, reported_to
+from hmn.runtime.console import OnProgress, note, reported_to
 from hmn.runtime.launched import check_alone, check_flags
 from hmn.runtime.memory import keep_freed_memory
 from hmn.studies.condensation import is_begun
@@ -226,8 +226,7 @@ def _write_folder(order: PruneOrder, target: Target, counts: PerClass, trials: T
     kept = pruning.kept(aum, target.labels, seed=order.seed, copies=target.copies)
     seed = order.seed if order.method == "random" else None
     how = {"method": order.method, "beta": beta, "seed": seed, "chosen_by": search}
-    about: dict[str, Any] = {"recipe": target.recipe, "profile": target.profile, "command": command_line()}
-    return write_pruned(order.run, order.out, kept=kept, how=how, **about)
+    return write_pruned(order.run, order.out, kept=kept, how=how, recipe=target.recipe, profile=target.profile)
 
 
 def condense_and_prune(
