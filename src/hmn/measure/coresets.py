@@ -154,10 +154,8 @@ class Chooser:
     """
 
     def __init__(self, data: RealData) -> None:
-        """Args:
-        data: training images; nothing else is ever seen.
-        """
         self.data = data
+        """Training images; nothing else is ever seen."""
         named = recipe(DEFAULT_RECIPE, dataset=data.name, ipc=1, image_shape=data.image_shape)
         self.net = named.evaluate.net
         self.width = FEATURE_WIDTH if self.net.startswith("convnet") else None
@@ -207,9 +205,8 @@ class Chooser:
         """
         if method == "random":
             return select(self.data, method, per_class, seed=SUBSET_SEED)
-        fewest = int(self.data.labels.bincount(minlength=self.data.num_classes).min())
-        most = max(per_class, min(LEAST_CHOSEN, fewest))
-        if most > fewest:
+        most = max(per_class, min(LEAST_CHOSEN, self.data.fewest))
+        if most > self.data.fewest:
             return select(self.data, method, per_class, features=self.features)
         about = {"what": "coreset", "images": self.images_key, "method": method, "per_class": most}
         about |= {"features": self.facts, "config": asdict(self.config), "versions": facts.versions()}
