@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
 import pytest
 
-from hmn.runtime.files import remembered
+from hmn.runtime.files import remembered, write_json
 
 
 def test_measured_once_and_anew_where_something_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +47,9 @@ def test_a_folder_that_cannot_be_written_costs_a_warning(
     with caplog.at_level(logging.WARNING):
         assert remembered({"a": 1}, lambda: {"n": 1}) == {"n": 1}
     assert "cannot write the cache" in caplog.text
+
+
+def test_names_that_are_no_text_are_written_and_read_back(tmp_path: Path) -> None:
+    content = {"data": "caf\udce9/±"}
+    write_json(tmp_path / "facts.json", content)
+    assert json.loads((tmp_path / "facts.json").read_text(encoding="utf-8")) == content

@@ -51,7 +51,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any, *, sort_keys: bool = False) -> None:
     """Write JSON for people and programs, whole or not at all; every number in it must be one."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, sort_keys=sort_keys)
-    write_atomically(path, f"{text}\n".encode())
+    # A name of a file may hold bytes that are no UTF-8: written as an escape they are read back as they were.
+    write_atomically(path, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def write_output(path: Path, content: bytes, name: Path | None = None) -> None:
