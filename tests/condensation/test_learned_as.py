@@ -24,8 +24,8 @@ from hmn.data.load import load_data
 from hmn.data.options import DataOptions
 from hmn.recipes.kinds import CONTAINERS
 from hmn.recipes.settings import CondenseConfig, Recipe, StartConfig
-from hmn.studies.condensation import RunSettings, StudyData
 from hmn.studies.sweep.grid import condensation
+from hmn.studies.tasks import RunSettings, StudyData
 from tests.cli.test_containers import DIGITS, TINY
 from tests.cli.test_main import refused
 from tests.condensation.objectives.test_unrolled import BASE, DIRECT, UNROLLED, container_of, data, experts

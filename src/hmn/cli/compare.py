@@ -89,7 +89,7 @@ def compare(
     from hmn.studies.compare.cells import FULL, ComparisonSettings, settle_cells
     from hmn.studies.compare.methods import REAL, read_budgets, read_methods
     from hmn.studies.compare.table import Comparison
-    from hmn.studies.condensation import RunSettings, StudyData
+    from hmn.studies.tasks import RunSettings, StudyData
 
     how: dict[str, Any] = {"resume": folder.resume, "force": folder.force}
     where.check("a comparison", **how, checkpoint_seconds=folder.checkpoint_seconds)

@@ -67,9 +67,9 @@ def sweep(
         Print a row a run where seeds are varied, too.
     """
     from hmn.data.named import absolute
-    from hmn.studies.condensation import RunSettings, StudyData
     from hmn.studies.sweep.grid import check_conflicts, read_config, read_flags, settle_runs
     from hmn.studies.sweep.table import Sweep, failures, write_sweep
+    from hmn.studies.tasks import RunSettings, StudyData
 
     how: dict[str, Any] = {"resume": folder.resume, "force": folder.force}
     where.check("a sweep", **how, checkpoint_seconds=folder.checkpoint_seconds)

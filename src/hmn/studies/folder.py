@@ -54,10 +54,10 @@ def run_names(plan: Mapping[str, Any]) -> list[str]:
 
 
 class Study:
-    """A folder of runs under one plan. What is done there is not done again; rows may be added to it."""
+    """A folder of runs under one plan (`plan_of`). What is done there is not done again; rows may be added to it."""
 
     def __init__(self, out: Path, where: Where, plan: Mapping[str, Any]) -> None:
-        self.out, self.where, self.plan = out, where, dict(plan)  # a plan is `plan_of` something
+        self.out, self.where, self.plan = out, where, dict(plan)
         self.threads: dict[str, int] = {}
         """Threads of each run, by the kind of runs."""
         self._begins = False

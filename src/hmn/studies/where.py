@@ -17,7 +17,7 @@ from hmn.studies.pool.local import LocalPool
 from hmn.studies.pool.on_ray import RayPool
 from hmn.studies.pool.on_slurm import SlurmPool, slurm_parameters
 
-PRELOAD = ("hmn.studies.training", "torch._dynamo")
+PRELOAD = ("hmn.studies.tasks", "torch._dynamo")
 """What the local pool imports once for all its processes; torch's optimizers import the last, which takes seconds."""
 LOGS = "slurm"
 """Folder of what Slurm jobs print, in a study's."""
@@ -83,11 +83,7 @@ class Where:
         return 1 if self.is_cluster else max(1, num_cores() // workers)
 
     def pool(self, out: Path, *, workers: int, threads: int) -> Backend:
-        """The backend; a connection is made, and nothing is started.
-
-        Raises:
-            UserError: it cannot be reached, or a parameter is wrong.
-        """
+        """The backend, connected to, with nothing started. UserError: it cannot be reached, or a parameter is wrong."""
         from hmn.runtime.device import choose_device
 
         if self.backend == "ray":

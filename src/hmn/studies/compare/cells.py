@@ -17,9 +17,8 @@ from hmn.measure.codec_choice import CodecSettings, check_codec
 from hmn.measure.training import Training
 from hmn.recipes.values import given_file
 from hmn.studies.compare.methods import CONDENSED_HERE, ComparedMethod
-from hmn.studies.condensation import CONDENSED, Condensation, RunSettings
 from hmn.studies.sweep.grid import condensation
-from hmn.studies.training import ImageChoice
+from hmn.studies.tasks import CONDENSED, Condensation, ImageChoice, RunSettings
 
 FULL = "float32"
 

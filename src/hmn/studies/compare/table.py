@@ -20,12 +20,12 @@ from hmn.measure.candidates import RECORDED, WHOLE, remarks
 from hmn.recipes.kinds import OBJECTIVES
 from hmn.recipes.published import Published, published, same_objective
 from hmn.recipes.values import given_file, recipe_to_toml
+from hmn.runtime.files import json_object
 from hmn.studies.compare.cells import FULL, Cell, ComparisonSettings
 from hmn.studies.compare.text import COMPARISON_FORMAT, in_order
-from hmn.studies.condensation import Condensation
 from hmn.studies.folder import Study, fingerprints, plan_of
 from hmn.studies.pool.attempt import Outcome, SweepRun
-from hmn.studies.training import ImageChoice, TrainOn, choice_facts, make, train_on
+from hmn.studies.tasks import CHOICE_FACTS, Condensation, ImageChoice, TrainOn, make, train_on
 from hmn.studies.where import Where
 from hmn.train.results import provenance, spread
 
@@ -163,19 +163,11 @@ class Comparison:
             about |= _condensed(place, on) if cell.source == "condensed" else _chosen(place)
         # What is measured and what is published stand side by side.
         beside = _published(cell, about, self.splits.name, self.settings.training.net)
-        return {
-            "method": cell.method.name,
-            "kind": cell.method.kind,
-            "ipc": cell.ipc,
-            "status": "done" if done.accuracies else "failed",
-            "reason": done.reason,
-            **about,
-            "accuracy_percent": done.accuracy,
-            "train_steps": done.value.get("steps"),
-            "test_images": done.value.get("test_images"),
-            "published": None if beside is None else beside.facts(),
-            "made": {**about["made"], "train_seconds": done.seconds},
-        }
+        row: dict[str, Any] = {"method": cell.method.name, "kind": cell.method.kind, "ipc": cell.ipc}
+        row |= {"status": "done" if done.accuracies else "failed", "reason": done.reason, **about}
+        row |= {"accuracy_percent": done.accuracy, "train_steps": done.value.get("steps")}
+        row |= {"test_images": done.value.get("test_images"), "published": None if beside is None else beside.facts()}
+        return {**row, "made": {**about["made"], "train_seconds": done.seconds}}
 
 
 def training_name(cell: Cell, seed: int) -> str:
@@ -198,23 +190,17 @@ def _condensed(place: Path, on: Split) -> dict[str, Any]:
     has_distance = objective is not None and "condense.distance" in OBJECTIVES.load(objective).reads
     # Numbers of another format than float32, and seen images, are told beside the row.
     notes = [f"stored as {there.dtype}"] if there.dtype != FULL else []
-    return {
-        "container": there.shape.kind,
-        "objective": objective,
-        "distance": recipe.get("condense.distance") if has_distance else None,
-        "recipe": recipe.get("name"),
-        "floats": there.ledger.num_floats,
-        "bytes": there.value_bytes,
-        "stored_as": there.dtype,
-        "images": there.shape.num_images,
-        "detail": "; ".join([*notes, *remarks(run, there.ledger, on)]),
-        "made": {name: run[name] for name in (*COSTS, *RECORDED) if name in run} | {"sha256": there.checksum},
-    }
+    distance = recipe.get("condense.distance") if has_distance else None
+    how = {"container": there.shape.kind, "objective": objective, "distance": distance, "recipe": recipe.get("name")}
+    floats, num_bytes, images = there.ledger.num_floats, there.value_bytes, there.shape.num_images
+    sizes = {"floats": floats, "bytes": num_bytes, "stored_as": there.dtype, "images": images}
+    made = {name: run[name] for name in (*COSTS, *RECORDED) if name in run} | {"sha256": there.checksum}
+    return {**how, **sizes, "detail": "; ".join([*notes, *remarks(run, there.ledger, on)]), "made": made}
 
 
 def _chosen(place: Path) -> dict[str, Any]:
     """What chosen real images say of themselves."""
-    facts = choice_facts(place)
+    facts = json_object(place / CHOICE_FACTS)
     about = {name: facts[name] for name in ("floats", "bytes", "images", "detail")}
     return {**about, **facts["record"], "made": {name: facts[name] for name in CHOOSING}}
 

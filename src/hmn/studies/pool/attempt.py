@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -17,7 +16,7 @@ from typing import Any, Literal, final
 from filelock import FileLock, Timeout
 
 from hmn.errors import UserError
-from hmn.runtime.files import write_json
+from hmn.runtime.files import json_object, write_json
 from hmn.runtime.launched import share_cores
 
 Task = Callable[[Any, Path], Any]
@@ -76,8 +75,8 @@ def gist(error: BaseException) -> str:
 def read_outcome(folder: Path) -> Outcome | None:
     """What the run's folder says of its last attempt; None where it says nothing that can be read."""
     try:
-        return Outcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return Outcome(**json_object(folder / OUTCOME))
+    except TypeError:
         return None
 
 

@@ -24,10 +24,9 @@ from hmn.pruning.target import PerClass, Target, read_target, surviving_counts
 from hmn.runtime.console import OnProgress, note, reported_to
 from hmn.runtime.launched import check_alone, check_flags
 from hmn.runtime.memory import keep_freed_memory
-from hmn.studies.condensation import is_begun
-from hmn.studies.pruning.beta import search_beta
+from hmn.studies.pruning.beta import TRIALS, Trials, search_beta
 from hmn.studies.pruning.study import PruningStudy
-from hmn.studies.pruning.trials import TRIALS, Trials
+from hmn.studies.tasks import is_begun
 from hmn.studies.where import Where
 
 Beta = float | Literal["auto"] | None

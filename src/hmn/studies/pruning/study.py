@@ -14,8 +14,7 @@ from hmn.containers.shape import in_short
 from hmn.pruning.survivors import Method, Pruning, counts_at_rate
 from hmn.pruning.target import PerClass, Target
 from hmn.runtime.files import write_json
-from hmn.studies.pruning.beta import place_of, repeats_of, search_beta, standard_error
-from hmn.studies.pruning.trials import Repeated, Trials
+from hmn.studies.pruning.beta import Repeated, Trials, place_of, repeats_of, search_beta, standard_error
 from hmn.train.results import provenance
 
 STUDY_KIND = "pruning-study"
@@ -37,12 +36,7 @@ class PruningStudy:
     chosen_on: Split
 
     def run(self, target: Target, trials: Trials) -> dict[str, Any]:
-        """Train everything that is not trained yet, write the file, and return what it holds.
-
-        Raises:
-            UserError: a rate is out of range, or a training failed.
-            Interruption: a signal came.
-        """
+        """Train everything that is not trained yet, write the file, and return its content; raises as `Trials.run`."""
         points = points_of(target, self.rates)
         searches: list[dict[str, Any]] = []
         betas = dict.fromkeys(points, self.beta)
@@ -59,14 +53,18 @@ class PruningStudy:
             for method in self.methods:
                 beta = betas[counts] if method == "double-end" else None
                 prunings.append(Pruning(method=method, counts=counts, beta=beta))
-        on_test = [Repeated(pruning=one, on="test") for one in prunings]
-        found = trials.run("trainings of the study", on_test, self.repeats)
+        trained = [Repeated(pruning=one, on="test") for one in prunings]
+        found = trials.run("trainings of the study", trained, self.repeats)
         values = {trial.pruning: accuracies for trial, accuracies in found.items()}
+        rows = []
+        for one in prunings:
+            how = {"in_budget": one.counts == target.in_budget, "beta": one.beta}
+            rows.append({"method": one.method, **place_of(target, one.counts), **how, **repeats_of(values[one])})
         report = {
             **study_facts(target, trials),
             "beta_from": "given" if self.beta is not None else self.search,
             "beta_search": searches,
-            "rows": [pruning_row(target, pruning, values[pruning]) for pruning in prunings],
+            "rows": rows,
             "comparisons": against_random(target, values, points),
         }
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -79,12 +77,6 @@ def points_of(target: Target, rates: Sequence[float]) -> list[PerClass]:
     found = {counts_at_rate(target.counts, rate, target.copies) for rate in rates}
     found.add(target.in_budget)
     return sorted(found - {target.counts}, key=sum, reverse=True)
-
-
-def pruning_row(target: Target, pruning: Pruning, values: Sequence[float]) -> dict[str, Any]:
-    """What the study says of one pruning."""
-    how = {"in_budget": pruning.counts == target.in_budget, "beta": pruning.beta}
-    return {"method": pruning.method, **place_of(target, pruning.counts), **how, **repeats_of(values)}
 
 
 def against_random(
@@ -108,19 +100,21 @@ def against_random(
 def study_facts(target: Target, trials: Trials) -> dict[str, Any]:
     """What the numbers were taken on and with."""
     candidate, training = trials.candidate, trials.training
+    about = {name: getattr(candidate, name) for name in ("data", "ipc", "recipe", "condense_seconds", "condensed")}
+    about["budget"] = target.stored.ledger.budget
+    protocol = {"protocol": training.protocol, "steps": training.steps}
+    tested = {"tested_on": "test", "test_images": len(candidate.test)}
+    seen = {"condensed_from": read_run(target.run).get("condensed_from"), "validation_seen": not target.held_out}
+    sizes = {"images_per_class": in_short(target.counts), "in_budget_images_per_class": in_short(target.in_budget)}
+    aum = None if target.profile is None else target.profile.facts()
     return {
         "kind": STUDY_KIND,
         **provenance(),
-        **{name: getattr(candidate, name) for name in ("data", "ipc", "recipe", "condense_seconds", "condensed")},
-        "budget": target.stored.ledger.budget,
+        **about,
         **training.network,
-        "protocol": training.protocol,
-        "steps": training.steps,
-        "tested_on": "test",
-        "test_images": len(candidate.test),
-        "condensed_from": read_run(target.run).get("condensed_from"),
-        "validation_seen": not target.held_out,
-        "images_per_class": in_short(target.counts),
-        "in_budget_images_per_class": in_short(target.in_budget),
-        "aum": None if target.profile is None else target.profile.facts(),
+        **protocol,
+        **tested,
+        **seen,
+        **sizes,
+        "aum": aum,
     }

@@ -16,8 +16,8 @@ from hmn.errors import UserError
 from hmn.recipes.named import ALIASES, RECIPES
 from hmn.recipes.settings import Dtype, Recipe
 from hmn.recipes.values import Setting, convert, find, flatten, given_table, nearest, read_toml, settings_of
-from hmn.studies.condensation import Condensation, RunSettings
 from hmn.studies.pool.attempt import SweepRun
+from hmn.studies.tasks import Condensation, RunSettings
 
 FLAGS = (Setting("recipe", Literal[(*RECIPES, *ALIASES)], ""), Setting("images", int, ""), Setting("dtype", Dtype, ""))
 """What may vary besides the settings of a recipe."""
@@ -59,10 +59,8 @@ def read_config(path: Path | None) -> tuple[dict[str, Any], dict[str, list[Any]]
 
 
 def read_flags(flags: Sequence[str]) -> dict[str, list[Any]]:
-    """The grid of --vary name=value,value,... flags.
-
-    Raises:
-        UserError: not of that form, an unknown setting, one that is given twice, or a value of another kind.
+    """The grid of --vary name=value,value,... flags. UserError: another form, an unknown setting, one given twice, or
+    a value of another kind.
     """
     grid: dict[str, list[Any]] = {}
     for flag in flags:
@@ -130,10 +128,8 @@ def text(value: Any) -> str:
 def settle_runs(
     grid: Mapping[str, Sequence[Any]], given: RunSettings, splits: Splits
 ) -> tuple[list[SweepRun], list[Point]]:
-    """Every run with all its settings, and the points of the grid in order.
-
-    Raises:
-        UserError: no ipc, too many runs, or a combination that `hmn condense` would refuse.
+    """Every run with all its settings, and the points of the grid in order. UserError: no ipc, too many runs, or a
+    combination that `hmn condense` would refuse.
     """
     points = product(grid)
     if len(points) > MAX_RUNS:

@@ -14,19 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hmn.containers.artifact.place import read_run
 from hmn.data.real import Splits
 from hmn.recipes.values import recipe_to_toml
-from hmn.runtime.files import write_atomically, write_json
-from hmn.studies.condensation import MEASURED, Condensation, condense_and_evaluate, evaluation_row, run_seconds
+from hmn.runtime.files import json_object, write_atomically, write_json
 from hmn.studies.folder import Study, fingerprints, plan_of
 from hmn.studies.pool.attempt import Outcome, SweepRun
 from hmn.studies.sweep.grid import Point, short_names, text
+from hmn.studies.tasks import CONDENSED, Condensation, condense_and_evaluate
 from hmn.studies.where import Where
 from hmn.train.results import provenance, spread
 
 Row = dict[str, Any]
 RUN_COLUMNS = ("accuracy %", "std", "networks", "images", "floats", "run", "status")
 GROUP_COLUMNS = ("accuracy %", "std", "n", "networks", "images", "floats", "failed")
+MEASURED = ("accuracy_percent", "trained", "train_steps", "images", "floats", "bytes", "test_images")
+"""What a row says of an evaluation."""
 PART_WORDS = {
     "groups": "Mean and sample standard deviation over n condensations of different seeds; each counts with the mean "
     "of its networks.",
@@ -54,7 +57,12 @@ class Sweep:
     def plan(self) -> dict[str, Any]:
         """What sweep.json holds; its identity is everything that decides the table."""
         identity = {"vary": self.grid, "data": fingerprints(self.splits), "tested_on": self.tested_on}
-        settings = {run.name: _settings(run.payload) for run in self.runs}
+        settings = {}
+        for run in self.runs:
+            job: Condensation = run.payload
+            evaluations = {name: vars(config) for name, config in job.evaluations.items()}
+            how = {"dtype": job.dtype, "steps": job.given.steps, "evaluations": evaluations}
+            settings[run.name] = {"recipe": recipe_to_toml(job.recipe), "shape": repr(job.chosen.shape), **how}
         return plan_of({**identity, "runs": settings}, map(vars, self.points))
 
     def run(self, *, resume: bool, force: bool) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -68,28 +76,30 @@ class Sweep:
         outcomes = study.run("runs", self.runs, condense_and_evaluate)
         rows = [self._row(point, outcomes[point.run]) for point in self.points]
         about = {"data": self.splits.name, "tested_on": self.tested_on, "vary": dict(self.grid)}
-        seconds = []
-        for point in self.points:
-            place = {"run": point.run, "evaluation": point.evaluation}
-            seconds.append({**place, **run_seconds(self.out / point.run, point.evaluation)})
+        seconds = [self._seconds(point) for point in self.points]
         how = {"backend": self.where.backend, "workers": self.where.workers_for(len(self.runs))}
         facts = {**provenance(), **how, "threads_per_run": study.threads["runs"], "seconds": seconds}
         return {**about, "groups": groups_of(rows), "runs": rows}, facts
 
     def _row(self, point: Point, outcome: Outcome) -> dict[str, Any]:
-        """What the table says of a point; a run that failed may have evaluated others."""
-        folder = self.out / point.run
-        there = (folder / point.evaluation).exists()
-        measured = evaluation_row(folder, point.evaluation) if there else dict.fromkeys(MEASURED)
-        status = {"status": "done" if there else "failed", "reason": None if there else outcome.reason}
+        """What the table says of a point, nothing that a second attempt would change; a run that failed may have
+        evaluated others.
+        """
+        report = json_object(self.out / point.run / point.evaluation)
+        measured = {name: report.get(name) for name in MEASURED}
+        if report:
+            width = "" if report["width"] is None else f", width {report['width']}"
+            steps = "" if " steps" in report["protocol"] else f", {report['train_steps']:,} steps"
+            measured["trained"] = f"{report['net']}{width}, protocol {report['protocol']}{steps}"
+        status = {"status": "done" if report else "failed", "reason": None if report else outcome.reason}
         return {**vars(point), **status, **measured}
 
-
-def _settings(run: Condensation) -> dict[str, Any]:
-    """Everything that decides a run's result, in plain values."""
-    evaluations = {name: vars(config) for name, config in run.evaluations.items()}
-    how = {"dtype": run.dtype, "steps": run.given.steps, "evaluations": evaluations}
-    return {"recipe": recipe_to_toml(run.recipe), "shape": repr(run.chosen.shape), **how}
+    def _seconds(self, point: Point) -> dict[str, Any]:
+        """Seconds of a point's parts, as far as it has them."""
+        condensing = read_run(self.out / point.run / CONDENSED).get("condense_seconds")
+        training = json_object(self.out / point.run / point.evaluation).get("train_seconds")
+        place = {"run": point.run, "evaluation": point.evaluation}
+        return {**place, "condense_seconds": condensing, "train_seconds": training}
 
 
 def groups_of(rows: Sequence[Row], *, over: str = "seed") -> list[Row]:
@@ -110,15 +120,10 @@ def groups_of(rows: Sequence[Row], *, over: str = "seed") -> list[Row]:
 def _group(values: Mapping[str, Any], members: Sequence[Row]) -> Row:
     done = [row for row in members if row["accuracy_percent"] is not None]
     means = [row["accuracy_percent"]["mean"] for row in done]
-    return {
-        "values": values,
-        "n": len(done),
-        "failed": len(members) - len(done),
-        "networks": sum(len(row["accuracy_percent"]["values"]) for row in done),
-        "images": done[0]["images"] if done else None,
-        "floats": done[0]["floats"] if done else None,
-        "accuracy_percent": spread(means) if means else None,
-    }
+    networks = sum(len(row["accuracy_percent"]["values"]) for row in done)
+    sizes = {name: done[0][name] if done else None for name in ("images", "floats")}
+    counts = {"n": len(done), "failed": len(members) - len(done), "networks": networks}
+    return {"values": values, **counts, **sizes, "accuracy_percent": spread(means) if means else None}
 
 
 def parts_of(table: Mapping[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:

@@ -1,13 +1,10 @@
-"""What networks of studies are trained on, real images chosen for it among it, and the one training of all studies.
-
-Called in worker processes.
-"""
+"""Tasks of the workers of studies: condense and evaluate, choose real images, train a network on images there are."""
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,25 +12,115 @@ import safetensors.torch
 import torch
 from filelock import FileLock
 
+from hmn.condensation.job import Job
 from hmn.containers.artifact.load import info
+from hmn.containers.artifact.place import CHECKPOINT, CONTAINER
+from hmn.containers.artifact.run_data import Split, read_splits
+from hmn.containers.choose import Chosen
+from hmn.data.options import DataOptions
 from hmn.data.real import RealData, Splits
 from hmn.data.source import Source
-from hmn.errors import UserError
+from hmn.errors import Interruption, UserError
 from hmn.measure.against import stored_candidate
-from hmn.measure.candidates import Candidate, condensed
+from hmn.measure.candidates import condensed, target_of
 from hmn.measure.codec_choice import CodecSettings, codec_candidate
 from hmn.measure.coresets import Selection, coreset
-from hmn.measure.training import Training
+from hmn.measure.evaluate import evaluation_report
+from hmn.measure.training import Training, choose_training
 from hmn.pruning.aum import load_profile
 from hmn.pruning.survivors import Pruning
-from hmn.runtime.files import write_atomically, write_json
+from hmn.recipes.settings import Dtype, EvaluateConfig, Recipe
+from hmn.runtime.files import json_object, write_atomically, write_json
+from hmn.runtime.launched import COMMAND
 from hmn.runtime.memory import keep_freed_memory
-from hmn.studies.condensation import Condensation, StudyData, condense_into
+from hmn.studies.pool.attempt import Stopped
 from hmn.train.evaluation import Rendered, render
 
-IMAGES, FACTS = "images.safetensors", "facts.json"
+CONDENSED = "condensed"
+"""Folder in a run's folder: what `hmn condense` would have written."""
+IMAGES, CHOICE_FACTS = "images.safetensors", "facts.json"
 """Files of chosen real images, in the folder of their unit."""
 CHOICE_LOCK = ".choice.lock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyData:
+    """A data set, found again by every worker: its name or absolute path, how it is read, and what is tested on."""
+
+    name: str
+    options: DataOptions
+    on: Split
+
+    def splits(self) -> Splits:
+        """The images; with on="validation" those to be tested on are kept from all training, condensing included."""
+        return read_splits(self.name, self.options, self.on)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What the command says of every run."""
+
+    data: StudyData
+    settings: Mapping[str, Any]
+    """Settings from flags and the environment, by path; `ipc` among them where it is given."""
+    checkpoint_seconds: float
+    command: tuple[str, ...]
+    """Arguments of the study, for the record."""
+    recipe: str | None = None
+    from_file: Mapping[str, Any] = field(default_factory=dict)
+    images: int | None = None
+    dtype: Dtype = "float32"
+    steps: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condensation:
+    """Everything that one run needs; paths are absolute."""
+
+    given: RunSettings
+    chosen: Chosen
+    recipe: Recipe
+    dtype: Dtype
+    evaluations: dict[str, EvaluateConfig]
+    """By the name of the file that each writes into the run's folder."""
+
+
+def condense_and_evaluate(run: Condensation, folder: Path) -> dict[str, Any]:
+    """Condense into the folder, then train and test; returns the mean accuracies in per cent, one an evaluation.
+
+    What is there already is not done again.
+
+    Raises:
+        UserError: as `hmn condense` and `hmn evaluate` do.
+        Stopped: a signal came, and a checkpoint was written.
+    """
+    condense_into(run, folder)
+    found, on = [], run.given.data.on
+    for name, settings in run.evaluations.items():
+        if not (folder / name).exists():
+            target, _ = target_of(str(folder / CONDENSED), on=on)
+            training = choose_training(target, vars(settings), run.given.steps)
+            write_json(folder / name, evaluation_report([target], training, on))
+        found.append(float(json_object(folder / name)["accuracy_percent"]["mean"]))
+    return {"accuracies": found}
+
+
+def condense_into(run: Condensation, folder: Path) -> None:
+    """One condensation into the run's folder, begun or gone on with; raises as `condense_and_evaluate`."""
+    COMMAND.set(run.given.command)
+    out, data = folder / CONDENSED, run.given.data
+    what: dict[str, Any] = {"data": data.name, "options": data.options, "splits": data.splits()}
+    held = data.on == "validation"
+    job = Job(chosen=run.chosen, recipe=run.recipe, dtype=run.dtype, hold_out=held, **what)
+    try:
+        job.run(out, resume=is_begun(out), force=False, checkpoint_seconds=run.given.checkpoint_seconds)
+    except Interruption:
+        raise Stopped from None
+
+
+def is_begun(out: Path) -> bool:
+    """Whether a condensation left anything to go on with: one that was killed very early has not."""
+    return any((out / name).exists() for name in (CHECKPOINT, CONTAINER))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +138,6 @@ class ImageChoice:
     training: Training | None = None
     """By which a codec's quality and size are chosen."""
 
-    def candidate(self, splits: Splits) -> Candidate:
-        """The images, from splits.train. UserError: a class has fewer of them, or the bytes hold too few."""
-        if self.method is not None:
-            return coreset(splits, self.method, self.ipc)
-        assert self.codec is not None and self.training is not None
-        how: dict[str, Any] = {"training": self.training, "bytes_of": self.bytes_of}
-        return codec_candidate(splits, self.num_bytes, self.codec, **how)
-
 
 def choose_into(choice: ImageChoice, folder: Path) -> None:
     """Write the chosen images, then what is said of them."""
@@ -67,25 +146,19 @@ def choose_into(choice: ImageChoice, folder: Path) -> None:
     wall, processor = time.monotonic(), time.process_time()
     # One at a time: what one has found is kept in the cache, and the next need not train for it again.
     with FileLock(folder.parent / CHOICE_LOCK):
-        found = choice.candidate(splits)
+        if choice.method is not None:
+            found = coreset(splits, choice.method, choice.ipc)
+        else:
+            assert choice.codec is not None and choice.training is not None
+            how: dict[str, Any] = {"training": choice.training, "bytes_of": choice.bytes_of}
+            found = codec_candidate(splits, choice.num_bytes, choice.codec, **how)
     pixels = found.source.pixels if isinstance(found.source, RealData) else render(found.source).pixels
-    facts = {
-        "detail": found.detail,
-        "floats": found.num_floats,
-        "bytes": found.num_bytes,
-        "images": len(found.source),
-        "record": dict(found.record),
-        "choosing_seconds": round(time.monotonic() - wall, 1),
-        "choosing_processor_seconds": round(time.process_time() - processor, 1),
-    }
+    facts = {"detail": found.detail, "floats": found.num_floats, "bytes": found.num_bytes, "images": len(found.source)}
+    facts |= {"record": dict(found.record), "choosing_seconds": round(time.monotonic() - wall, 1)}
+    facts["choosing_processor_seconds"] = round(time.process_time() - processor, 1)
     tensors = {"pixels": pixels.cpu().contiguous(), "labels": found.source.labels.cpu()}
     write_atomically(folder / IMAGES, safetensors.torch.save(tensors))
-    write_json(folder / FACTS, facts)
-
-
-def choice_facts(folder: Path) -> dict[str, Any]:
-    """What `choose_into` wrote of its images."""
-    return dict(json.loads((folder / FACTS).read_text(encoding="utf-8")))
+    write_json(folder / CHOICE_FACTS, facts)
 
 
 def chosen_images(folder: Path, like: RealData) -> Source:
@@ -138,7 +211,7 @@ class TrainOn:
             splits = data.splits()
             if self.kind == "whole":
                 return splits.train, splits.test, splits.train.pixels.numel()
-            return chosen_images(place, splits.train), splits.test, int(choice_facts(place)["bytes"])
+            return chosen_images(place, splits.train), splits.test, int(json_object(place / CHOICE_FACTS)["bytes"])
         found, splits = condensed(place, data.name, data.options, data.on)
         assert found.condensed is not None
         if self.sha256 is not None and found.condensed["sha256"] != self.sha256:
@@ -165,11 +238,5 @@ def train_on(run: TrainOn, folder: Path) -> dict[str, Any]:
     keep_freed_memory()
     source, test, num_bytes = run.sources()
     result = run.training.evaluate(source, test, [run.seed])
-    return {
-        "accuracies": [result.mean],
-        "images": result.images,
-        "bytes": num_bytes,
-        "steps": result.train_steps,
-        "test_images": len(test),
-        "seconds": round(result.seconds, 2),
-    }
+    sizes = {"images": result.images, "bytes": num_bytes, "steps": result.train_steps, "test_images": len(test)}
+    return {"accuracies": [result.mean], **sizes, "seconds": round(result.seconds, 2)}
