@@ -34,8 +34,7 @@ from benchmarks.memory_settings import default_memory
 from tests.reference.trajectory import free_errors
 
 from hmn.condensation.cost.operations import net_operations
-from hmn.condensation.objectives.distances import matched_parameters
-from hmn.condensation.objectives.gradient import Gradient, gradient_match
+from hmn.condensation.objectives.gradient import Gradient, gradient_match, matched_parameters
 from hmn.condensation.objectives.matching import Counts
 from hmn.condensation.run import new_state
 from hmn.containers.hmn_sizes import preset

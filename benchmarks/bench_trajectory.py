@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from unittest import mock
@@ -23,8 +24,14 @@ from torch import Tensor
 
 import hmn.condensation.objectives.direct
 from hmn.condensation.objectives.direct import differentiate_directly
-from hmn.condensation.objectives.exact import TrainingGradient, Weights, differentiate_training
-from hmn.condensation.objectives.trajectory import student_batches, trajectory_loss
+from hmn.condensation.objectives.student import (
+    StudentStep,
+    TrainingGradient,
+    Weights,
+    as_seen,
+    differentiate_training,
+)
+from hmn.condensation.objectives.trajectory import trajectory_loss
 from hmn.containers.frequency import Frequency, FrequencyShape
 from hmn.containers.shape import Budget
 from hmn.data.load import load_data
@@ -35,6 +42,7 @@ from hmn.nets import build_net
 from hmn.recipes.named import recipe
 from hmn.recipes.values import objective_settings
 from hmn.runtime.memory import keep_freed_memory
+from hmn.train.augment import draw
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SHAPE = (3, 32, 32)
@@ -87,7 +95,12 @@ def measure(width: int, repeats: int, clock: Callable[[], float], images: Tensor
     target: Weights = {name: value.detach() for name, value in towards.named_parameters()}
     labels = torch.arange(10).repeat_interleave(16)
     generator = torch.Generator().manual_seed(0)
-    steps = student_batches(labels, settings, made.condense.augment, SHAPE, norm, generator)
+    steps: list[StudentStep] = []
+    while len(steps) < settings.student_steps:
+        for index in torch.randperm(len(labels), generator=generator).split(settings.student_batch):
+            params = draw(made.condense.augment, len(index), SHAPE, generator, one_choice=True)
+            steps.append(StudentStep(index, labels[index], partial(as_seen, norm, params)))
+    del steps[settings.student_steps :]
 
     def loss_after(weights: Weights) -> Tensor:
         return trajectory_loss({name: value for name, value in weights.items() if value.dim() > 1}, start, target)

@@ -137,13 +137,13 @@ def test_broken_off_anywhere_and_resumed_ends_with_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trained: list[int] = []
-    next_epoch = hmn.condensation.objectives.experts.next_epoch
+    trained_on = hmn.condensation.objectives.experts.trained_on
 
     def counted(*args: Any) -> Any:
         trained.append(1)
-        return next_epoch(*args)
+        return trained_on(*args)
 
-    monkeypatch.setattr(hmn.condensation.objectives.experts, "next_epoch", counted)
+    monkeypatch.setattr(hmn.condensation.objectives.experts, "trained_on", counted)
     out, recipe = tmp_path / "broken", settings(objective)
     for number, (phase, done) in enumerate(places):
         with pytest.raises(Interruption):

@@ -6,22 +6,13 @@ import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from hmn.recipes.parts import (
-    DSA,
-    EVERY_IMAGE,
-    FROM_NOISE,
-    FROM_REAL,
-    NO_AUGMENT,
-    Fitted,
-    column,
-    in_pixels,
-    made,
-    untrained,
-)
+from hmn.recipes.parts import DSA, FROM_NOISE, FROM_REAL, NO_AUGMENT, Fitted, column, in_pixels, made, untrained
 from hmn.recipes.settings import AugmentConfig, CondenseConfig, Recipe
 
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 """DC and DSA: matching steps of a network, and epochs that it trains after each, by IPC (utils.py: get_loops)."""
+EVERY_IMAGE = 128
+"""Images of a class a sweep for methods that take all of them, of which the largest published number is 50."""
 DC_BATCH = 256
 """Synthetic images a step of DC's networks (main.py: --batch_train)."""
 ABSOLUTE = ("cifar100", "tiny-imagenet")

@@ -11,8 +11,6 @@ DSA = AugmentConfig(strategy="color_crop_cutout_flip_scale_rotate", at_once="one
 """One operation a call, with DSA's strengths. Source: VICO-UoE/DatasetCondensation utils.py: ParamDiffAug."""
 NO_AUGMENT = AugmentConfig(strategy="none")
 FROM_REAL, FROM_NOISE = StartConfig(kind="real"), StartConfig(kind="noise")
-EVERY_IMAGE = 128
-"""Images of a class a sweep for methods that take all of them, of which the largest published number is 50."""
 
 
 @final

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 SMALLER = "-cpu"
 """Ends the name of a recipe that is a shorter version of a published one."""
@@ -20,10 +20,6 @@ class Published:
     source: str
     secondary: bool
     """Quoted from another text than the paper itself, which was out of reach."""
-
-    def facts(self) -> dict[str, Any]:
-        """As results keep it."""
-        return asdict(self)
 
     def __str__(self) -> str:
         return f"{self.percent:.1f}" + (" (secondary)" if self.secondary else "")

@@ -13,14 +13,13 @@ from torch.nn import functional as F
 
 import hmn.condensation.objectives.direct
 from hmn.condensation.objectives.direct import differentiate_directly
-from hmn.condensation.objectives.exact import StudentStep, TrainingGradient, Weights
-from hmn.condensation.objectives.experts import train_expert
+from hmn.condensation.objectives.experts import TrajectorySettings
+from hmn.condensation.objectives.student import StudentStep, TrainingGradient, Weights
 from hmn.condensation.objectives.trajectory import drawn_steps, nearest_factor, trajectory_loss
-from hmn.condensation.objectives.trajectory_settings import TrajectorySettings
 from hmn.nets import Net, build_net, native
 from hmn.recipes.settings import AugmentConfig
 from hmn.train.augment import apply, draw
-from tests.condensation.objectives.test_unrolled import BASE, data
+from tests.condensation.objectives.test_unrolled import BASE, data, train_expert
 
 LR = 0.05
 

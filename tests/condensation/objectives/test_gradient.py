@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hmn.condensation.objectives.distances import matched_parameters
 from hmn.condensation.objectives.features import feature_match
-from hmn.condensation.objectives.gradient import gradient_match
+from hmn.condensation.objectives.gradient import gradient_match, matched_parameters
 from hmn.condensation.objectives.matching import Match
 from hmn.data.source import Batch
 from hmn.errors import UserError

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmn.condensation.objectives.distances import Distance, gradient_distance, matched_parameters
 from hmn.condensation.objectives.distribution import distribution_match
+from hmn.condensation.objectives.gradient import Distance, gradient_distance, matched_parameters
 from hmn.data.source import Batch
 from hmn.nets import Net, build_net
 from hmn.nets.base import embedding

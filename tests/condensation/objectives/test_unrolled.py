@@ -11,10 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hmn.condensation.loop import condensing
-from hmn.condensation.objectives.exact import StudentStep, Weights, differentiate_training
-from hmn.condensation.objectives.experts import train_expert
+from hmn.condensation.objectives.experts import TrajectorySettings, expert_training, new_expert, trained_on
+from hmn.condensation.objectives.student import StudentStep, Weights, differentiate_training, new_student
 from hmn.condensation.objectives.trajectory import trajectory_loss
-from hmn.condensation.objectives.trajectory_settings import TrajectorySettings
 from hmn.condensation.objectives.unrolled import UnrolledSettings
 from hmn.condensation.state import CondenseState
 from hmn.containers.container import Container, container_class
@@ -166,6 +165,15 @@ def test_unrolled_training_goes_on_to_the_same_bits() -> None:
     rest = list(condensing(resumed))
     assert [r.loss for r in rest] == [r.loss for r in records[-3:]]
     assert torch.equal(resumed.container.render_all(), unbroken.container.render_all())
+
+
+def train_expert(real: RealData, config: CondenseConfig, own: TrajectorySettings, *, seed: int) -> list[Weights]:
+    """One network trained on real data by plain SGD, epoch by epoch."""
+    epochs, training = [new_expert(real, config, seed=seed)], expert_training(config, own)
+    for _ in range(own.expert_length):
+        net = new_student(real, config, seed=0)
+        epochs.append(trained_on(net, real, training, epochs[-1], torch.device("cpu")))
+    return [one.weights for one in epochs]
 
 
 def experts(count: int = 2) -> list[list[Weights]]:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import statistics
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,7 @@ def test_cells_fit_the_columns() -> None:
         1,
         30.0,
         stored={"int8": int8},
-        published=beside.facts(),
+        published=asdict(beside),
         label_robust_score={"mean": 0.25, "std": 0.01, "values": [0.2, 0.3]},
     )
     codec = row("webp", 1, 31.0, kind="codec", container=None, objective=None, made={}, floats=630)

@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmn.condensation.objectives.exact import StudentStep, TrainingGradient, Weights, gradient_along, step_loss
+from hmn.condensation.objectives.student import StudentStep, TrainingGradient, Weights, gradient_along, step_gradients
 from hmn.nets.convnet import ConvNet
-from hmn.nets.convnet_cpu import ConvNetOnCpu, prepared
+from hmn.nets.convnet_cpu import mean_targets, prepared
 from hmn.train.step import by_parameter
 
 KEPT_BYTES = 2**30
@@ -37,14 +36,12 @@ def differentiate_directly(
 ) -> TrainingGradient:
     """Train `net` from `start` with plain SGD on `images`, and differentiate `loss_after` its last step, directly.
 
+    As `hmn.condensation.objectives.student.differentiate_training`, but for two arguments.
+
     Args:
-        net: its own weights are not used and stay.
-        images: [n, c, h, w], what the derivative is by.
-        steps: what the student sees, step by step.
-        start: weights by name, all of the network's parameters.
-        lr: learning rate of every step.
-        loss_after: a scalar of the weights after the last step: of those with two dimensions or more, and only these
-            are given to it (kernels and the linear layer's weight, as in gradient matching).
+        net: as there, and so the others.
+        loss_after: of those weights that have two dimensions or more, and only these are given to it (kernels and the
+            linear layer's weight, as in gradient matching).
         chosen: steps, by number, of which the derivative by images is taken, and how much each counts; None is all,
             once. The student takes them all, and the derivative by the rate is of all.
     """
@@ -52,17 +49,18 @@ def differentiate_directly(
     weights, taken, kept_bytes = {name: value.detach() for name, value in start.items()}, [], 0
     shares = dict.fromkeys(range(len(steps)), 1.0) if chosen is None else chosen
     for number, step in enumerate(steps):
-        one, gradients = _take(scratch, weights, images, step, keep=number in shares and kept_bytes < KEPT_BYTES)
-        kept_bytes += 0 if one.kept is None else one.kept.nbytes
-        weights = {name: value - lr * gradients[name] for name, value in weights.items()}
+        one = _take(scratch, weights, images, step, keep=number in shares and kept_bytes < KEPT_BYTES)
+        kept_bytes += one.kept_bytes
+        weights = {name: value - lr * one.gradients[name] for name, value in weights.items()}
         if number in shares:
-            taken.append((one, shares[number]))
+            taken.append((step, shares[number], one.derivative))
     last = {name: value.requires_grad_() for name, value in weights.items() if value.dim() > 1}
     loss = loss_after(last)
     by_weights = dict(zip(last, torch.autograd.grad(loss, list(last.values())), strict=True))
+    # The way back, in which no step knows of another.
     image_grad = torch.zeros_like(images)
-    for one, share in taken:
-        image_grad[one.step.rows] -= share * lr * _derivative(scratch, one, by_weights)
+    for step, share, derivative in taken:
+        image_grad[step.rows] -= share * lr * derivative(by_weights)
     end = {name: value.detach() for name, value in last.items()}
     moved = [(by_weights[name] * (start[name].detach() - value)).sum() for name, value in end.items()]
     return TrainingGradient(loss.detach(), image_grad, -torch.stack(moved).sum() / lr, end)
@@ -71,48 +69,35 @@ def differentiate_directly(
 class _Taken(NamedTuple):
     """A step that the student took."""
 
-    step: StudentStep
-    weights: Weights
-    rows: Tensor
-    """The step's images, a leaf."""
-    shown: Tensor
-    """As the network saw them, in the graph of `rows`."""
-    fast: ConvNetOnCpu | None
-    kept: Tensor | None
+    gradients: Weights
+    derivative: Callable[[Weights], Tensor]
+    """Of <gradient of the step's loss, some weights> by the step's images."""
+    kept_bytes: int
 
 
-def _take(
-    net: nn.Module, weights: Weights, images: Tensor, step: StudentStep, *, keep: bool
-) -> tuple[_Taken, dict[str, Tensor]]:
-    """A step and its gradients. The network is given these weights, which its own passes read."""
+def _take(net: nn.Module, weights: Weights, images: Tensor, step: StudentStep, *, keep: bool) -> _Taken:
+    """Take a step. The network is given these weights, which its own passes read."""
     rows = images[step.rows].requires_grad_()
     shown = step.show(rows)
     for name, parameter in net.named_parameters():
         parameter.data = weights[name]
     fast = prepared(net, shown.detach())
     if fast is None:
-        leaves = {name: value.detach().requires_grad_() for name, value in weights.items()}
-        found = torch.autograd.grad(step_loss(net, leaves, rows.detach(), step), list(leaves.values()))
-        return _Taken(step, weights, rows, shown, None, None), dict(zip(leaves, found, strict=True))
+
+        def by_torch(along: Weights) -> Tensor:
+            return torch.autograd.grad(gradient_along(net, weights, rows, step, along)[0], rows)[0]
+
+        return _Taken(step_gradients(net, weights, rows.detach(), step), by_torch, 0)
     assert isinstance(net, ConvNet)
-    passed = fast.gradients(shown, _targets(step, fast.classes), keep=keep, everything=True)
-    return _Taken(step, weights, rows, shown, fast, passed.kept), by_parameter(net, passed)
+    targets = mean_targets(step.labels, fast.classes)
+    passed = fast.gradients(shown, targets, keep=keep, everything=True)
+    kept = passed.kept
 
+    def by_passes(along: Weights) -> Tensor:
+        again = fast.gradients(shown, targets, keep=True, everything=True).kept if kept is None else kept
+        assert again is not None
+        *kernels, head = along.values()
+        by_shown = fast.directional(shown, targets, again, kernels, head)
+        return torch.autograd.grad(shown, rows, by_shown)[0]
 
-def _targets(step: StudentStep, classes: int) -> Tensor:
-    """[b, classes], of the mean cross-entropy."""
-    return F.one_hot(step.labels, classes).float() / len(step.labels)
-
-
-def _derivative(net: nn.Module, one: _Taken, along: Weights) -> Tensor:
-    """Of <gradient of the step's loss, `along`> by the step's images."""
-    if one.fast is None:
-        leaves = {name: value.detach().requires_grad_() for name, value in one.weights.items()}
-        return torch.autograd.grad(gradient_along(net, leaves, one.rows, one.step, along), one.rows)[0]
-    targets, kept = _targets(one.step, one.fast.classes), one.kept
-    if kept is None:
-        kept = one.fast.gradients(one.shown, targets, keep=True, everything=True).kept
-        assert kept is not None
-    *kernels, head = along.values()
-    by_shown = one.fast.directional(one.shown, targets, kept, kernels, head)
-    return torch.autograd.grad(one.shown, one.rows, by_shown)[0]
+    return _Taken(by_parameter(net, passed), by_passes, 0 if kept is None else kept.nbytes)

@@ -7,14 +7,12 @@ every stage of networks trained on real data; docs/log.md has what it gave here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from hmn.condensation.cost.operations import NetOperations
 from hmn.condensation.objectives.matching import Match, Matching
 from hmn.data.source import Batch
 from hmn.nets import Net
@@ -32,11 +30,6 @@ class Features(Matching):
     def match(self, net: Net, real: Batch, generated: Batch, config: CondenseConfig) -> Match:
         """The distance between class means of features, and the cross-entropy."""
         return feature_match(net, real, generated, cross_entropy_weight=config.cross_entropy_weight)
-
-    @staticmethod
-    def passes(net: NetOperations) -> tuple[int, int]:
-        """A forward pass of the real images, an image gradient of the generated ones."""
-        return net.forward, net.image_gradient
 
 
 def feature_match(net: Net, real: Batch, generated: Batch, *, cross_entropy_weight: float) -> Match:
@@ -63,37 +56,38 @@ def feature_match(net: Net, real: Batch, generated: Batch, *, cross_entropy_weig
             loss = loss + (means[present] - target[present]).square().sum()
         return loss
 
-    if fast is not None:
-        return _match_on_cpu(fast, generated.images, loss_of)
-    images = generated.images.detach().requires_grad_()
-    with frozen(net):
+    def seen(images: Tensor) -> tuple[list[Tensor], Tensor]:
         stages = net.features(images)
-        loss = loss_of(stages, net.head(stages[-1]))
-        image_grad = torch.autograd.grad(loss, images)[0]
-    return Match(loss.detach(), image_grad)
+        return stages, net.head(stages[-1])
+
+    return differentiated(net, fast, generated.images, seen, loss_of)
 
 
-def _match_on_cpu(fast: ConvNetOnCpu, images: Tensor, loss_of: Callable[[list[Tensor], Tensor], Tensor]) -> Match:
-    found = fast.stages(images, keep=True)
-    *stages, logits = (values.requires_grad_() for values in (*found.features, found.logits))
-    loss = loss_of(stages, logits)
-    *slopes, of_logits = torch.autograd.grad(loss, [*stages, logits])
-    assert found.kept is not None
-    return Match(loss.detach(), fast.image_gradient(images, found.kept, slopes, of_logits))
+def differentiated(
+    net: Net,
+    fast: ConvNetOnCpu | None,
+    images: Tensor,
+    seen: Callable[[Tensor], tuple[list[Tensor], Tensor]],
+    loss_of: Callable[[list[Tensor], Tensor], Tensor],
+) -> Match:
+    """A loss of the outputs of stages and of the logits, and its gradient for the images.
 
-
-@contextmanager
-def frozen(net: nn.Module) -> Iterator[None]:
-    """Inside, the network's parameters ask for no gradient."""
-    parameters = list(net.parameters())
-    asked = [parameter.requires_grad for parameter in parameters]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
+    By the passes of `fast` where it is there, else by torch, for which `seen` gives what the loss is of.
+    """
+    if fast is not None:
+        found = fast.stages(images, keep=True)
+        *stages, logits = (values.requires_grad_() for values in (*found.features, found.logits))
+        loss = loss_of(stages, logits)
+        *slopes, of_logits = torch.autograd.grad(loss, [*stages, logits], materialize_grads=True)
+        assert found.kept is not None
+        return Match(loss.detach(), fast.image_gradient(images, found.kept, slopes, of_logits))
+    images = images.detach().requires_grad_()
+    net.requires_grad_(False)
     try:
-        yield
+        loss = loss_of(*seen(images))
+        return Match(loss.detach(), torch.autograd.grad(loss, images)[0])
     finally:
-        for parameter, before in zip(parameters, asked, strict=True):
-            parameter.requires_grad_(before)
+        net.requires_grad_(True)
 
 
 def class_means(features: Tensor, labels: Tensor) -> Tensor:

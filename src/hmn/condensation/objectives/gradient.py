@@ -6,20 +6,22 @@ in the weights, of the first-order image gradient. A ConvNet on the CPU takes th
 (`hmn.nets.convnet_cpu`); every other network by a finite difference of two backward passes, with every ReLU's mask
 kept as it was at the centre (with free masks the difference is wrong at every step size, because kinks are crossed).
 
-Source: IDC (arXiv:2205.14959) section 3 for the loss, with the sum over kernels of its code; HMN supplement C.2.
+Sources: IDC (arXiv:2205.14959) section 3 for the loss, HMN supplement C.2; of the distances, squared and absolute are
+IDC's (condense.py: dist), summed over convolution kernels; cosine is DC's and DSA's (arXiv:2006.05929,
+arXiv:2102.08259; utils.py: distance_wb), over filters, with the linear layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmn.condensation.cost.operations import NetOperations
-from hmn.condensation.objectives.distances import Distance, gradient_distance, matched_parameters
 from hmn.condensation.objectives.matching import Match, Matching
 from hmn.data.source import Batch
 from hmn.errors import UserError
@@ -28,6 +30,9 @@ from hmn.nets.convnet_cpu import ConvNetOnCpu, mean_targets, prepared
 from hmn.recipes.settings import CondenseConfig
 from hmn.runtime.device import moved
 
+Distance = Literal["squared", "absolute", "cosine"]
+COSINE_EPSILON = 1e-6
+"""Added to the product of norms, as in DC's code."""
 RELATIVE_STEP = 2e-4
 """Step of the central difference: how far the filter that moves most, relative to its own norm, moves. A filter's norm
 is what the normalisation after it divides by, so this is where curvature comes from. The tests hold the error to 1e-3
@@ -62,13 +67,10 @@ def gradient_match(net: nn.Module, real: Batch, generated: Batch, *, distance: D
     if fast is None:
         check_network(net)
     parameters = matched_parameters(net, distance)
-    total = torch.zeros((), device=generated.images.device)
-    image_grad = torch.empty_like(generated.images)
-    device = generated.images.device
+    device, image_grad = generated.images.device, torch.empty_like(generated.images)
+    total = torch.zeros((), device=device)
     for label in generated.labels.unique():
-        chosen, of_class = (
-            moved((labels == label).nonzero()[:, 0], device) for labels in (generated.labels, real.labels)
-        )
+        of_class, chosen = (moved((side.labels == label).nonzero()[:, 0], device) for side in (real, generated))
         real_part = Batch(real.images[of_class], label.to(device).expand(len(of_class)))
         generated_part = Batch(generated.images[chosen], label.to(device).expand(len(chosen)))
         if fast is None:
@@ -117,17 +119,13 @@ def _match_class(
     sides = []
     for sign in (1.0, -1.0):
         with at_offset(parameters, direction, sign * step), replay_masks(net):
-            sides.append(_image_gradient(net, images, labels))
+            sides.append(torch.autograd.grad(_loss(net, images, labels), images)[0])
     forget_masks(net)
     return Match(loss, (sides[0] - sides[1]) / (2 * step))
 
 
 def _loss(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(net(images), labels)
-
-
-def _image_gradient(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    return torch.autograd.grad(_loss(net, images, labels), images)[0]
 
 
 def _largest_move(kernels: list[nn.Parameter], direction: list[Tensor]) -> Tensor:
@@ -156,3 +154,49 @@ def at_offset(kernels: list[nn.Parameter], direction: list[Tensor], step: Tensor
         for kernel, data in zip(kernels, before, strict=True):
             kernel.data = data
             kernel.requires_grad_(True)
+
+
+class Along(NamedTuple):
+    """A distance (a scalar) and its derivative by each of the generated images' gradients."""
+
+    loss: Tensor
+    direction: list[Tensor]
+
+
+def matched_parameters(net: nn.Module, distance: Distance) -> list[nn.Parameter]:
+    """The parameters whose gradients are compared: convolution kernels; for "cosine" weights of linear layers too.
+
+    Never 1-D parameters (biases, norms).
+    """
+    least = 2 if distance == "cosine" else 4
+    return [parameter for parameter in net.parameters() if parameter.dim() >= least]
+
+
+def gradient_distance(g_generated: Sequence[Tensor], g_real: Sequence[Tensor], distance: Distance) -> Along:
+    """The distance summed over parameters, as which gradients are shaped, and its derivative by `g_generated`.
+
+    squared: sum of squared differences. absolute: sum of their magnitudes; at zero its derivative is 0. cosine: sum
+    over a parameter's first dimension (filters, or outputs of a linear layer) of 1 - a.b / (|a| |b| + 1e-6).
+    """
+    losses, direction = [], []
+    with torch.no_grad():
+        for own, other in zip(g_generated, g_real, strict=True):
+            if distance == "cosine":
+                loss, along = _cosine(own, other)
+            elif distance == "squared":
+                loss, along = (own - other).square().sum(), 2 * (own - other)
+            else:
+                loss, along = (own - other).abs().sum(), (own - other).sign()
+            losses.append(loss)
+            direction.append(along)
+        return Along(torch.stack(losses).sum(), direction)
+
+
+def _cosine(own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    a, b = own.flatten(1), other.flatten(1)
+    norm_a, norm_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
+    inner, scale = (a * b).sum(dim=1, keepdim=True), norm_a * norm_b + COSINE_EPSILON
+    # |a| has no derivative at zero; as torch does, it is taken as zero there.
+    unit = torch.where(norm_a > 0, a / norm_a.clamp_min(torch.finfo(a.dtype).tiny), 0.0)
+    along = inner * norm_b / scale.square() * unit - b / scale
+    return (1 - inner / scale).sum(), along.view_as(own)

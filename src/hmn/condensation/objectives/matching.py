@@ -26,7 +26,7 @@ from hmn.nets import Net
 from hmn.recipes.settings import CondenseConfig
 from hmn.runtime.device import moved
 from hmn.runtime.processes import sum_gradients, sum_in_place
-from hmn.train.augment import AugmentParams, apply
+from hmn.train.augment import apply
 
 CLASSES_TOGETHER_VALUES = 2**23
 """Values that the images of a group of classes hold at most, or about: groups bound memory at 224 pixels."""
@@ -59,12 +59,8 @@ class Counts(NamedTuple):
 class Matching(Objective):
     """An objective that compares both sides of every class through a network; `match` says what is compared."""
 
-    reads = Objective.reads | {
-        "condense.real_per_class",
-        "condense.generated_per_class",
-        "condense.step_per",
-        "condense.network",
-    }
+    reads = Objective.reads | {"condense.real_per_class", "condense.generated_per_class"}
+    reads |= {"condense.step_per", "condense.network"}
     divisible = True
     unit = "sweep"
 
@@ -85,9 +81,9 @@ class Matching(Objective):
         """
 
     @staticmethod
-    @abstractmethod
     def passes(net: NetOperations) -> tuple[int, int]:
-        """Operations that a real image takes, and a generated one."""
+        """Operations that a real image takes, and a generated one: a forward pass, and an image gradient."""
+        return net.forward, net.image_gradient
 
     def step(self, state: CondenseState) -> Tensor:
         """A sweep, with a new network where one is due."""
@@ -102,8 +98,7 @@ class Matching(Objective):
         Of several processes each matches its own classes.
         """
         by_class = state.config.step_per == "class"
-        together = max(1, CLASSES_TOGETHER_VALUES // values_per_class(state))
-        groups = torch.arange(len(state.members)).split(1 if by_class else together)
+        groups = torch.arange(len(state.members)).split(1 if by_class else classes_together(state))
         total = torch.zeros((), device=state.device)
         for number, matched in enumerate([[group] for group in groups] if by_class else [list(groups)]):
             if number:
@@ -164,7 +159,7 @@ class Matching(Objective):
         Rendered images, with what each holds for its way back, grow with all classes. What the objective holds grows
         with the classes of a group, and with a class's images where the timed sweeps had fewer.
         """
-        whole, together = self.counts(state), max(1, CLASSES_TOGETHER_VALUES // values_per_class(state))
+        whole, together = self.counts(state), classes_together(state)
         classes = -(-whole.classes // processes)
         (low, less), (high, peak) = sorted(above.items())[0], sorted(above.items())[-1]
         rendered, each = high.generated_per_class * held, 0.0
@@ -228,11 +223,12 @@ class Matching(Objective):
 
     def match_groups(self, state: CondenseState, groups: list[Tensor]) -> Tensor:
         """Gradients over groups of classes, backpropagated into the container; the loss of all."""
+        assert self.net is not None
+        real, normalised = state.real, state.real.normalisation.apply
         # All classes are rendered together even where few of them are matched: BatchNorm sees the images of all.
-        index = state.own(choose_generated(state))
+        index = state.own(choose_generated(state, state.config.generated_per_class))
         rendered = state.container.images((index - state.images.start).to(state.device))
-        image_grad = torch.zeros_like(rendered)
-        labels = state.labels[index]
+        image_grad, labels = torch.zeros_like(rendered), state.labels[index]
         total = torch.zeros((), device=state.device)
         for group in groups:
             chosen, params = draw_group(state, group)
@@ -241,7 +237,12 @@ class Matching(Objective):
                 continue  # the classes of another process
             rows = moved(own, state.device)
             images = rendered.detach()[rows].requires_grad_()
-            match, augmented = self._match_augmented(state, chosen, params, Batch(images, labels[own]))
+            # Both sides of a class have one draw of the augmentation. Labels stay on the CPU, where classes are told
+            # apart: asking a GPU would stop it.
+            sides = Batch(real.images_on(chosen, state.device), real.labels[chosen]), Batch(images, labels[own])
+            seen, augmented = (apply(normalised(side.images), params.expand(side.labels)) for side in sides)
+            generated = Batch(augmented.detach(), labels[own])
+            match = self.match(self.net, Batch(seen, sides[0].labels), generated, state.config)
             image_grad[rows] = torch.autograd.grad(augmented, images, match.image_grad)[0]
             total = total + match.loss
         state.optimizer.zero_grad()
@@ -249,33 +250,10 @@ class Matching(Objective):
         sum_gradients(state.shared_parameters())
         return sum_in_place(total)
 
-    def _match_augmented(
-        self, state: CondenseState, chosen: Tensor, params: AugmentParams, rendered: Batch
-    ) -> tuple[Match, Tensor]:
-        """The match of some classes, the same draw of the augmentation for both sides of a class.
 
-        Args:
-            state: what is condensed.
-            chosen: indices of the real images.
-            params: a row for every class.
-            rendered: generated images, with labels on the CPU.
-
-        Returns:
-            the match, and the augmented images in the graph of `rendered.images`.
-        """
-        assert self.net is not None
-        real = state.real
-        real_labels = real.labels[chosen]
-        real_images = real.normalisation.apply(real.images_on(chosen, rendered.images.device))
-        real_images = apply(real_images, params.expand(real_labels))
-        augmented = apply(real.normalisation.apply(rendered.images), params.expand(rendered.labels))
-        # Labels stay on the CPU, where classes are told apart: asking a GPU would stop it.
-        generated = Batch(augmented.detach(), rendered.labels)
-        return self.match(self.net, Batch(real_images, real_labels), generated, state.config), augmented
-
-
-def values_per_class(state: CondenseState) -> int:
-    """Values of the images of one class, of both sides."""
+def classes_together(state: CondenseState) -> int:
+    """Classes of a group: as many as hold `CLASSES_TOGETHER_VALUES` on both sides, but one at least."""
     config = state.config
     generated = min(config.generated_per_class, len(state.labels) // state.real.num_classes)
-    return (config.real_per_class + generated) * math.prod(state.real.image_shape)
+    values = (config.real_per_class + generated) * math.prod(state.real.image_shape)
+    return max(1, CLASSES_TOGETHER_VALUES // values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,27 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from hmn.condensation.cost.operations import BACKWARD, NetOperations, render_operations
+from hmn.condensation.objectives import experts
 from hmn.condensation.objectives.base import ImagesSeen
 from hmn.condensation.objectives.direct import differentiate_directly
-from hmn.condensation.objectives.exact import StudentStep, TrainingGradient, Weights, augmented, differentiate_training
-from hmn.condensation.objectives.experts import (
-    ExpertFiles,
-    Experts,
-    expert_training,
-    mean_of,
-    new_expert,
+from hmn.condensation.objectives.student import (
+    StudentObjective,
+    StudentStep,
+    TrainingGradient,
+    Weights,
+    differentiate_training,
     new_student,
+    student_step,
 )
-from hmn.condensation.objectives.strayed import Strayed, images_seen, is_due, stray
-from hmn.condensation.objectives.student import StudentObjective
-from hmn.condensation.objectives.trajectory_settings import TrajectorySettings
 from hmn.condensation.state import CondenseRecord, CondenseState, shown_as_stored
 from hmn.containers.artifact.place import EXPERTS
-from hmn.data.source import Normalisation
 from hmn.errors import UserError
 from hmn.nets import Net
-from hmn.recipes.settings import AugmentConfig, TrainConfig
-from hmn.train.augment import draw
+from hmn.recipes.settings import TrainConfig
 from hmn.train.loop import total_steps, train
 
 MIN_STUDENT_LR = 1e-3
@@ -52,14 +48,14 @@ class Trajectory(StudentObjective):
     contrastive term and its choice of one hallucinator a step are left out.
     """
 
-    Settings = TrajectorySettings
+    Settings = experts.TrajectorySettings
     rates = ("student_lr", "expert_lr")
 
     def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)
-        self.experts: Experts | None = None
+        self.experts: Sequence[experts.Expert] | None = None
         self.expert_epochs_done = 0
-        self.strayed: list[Strayed] = []
+        self.strayed: list[experts.Strayed] = []
         """The last ones, as many as are kept."""
         self.student_lr = nn.Parameter(torch.tensor(self.settings.student_lr))
         self.lr_optimizer = torch.optim.SGD([self.student_lr], lr=self.settings.student_lr_lr, momentum=0.5)
@@ -72,29 +68,28 @@ class Trajectory(StudentObjective):
             UserError: no expert, or one that is shorter than a student's way.
         """
         if self.experts is not None:  # those of another's choice
-            self._check(self.experts)
+            self._check_length(self.experts)
             return
         assert state.folder is not None, "experts are kept in files"
-        files = self.experts = ExpertFiles(state.folder / EXPERTS, state, self.settings)
-        epochs = self.settings.expert_length
-        total = len(files) * epochs
+        folder, epochs = state.folder / EXPERTS, self.settings.expert_length
+        files = [experts.ExpertFiles(folder, number, state, self.settings) for number in range(self.settings.experts)]
+        self.experts, total = files, len(files) * epochs
         while self.expert_epochs_done < total:
             number, done = divmod(self.expert_epochs_done, epochs)
-            loss = files.after(number, done + 1).loss
+            loss = files[number].after(done + 1).loss
             self.expert_epochs_done += 1
             yield CondenseRecord("experts", self.expert_epochs_done, total, loss)
 
     def step(self, state: CondenseState) -> Tensor:
         """One student, with the gradient of its loss; on an expert's way a step of the student's rate too."""
-        if is_due(self.settings, state.sweeps_done):
+        if experts.is_due(self.settings, state.sweeps_done):
             seed, lr = int(torch.randint(2**31, (), generator=state.generator)), self.student_lr.item()
             with shown_as_stored(state.container, state.config.learned_as):
-                way = stray(state.container, state.real, state.config, self.settings, lr=lr, seed=seed)
+                way = experts.stray(state.container, state.real, state.config, self.settings, lr=lr, seed=seed)
             self.strayed = [*self.strayed, way][-self.settings.strayed :]
         *ends, is_expert = self.drawn_way(state.generator)
         start, target = ({name: value.to(state.device) for name, value in end.items()} for end in ends)
-        with shown_as_stored(state.container, state.config.learned_as):
-            found = self._differentiate(state, start, target)
+        found = self._differentiate(state, start, target)
         if is_expert:  # the rate is for the whole of training, and strayed networks are at its end
             self._step_rate(found, start, target)
         return found.loss
@@ -108,7 +103,7 @@ class Trajectory(StudentObjective):
         expert = self.experts[int(torch.randint(len(self.experts), (), generator=generator))]
         first = int(torch.randint(settings.max_start_epoch, (), generator=generator))
         past = first + settings.expert_epochs + 1
-        return expert[first], mean_of([expert[epoch] for epoch in range(past - settings.averaged, past)]), True
+        return expert[first], experts.mean_of([expert[epoch] for epoch in range(past - settings.averaged, past)]), True
 
     def operations(self, state: CondenseState, net: NetOperations) -> int:
         """Operations of an iteration: a student there and back, and rendering.
@@ -134,23 +129,23 @@ class Trajectory(StudentObjective):
         kept = self.experts
         with super().reduced(state, size):
             self.settings = replace(self.settings, max_start_epoch=1, expert_epochs=1, averaged=1, strayed=0)
-            self.experts = [[new_expert(state.real, state.config, seed=seed).weights for seed in (0, 1)]]
+            self.experts = [[experts.new_expert(state.real, state.config, seed=seed).weights for seed in (0, 1)]]
             yield
         self.experts = kept
 
     def training(self, state: CondenseState) -> ImagesSeen:
         """Experts, and networks that stray."""
         settings, iterations = self.settings, state.config.num_sweeps
-        each = images_in(expert_training(state.config, settings), len(state.real))
+        each = images_in(experts.expert_training(state.config, settings), len(state.real))
         networks = (iterations - 1) // settings.strayed_every if settings.strayed and iterations else 0
-        strayed = networks * images_seen(settings, len(state.container), each)
-        experts = settings.experts * settings.expert_length * each if iterations else 0
-        return ImagesSeen(before=experts, each=strayed / max(1, iterations))
+        strayed = networks * experts.images_seen(settings, len(state.container), each)
+        before = settings.experts * settings.expert_length * each if iterations else 0
+        return ImagesSeen(before=before, each=strayed / max(1, iterations))
 
     def train_some(self, state: CondenseState, images: int) -> int:
         """Train a network as an expert is."""
         net, batch = new_student(state.real, state.config, seed=0), self.settings.expert_batch
-        training = replace(expert_training(state.config, self.settings), steps=max(1, images // batch))
+        training = replace(experts.expert_training(state.config, self.settings), steps=max(1, images // batch))
         generator = torch.Generator().manual_seed(0)
         for _ in train(net, state.real, training, generator=generator, device=state.device):
             pass
@@ -168,28 +163,28 @@ class Trajectory(StudentObjective):
     def load_state_dict(self, saved: dict[str, Any], state: CondenseState) -> None:
         """Restore what `state_dict` gave."""
         self.expert_epochs_done = saved["expert_epochs_done"]
-        self.strayed = [Strayed(**way) for way in saved["strayed"]]
+        self.strayed = [experts.Strayed(**way) for way in saved["strayed"]]
         self.student_lr.data.copy_(saved["student_lr"])
         self.lr_optimizer.load_state_dict(saved["lr_optimizer"])
 
     def _differentiate(self, state: CondenseState, start: Weights, target: Weights) -> TrainingGradient:
         """One student, and the gradient of its loss in the container."""
-        labels, settings, generator = state.container.labels, self.settings, state.generator
         if self._net is None:
             self._net = new_student(state.real, state.config, seed=0).to(state.device)
-        rendered = state.container.images(torch.arange(len(labels), device=state.device))
-        steps = student_batches(
-            labels, settings, state.config.augment, state.real.image_shape, state.real.normalisation, generator
-        )
-        loss_after = partial(trajectory_loss, start=start, target=target)
-        net, lr, every = self._net, self.student_lr.item(), settings.differentiate_every
-        if settings.derivative == "direct":
-            chosen = drawn_steps(len(steps), every, generator)
-            found = differentiate_directly(net, rendered, steps, start, lr=lr, loss_after=loss_after, chosen=chosen)
-        else:
-            found = differentiate_training(net, rendered, steps, start, lr=lr, momentum=0.0, loss_after=loss_after)
-        state.optimizer.zero_grad()
-        rendered.backward(found.image_grad)
+        steps, loss_after = self._steps(state), partial(trajectory_loss, start=start, target=target)
+        how: dict[str, Any] = {"steps": steps, "start": start, "lr": self.student_lr.item(), "loss_after": loss_after}
+        if self.settings.derivative == "direct":
+            chosen = drawn_steps(len(steps), self.settings.differentiate_every, state.generator)
+            return self.through_student(state, partial(differentiate_directly, self._net, chosen=chosen, **how))
+        return self.through_student(state, partial(differentiate_training, self._net, momentum=0.0, **how))
+
+    def _steps(self, state: CondenseState) -> list[StudentStep]:
+        """What a student sees: all images in random order, batch by batch, over again until the steps are full."""
+        found: list[StudentStep] = []
+        while len(found) < self.settings.student_steps:
+            order = torch.randperm(len(state.labels), generator=state.generator)
+            batches = order.split(self.settings.student_batch)[: self.settings.student_steps - len(found)]
+            found += [student_step(state, index) for index in batches]
         return found
 
     def _step_rate(self, found: TrainingGradient, start: Weights, target: Weights) -> None:
@@ -201,10 +196,10 @@ class Trajectory(StudentObjective):
             self.lr_optimizer.step()
         self.student_lr.data.clamp_(min=min(MIN_STUDENT_LR, self.settings.student_lr))
 
-    def _check(self, experts: Experts) -> None:
-        if not len(experts):
+    def _check_length(self, given: Sequence[experts.Expert]) -> None:
+        if not given:
             raise UserError("trajectory matching needs at least one expert.")
-        needed, shortest = self.settings.expert_length, min(len(experts[number]) for number in range(len(experts))) - 1
+        needed, shortest = self.settings.expert_length, min(map(len, given)) - 1
         if shortest < needed:
             raise UserError(
                 f"an expert of {shortest} epochs is too short for max_start_epoch {self.settings.max_start_epoch} and "
@@ -220,34 +215,10 @@ def trajectory_loss(weights: Weights, start: Weights, target: Weights) -> Tensor
 
 
 def nearest_factor(end: Weights, start: Weights, target: Weights) -> float:
-    """What a student's rate times would have ended nearest to `target`, the gradients of its steps as they were.
-
-    Args:
-        end: where it came.
-        start: where it began.
-        target: where it should have come.
-    """
+    """What a student's rate times would have ended nearest to `target`, not at `end`, with its steps' gradients."""
     moved = {name: start[name] - end[name] for name in end}
     along = torch.stack([(moved[name] * (start[name] - target[name])).sum() for name in end]).sum()
     return float(along / torch.stack([value.square().sum() for value in moved.values()]).sum())
-
-
-def student_batches(
-    labels: Tensor,
-    settings: TrajectorySettings,
-    augment: AugmentConfig,
-    image_shape: tuple[int, int, int],
-    normalisation: Normalisation,
-    generator: torch.Generator,
-) -> list[StudentStep]:
-    """What a student sees: all images in random order, batch by batch, over again until the steps are full."""
-    found: list[StudentStep] = []
-    while len(found) < settings.student_steps:
-        order = torch.randperm(len(labels), generator=generator)
-        for index in order.split(settings.student_batch)[: settings.student_steps - len(found)]:
-            params = draw(augment, len(index), image_shape, generator, one_choice=True)
-            found.append(StudentStep(index, labels[index], partial(augmented, normalisation, params)))
-    return found
 
 
 def images_in(training: TrainConfig, count: int) -> int:
@@ -256,7 +227,7 @@ def images_in(training: TrainConfig, count: int) -> int:
     return epochs * count + min(rest * training.batch_size, count)
 
 
-def images_shown(settings: TrajectorySettings, stored: int) -> int:
+def images_shown(settings: experts.TrajectorySettings, stored: int) -> int:
     """Images in all batches of a student, of so many that there are."""
     batch = settings.student_batch
     passes, rest = divmod(settings.student_steps, -(-stored // batch))

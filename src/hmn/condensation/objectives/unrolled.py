@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from hmn.condensation.cost.operations import BACKWARD, NetOperations, render_operations
-from hmn.condensation.objectives.exact import StudentStep, Weights, augmented, differentiate_training
-from hmn.condensation.objectives.student import StudentObjective
-from hmn.condensation.state import CondenseState, new_network, shown_as_stored
+from hmn.condensation.objectives.network import choose_generated, some_of_each
+from hmn.condensation.objectives.student import StudentObjective, Weights, as_seen, differentiate_training, student_step
+from hmn.condensation.state import CondenseState, new_network
 from hmn.data.source import Batch
 from hmn.recipes.ranges import Count, Momentum, Positive
 from hmn.train.augment import draw
@@ -54,10 +54,20 @@ class Unrolled(StudentObjective):
 
     def step(self, state: CondenseState) -> Tensor:
         """One student, and the gradient of its loss, which is shortened; the loss."""
-        with shown_as_stored(state.container, state.config.learned_as):
-            loss = self._differentiate(state)
+        count, per_class = self.settings.student_steps, self.settings.student_per_class
+        net = new_network(state.config, state.real, state.generator).to(state.device)
+        steps = [student_step(state, choose_generated(state, per_class)) for _ in range(count)]
+        unseen = _real_batch(state)
+
+        def loss_after(weights: Weights) -> Tensor:
+            return F.cross_entropy(functional_call(net, weights, (unseen.images,)), unseen.labels)
+
+        rates = {"lr": self.settings.student_lr, "momentum": self.settings.student_momentum}
+        start: Weights = dict(net.named_parameters())
+        train = partial(differentiate_training, net, steps=steps, start=start, loss_after=loss_after, **rates)
+        found = self.through_student(state, train)
         torch.nn.utils.clip_grad_norm_(state.container.parameters(), self.settings.max_norm)
-        return loss
+        return found.loss
 
     def operations(self, state: CondenseState, net: NetOperations) -> int:
         """Operations of an iteration: a student there and back as in trajectory matching, real images, rendering."""
@@ -67,41 +77,11 @@ class Unrolled(StudentObjective):
         student = shown * (12 * net.forward - 4 * net.first) + real * net.weight_gradient
         return student + (1 + BACKWARD) * render_operations(shape, self.rendered(state))
 
-    def _differentiate(self, state: CondenseState) -> Tensor:
-        settings, generator = self.settings, state.generator
-        net = new_network(state.config, state.real, generator).to(state.device)
-        steps = [self._student_step(state) for _ in range(settings.student_steps)]
-        unseen = _real_batch(state)
-
-        def loss_after(weights: Weights) -> Tensor:
-            return F.cross_entropy(functional_call(net, weights, (unseen.images,)), unseen.labels)
-
-        rendered = state.container.images(torch.arange(len(state.container), device=state.device))
-        lr, momentum = settings.student_lr, settings.student_momentum
-        start: Weights = dict(net.named_parameters())
-        found = differentiate_training(net, rendered, steps, start, lr=lr, momentum=momentum, loss_after=loss_after)
-        state.optimizer.zero_grad()
-        rendered.backward(found.image_grad)
-        return found.loss
-
-    def _student_step(self, state: CondenseState) -> StudentStep:
-        """Some generated images of every class, each augmented by itself."""
-        members = [(state.labels == label).nonzero()[:, 0] for label in range(len(state.members))]
-        index = _some_of_each(members, self.settings.student_per_class, state.generator)
-        params = draw(state.config.augment, len(index), state.real.image_shape, state.generator, one_choice=True)
-        labels = state.labels[index].to(state.device)
-        return StudentStep(index.to(state.device), labels, partial(augmented, state.real.normalisation, params))
-
 
 def _real_batch(state: CondenseState) -> Batch:
     """Real images of every class, augmented as the student's are."""
     real = state.real
-    chosen = _some_of_each(state.members, state.config.real_per_class, state.generator)
+    chosen = some_of_each(state.members, state.config.real_per_class, state.generator)
     params = draw(state.config.augment, len(chosen), real.image_shape, state.generator, one_choice=True)
-    images = augmented(real.normalisation, params, real.images(chosen).to(state.device))
+    images = as_seen(real.normalisation, params, real.images(chosen).to(state.device))
     return Batch(images, real.labels[chosen].to(state.device))
-
-
-def _some_of_each(members: list[Tensor], count: int, generator: torch.Generator) -> Tensor:
-    """Up to `count` of every class's members at random, class by class."""
-    return torch.cat([each[torch.randperm(len(each), generator=generator)[:count]] for each in members])

@@ -166,7 +166,7 @@ class Comparison:
         row: dict[str, Any] = {"method": cell.method.name, "kind": cell.method.kind, "ipc": cell.ipc}
         row |= {"status": "done" if done.accuracies else "failed", "reason": done.reason, **about}
         row |= {"accuracy_percent": done.accuracy, "train_steps": done.value.get("steps")}
-        row |= {"test_images": done.value.get("test_images"), "published": None if beside is None else beside.facts()}
+        row |= {"test_images": done.value.get("test_images"), "published": None if beside is None else asdict(beside)}
         return {**row, "made": {**about["made"], "train_seconds": done.seconds}}
 
 

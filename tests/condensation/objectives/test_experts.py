@@ -16,14 +16,16 @@ from hmn.condensation.cost.price import price
 from hmn.condensation.loop import condensing
 from hmn.condensation.objectives.experts import (
     ExpertEpoch,
+    TrajectorySettings,
     _weights_of,
+    expert_training,
+    images_seen,
+    is_due,
     new_expert,
-    new_student,
-    next_epoch,
-    train_expert,
+    stray,
+    trained_on,
 )
-from hmn.condensation.objectives.strayed import images_seen, is_due, stray
-from hmn.condensation.objectives.trajectory_settings import TrajectorySettings
+from hmn.condensation.objectives.student import new_student
 from hmn.condensation.run import condense_run, new_state
 from hmn.condensation.state import CondenseRecord, CondenseState
 from hmn.errors import Interruption, UserError
@@ -36,6 +38,7 @@ from hmn.recipes.settings import (
 )
 from hmn.train.evaluation import render
 from tests.condensation.cost.flop_clock import FlopClock
+from tests.condensation.objectives.test_unrolled import train_expert
 from tests.condensation.test_objectives import SPLITS, contents, shape_of, stop_at
 
 OWN = TrajectorySettings(
@@ -100,7 +103,8 @@ def test_a_step_on_generated_images_and_epochs_on_real_ones() -> None:
     far = stray(state.container, real, config, replace(own, expert_epochs=1), lr=0.05, seed=4)
     assert all(torch.equal(far.start[name], way.start[name]) for name in begun)
     generator = torch.Generator().manual_seed(0).get_state()
-    again = next_epoch(real, config, own, ExpertEpoch(far.start, generator, 0.0))
+    begun_again, net = ExpertEpoch(far.start, generator, 0.0), new_student(real, config, seed=0)
+    again = trained_on(net, real, expert_training(config, own), begun_again, torch.device("cpu"))
     steps = sum(float((again.weights[name] - far.start[name]).norm()) for name in begun)
     taken = sum(float((far.target[name] - far.start[name]).norm()) for name in begun)
     assert taken == pytest.approx(steps, rel=0.5)  # two steps of an expert, other batches
