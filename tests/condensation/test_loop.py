@@ -11,7 +11,6 @@ import torch
 from hmn.condensation.loop import condensing, lr_factor, reconstruction_step
 from hmn.condensation.objectives import matching
 from hmn.condensation.objectives.matching import Match
-from hmn.condensation.objectives.network import draw_group
 from hmn.condensation.state import CondenseRecord, CondenseState, choose_targets
 from hmn.containers.hmn import Hmn
 from hmn.containers.hmn_sizes import HmnShape
@@ -120,13 +119,12 @@ def test_siamese_augmentation_is_the_same_to_the_bit(monkeypatch: pytest.MonkeyP
         return Match(torch.zeros(()), torch.zeros_like(generated.images))
 
     monkeypatch.setattr("hmn.condensation.objectives.features.feature_match", spy)
-    config = replace(CONFIG, real_per_class=10)  # every image of a class, in the order that the loop draws
-    group = torch.tensor([2, 0])
-    images = real.images(torch.arange(30))
-    chosen = torch.isin(real.labels, group)
-    state.config = config
-    drawn, params = draw_group(state, group)
-    state.objective._match_augmented(state, drawn, params, Batch(images[chosen], real.labels[chosen]))
+    # Every real image of a class, and a container that shows the same ones.
+    by_class, group = real.labels.argsort(stable=True), torch.tensor([2, 0])
+    state.config = replace(CONFIG, real_per_class=10, generated_per_class=10)
+    state.labels, state.images = real.labels[by_class], range(30)
+    monkeypatch.setattr(state.container, "images", lambda index: real.images(by_class[index]).requires_grad_())
+    state.objective.match_groups(state, [group])
     real_batch, generated = seen[0]
     for label in (0, 2):
         found, wanted = (
@@ -134,7 +132,9 @@ def test_siamese_augmentation_is_the_same_to_the_bit(monkeypatch: pytest.MonkeyP
             for batch in (real_batch, generated)
         )
         assert found == wanted and len(found) == 10
-    assert not torch.equal(generated.images, real.normalisation.apply(images[chosen]))
+    plain = real.normalisation.apply(real.images(torch.isin(real.labels, group).nonzero()[:, 0]))
+    shown, unchanged = (sorted(image.flatten().tolist() for image in images) for images in (generated.images, plain))
+    assert shown != unchanged and len(shown) == len(unchanged)
 
 
 def test_small_data_fill_every_batch_of_an_update() -> None:

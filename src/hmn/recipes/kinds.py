@@ -38,11 +38,7 @@ class Kind:
         return (*self._own, *self._plugged)
 
     def load(self, name: str) -> Any:
-        """The class of that name, whose file is imported.
-
-        Raises:
-            UserError: nothing is called so, or a file of HMN_PLUGINS cannot be used.
-        """
+        """The class of that name, whose file is imported; UserError where there is none, or it cannot be used."""
         if name in self._own:
             module = import_module(f"hmn.{self.package.replace('/', '.')}.{name}")
             return getattr(module, self._own[name])

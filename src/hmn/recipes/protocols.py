@@ -50,9 +50,6 @@ def protocol(name: str, dataset: str, ipc: int) -> TrainConfig:
     dc, dsa, idc, linba: as those methods' own results were taken, with as many epochs at every ipc.
     Data sets that the paper has not train as cifar10; an ipc between its columns as the next larger column.
     Source: supplement C.2 of arXiv:2310.07506.
-
-    Raises:
-        UserError: unknown protocol, or ipc below 1.
     """
     if name not in PROTOCOLS:
         raise UserError(f"unknown training protocol {name!r}: expected one of {', '.join(PROTOCOLS)}.")

@@ -101,13 +101,10 @@ _SECONDARY_DATA = {"hmn": ("svhn", "tiny-imagenet", "imagenet-10")}
 
 
 def published(method: str, *, data: str, ipc: int | None, net: str) -> Published | None:
-    """What is published of a method; None where nothing is.
+    """What is published of a method, a name of `SOURCES` or of its shorter recipe (dsa-cpu); None where nothing is.
 
-    Args:
-        method: a name of `SOURCES`, or that of its shorter recipe (dsa-cpu).
-        data: name of the data set.
-        ipc: images per class in budget; None for the whole training set.
-        net: the network that is trained. Where papers report another than their usual one, its numbers are given.
+    `ipc` is None for the whole training set. Where papers report another network than their usual one, and `net` is it,
+    its numbers are given.
     """
     name = method.lower().removesuffix(SMALLER)
     usual = NETS.get(data, "convnet3")

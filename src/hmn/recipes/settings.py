@@ -1,8 +1,4 @@
-"""Every setting of the program, as frozen dataclasses that import nothing heavy.
-
-They stand apart from the code that they configure because `hmn --help` shows them and must answer
-without importing torch.
-"""
+"""Every setting of the program, apart from what it configures: `hmn --help` shows them and must not import torch."""
 
 from __future__ import annotations
 

@@ -76,8 +76,7 @@ def _field_docs(cls: type) -> dict[str, str]:
 def given_environment(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Settings from variables such as HMN_SEED, HMN_IPC, HMN_CONDENSE_LR or HMN_CONDENSE_NETWORK_WIDTH.
 
-    Raises:
-        UserError: a variable that begins like a setting and names none, or a value of the wrong kind.
+    One that begins like a setting and names none is refused.
     """
     known = {path: each for path, each in settings_of(Recipe).items() if path not in ("name", "cost", "minutes")}
     names = {ENVIRONMENT_PREFIX + path.replace(".", "_").upper(): path for path in known}
@@ -94,16 +93,12 @@ def given_environment(environment: Mapping[str, str] = os.environ) -> dict[str, 
 
 
 def given_file(path: Path) -> dict[str, Any]:
-    """Settings from a TOML file, with the errors of `read_toml` and of `given_table`."""
+    """Settings from a TOML file of tables like a recipe's, by path."""
     return given_table(read_toml(path), origin=path)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file.
-
-    Raises:
-        UserError: no such file, or not TOML.
-    """
+    """The tables of a TOML file; UserError where there is none."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -129,11 +124,7 @@ def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def given_table(table: Mapping[str, Any], *, origin: Path | str) -> dict[str, Any]:
-    """Settings from tables like a recipe's, by path; `origin` is the file to name, or what else they come from.
-
-    Raises:
-        UserError: a key that names no setting, or a value of the wrong kind.
-    """
+    """Settings from tables like a recipe's, by path; `origin` is the file that errors name, or what else it is."""
     known, found = settings_of(Recipe), {}
     for key, value in flatten(table):
         setting = find(known, key)
@@ -159,11 +150,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def convert(setting: Setting, value: Any, *, origin: str) -> Any:
-    """A value from a file, the environment or text as the setting's type.
-
-    Raises:
-        UserError: it is of another kind.
-    """
+    """A value from a file, the environment or text as the setting's type; UserError where it is of another kind."""
     kinds = get_args(setting.kind) if get_origin(setting.kind) in (Union, UnionType) else (setting.kind,)
     for kind in kinds:
         if get_origin(kind) is Literal:
@@ -236,11 +223,7 @@ def completed(recipe: Recipe) -> Recipe:
 
 
 def objective_settings(recipe: Recipe) -> Any:
-    """The settings of the recipe's objective, as the dataclass that its file defines; loads the file.
-
-    Raises:
-        UserError: no such objective, or a setting that it does not have, or a value of the wrong kind.
-    """
+    """The settings of the recipe's objective, checked, as the dataclass that its file defines; loads the file."""
     name = recipe.condense.objective
     known, found = settings_of_objective(name), {}
     for key, value in recipe.settings.items():

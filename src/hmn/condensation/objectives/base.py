@@ -72,13 +72,9 @@ class Objective(ABC):
 
     @abstractmethod
     def operations(self, state: CondenseState, net: NetOperations) -> int:
-        """Operations of one step, a multiply-add counted as two, without those of `training`.
+        """Operations of one step, by those of one image through the network, without those of `training`.
 
-        Time is predicted from smaller steps by this number.
-
-        Args:
-            state: what is condensed.
-            net: operations of one image through the network.
+        A multiply-add counts as two. Time is predicted from smaller steps by this number.
         """
 
     def sizes(self, state: CondenseState) -> Sequence[Any]:
@@ -91,13 +87,9 @@ class Objective(ABC):
         yield
 
     def step_bytes(self, state: CondenseState, above: Mapping[Any, float], held: float, processes: int) -> float:
-        """Memory that a whole step takes, in one of some processes.
+        """Bytes that a whole step takes in one of the processes that share it, by those of steps of some sizes.
 
-        Args:
-            state: what is condensed.
-            above: bytes that steps of some sizes took.
-            held: bytes that a rendered image takes until it is sent back.
-            processes: how many share the step.
+        A rendered image takes `held` bytes until it is sent back.
         """
         return max(above.values())
 

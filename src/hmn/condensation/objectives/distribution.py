@@ -32,9 +32,8 @@ class Distribution(Matching):
 def distribution_match(net: Net, real: Batch, generated: Batch) -> Match:
     """Sum over classes of the squared distance between the mean embeddings of real and of generated images.
 
-    Being a sum over classes, it is the same whether classes are matched together or in groups. Images are augmented
-    and normalised already. Every class of `generated` must be in `real`. BatchNorm sees each side's images together,
-    as in DM's code.
+    Being a sum over classes, it is the same whether classes are matched together or in groups. BatchNorm sees each
+    side's images together, as in DM's code.
     """
     fast = prepared(net, generated.images)
     with torch.no_grad():

@@ -36,8 +36,7 @@ def feature_match(net: Net, real: Batch, generated: Batch, *, cross_entropy_weig
     """Sum over classes: squared distances of mean features at every stage, plus the weighted mean cross-entropy.
 
     Being a sum over classes, it is the same whether classes are matched together or in groups. Means are taken over
-    a class's images, position by position; distances are sums of squares. Images are augmented and normalised
-    already. Every class of `generated` must be in `real`.
+    a class's images, position by position; distances are sums of squares.
     """
     fast = prepared(net, generated.images)
     # Means of the classes at hand alone: with a row for every class there is, cost would grow with their square.

@@ -58,11 +58,7 @@ class Gradient(Matching):
 
 
 def gradient_match(net: nn.Module, real: Batch, generated: Batch, *, distance: Distance = "squared") -> Match:
-    """Sum over classes of the distance between weight gradients, and its gradient for the generated images.
-
-    Images are augmented and normalised already. Every class of `generated` must be in `real`. Labels are best on the
-    CPU: classes are told apart by them, and asking a GPU would stop it.
-    """
+    """Sum over classes of the distance between weight gradients, and its gradient for the generated images."""
     fast = prepared(net, generated.images)
     if fast is None:
         check_network(net)
@@ -83,10 +79,9 @@ def gradient_match(net: nn.Module, real: Batch, generated: Batch, *, distance: D
 
 
 def check_network(net: nn.Module) -> None:
-    """Refuse a network whose kinks cannot be held: the finite difference would be silently wrong.
+    """Refuse a network whose kinks cannot be held, as the finite difference would be silently wrong.
 
-    Raises:
-        UserError: the network has no gates (timm's), or takes maxima (VGG, large-image DenseNet).
+    It has no gates (timm's), or takes maxima (VGG, large-image DenseNet).
     """
     if not gates(net) or any(isinstance(module, nn.MaxPool2d) for module in net.modules()):
         raise UserError(

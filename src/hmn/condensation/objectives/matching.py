@@ -35,8 +35,7 @@ CLASSES_TOGETHER_VALUES = 2**23
 class Match(NamedTuple):
     """A loss (a scalar without a graph) and its gradient for the generated images, shaped as they are.
 
-    Matching gives the gradient itself, so that it needs no double backward and the container's small graph finishes
-    the chain.
+    With the gradient itself no double backward is needed: the container's small graph finishes the chain.
     """
 
     loss: Tensor
@@ -71,13 +70,9 @@ class Matching(Objective):
 
     @abstractmethod
     def match(self, net: Net, real: Batch, generated: Batch, config: CondenseConfig) -> Match:
-        """Compare real and generated images of some classes, summed over the classes.
+        """Compare real and generated images of some classes through the network, summed over the classes.
 
-        Args:
-            net: what they are seen through.
-            real: images [n, c, h, w], normalised and augmented, and their labels [n] on the CPU.
-            generated: the same of generated images; every class of them is among `real`.
-            config: the settings.
+        Images [n, c, h, w] are normalised and augmented, labels [n] on the CPU; `real` has all classes of `generated`.
         """
 
     @staticmethod
@@ -122,7 +117,7 @@ class Matching(Objective):
         """Operations of a sweep: both sides of every class, and rendering."""
         counts = self.counts(state)
         steps = counts.classes if state.config.step_per == "class" else 1
-        rendered = render_operations(state.container.shape, counts.classes * counts.generated_per_class)
+        rendered = render_operations(state.container.shape, self.rendered(state))
         return self.matching_operations(counts, net) + steps * (1 + BACKWARD) * rendered
 
     def matching_operations(self, counts: Counts, net: NetOperations) -> int:

@@ -88,11 +88,10 @@ class _Generated:
 
 
 def draw_group(state: CondenseState, group: Tensor) -> tuple[Tensor, AugmentParams]:
-    """Everything random about the matching of a group of classes.
+    """Everything random about the matching of a group of classes: its real images, and their augmentation.
 
-    Returns:
-        indices of the real images of those classes in the group that this process has, and parameters of the
-        augmentation, a row for every class of all (those outside of the group repeat its first).
+    Indices are of those classes that this process has; parameters have a row for every class there is (those outside
+    of the group repeat its first).
     """
     # Drawn for the classes of other processes too: the generators stay alike.
     count, generator = state.config.real_per_class, state.generator

@@ -84,13 +84,11 @@ class StudentObjective(Objective):
         weights = sum(parameter.numel() for parameter in net.parameters())
         return highest + max(0, self.settings.student_steps - steps) * weights * FLOAT_BYTES
 
-    def through_student(
-        self, state: CondenseState, differentiate: Callable[[Tensor], TrainingGradient]
-    ) -> TrainingGradient:
+    def through_student(self, state: CondenseState, train: Callable[[Tensor], TrainingGradient]) -> TrainingGradient:
         """A training on all of the container's images, which leaves the gradient of its end in the container."""
         with shown_as_stored(state.container, state.config.learned_as):
             rendered = state.container.images(torch.arange(len(state.container), device=state.device))
-            found = differentiate(rendered)
+            found = train(rendered)
             state.optimizer.zero_grad()
             rendered.backward(found.image_grad)
         return found

@@ -62,11 +62,7 @@ class Trajectory(StudentObjective):
         self._net: Net | None = None
 
     def prepare(self, state: CondenseState) -> Iterator[CondenseRecord]:
-        """Train the experts that are not trained yet, yielding a record after every epoch.
-
-        Raises:
-            UserError: no expert, or one that is shorter than a student's way.
-        """
+        """Train the experts that are not trained yet, yielding a record after every epoch."""
         if self.experts is not None:  # those of another's choice
             self._check_length(self.experts)
             return
