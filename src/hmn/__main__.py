@@ -1,7 +1,5 @@
 """`python -m hmn`, the same as `hmn`."""
 
-from __future__ import annotations
-
 import sys
 
 from hmn.cli.main import main

@@ -1,7 +1,5 @@
 """What is told to people in one line: a mistake in what they gave, and work that a signal stopped."""
 
-from __future__ import annotations
-
 
 class UserError(ValueError):
     """Bad input, told in one line: what was got, what was expected, what to do.

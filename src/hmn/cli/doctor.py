@@ -1,7 +1,5 @@
 """`hmn doctor`: what the program finds on this machine."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`hmn evaluate`: train networks on condensed or real images, test them on real ones, and report."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

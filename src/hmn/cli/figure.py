@@ -1,7 +1,5 @@
 """`hmn figure`: a figure from the files of runs and results, with its numbers beside it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Flags that several verbs share, each written once; those of settings and of data are made from their definitions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path

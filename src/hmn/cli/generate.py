@@ -1,7 +1,5 @@
 """`hmn generate`: the images of a condensed folder as files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

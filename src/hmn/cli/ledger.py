@@ -1,7 +1,5 @@
 """`hmn ledger`: the former name of `hmn plan --ledger`."""
 
-from __future__ import annotations
-
 import shlex
 
 from hmn.cli import flags

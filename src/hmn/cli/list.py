@@ -1,7 +1,5 @@
 """`hmn list`: what a recipe may name, and the settings of each."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The command line: each verb resolves its settings and calls the library. Imports no torch."""
 
-from __future__ import annotations
-
 import errno
 import os
 import sys

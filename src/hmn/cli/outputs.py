@@ -1,7 +1,5 @@
 """What verbs need before work begins: files that can be written, numbers in range, optional parts installed."""
 
-from __future__ import annotations
-
 import os
 from importlib.util import find_spec
 from pathlib import Path

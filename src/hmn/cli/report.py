@@ -1,7 +1,5 @@
 """`hmn report`: runs as one page of HTML."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`hmn show`: the images of a condensed folder as a picture."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

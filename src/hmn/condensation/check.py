@@ -1,7 +1,5 @@
 """Checks of a whole recipe before anything is read, written or deleted on its behalf."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints

@@ -28,10 +28,8 @@ def identity_of(data: RealData, shape: Shape, recipe: Recipe, dtype: str) -> dic
 
 
 def examine(out: Path, identity: Mapping[str, str], *, resume: bool, force: bool) -> Literal["new", "go on", "done"]:
-    """What a run into a folder would be; changes nothing.
-
-    Raises:
-        UserError: the folder is in use, or another's, or there is nothing to resume, or something else was begun there.
+    """What a run into a folder would be; changes nothing. Raises UserError: the folder is in use, or another's, or
+    there is nothing to resume, or something else was begun there.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: a file is there; name a folder.")
@@ -84,10 +82,8 @@ def recorded_identity(out: Path) -> dict[str, str]:
 
 
 def check_identity(out: Path, saved: Mapping[str, Any], wanted: Mapping[str, str]) -> None:
-    """Refuse to go on with something else than was begun; what an older version did not record passes.
-
-    Raises:
-        UserError: settings, sizes, data or dtype differ.
+    """Refuse to go on with something else than was begun; what an older version did not record passes. Raises
+    UserError: settings, sizes, data or dtype differ.
     """
     names = {"recipe": "settings", "shape": "container sizes", "data": "data", "dtype": "--dtype"}
     for key, name in names.items():

@@ -1,7 +1,5 @@
 """`hmn.condense` and `hmn.plan`: a condensation settled from what was asked for, priced, or run in its folder."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
@@ -54,10 +52,8 @@ class Job:
         return self.chosen.shape
 
     def run(self, out: Path, *, resume: bool, force: bool, checkpoint_seconds: float | None) -> None:
-        """Condense into a folder, with progress.
-
-        Raises:
-            UserError, Interruption, ProcessLost: as `hmn.condensation.run.condense_run`.
+        """Condense into a folder, with progress. Raises UserError, Interruption, ProcessLost: as
+        `hmn.condensation.run.condense_run`.
         """
         if is_first():
             about = f"{self.splits.name}: {len(self.splits.train):,} images -> {self.shape.images_each()} per class"

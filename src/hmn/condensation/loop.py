@@ -1,7 +1,5 @@
 """The condensation loop: a generator over a state that can be saved between any two of its steps."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """A run: one condensation in one folder, with checkpoints, signals, progress and its record."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """What a condensation goes on from: container, optimizers, network, random numbers; whole, or one process's share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The choice of a container's sizes for a data set and a budget, and of sizes over it, to be pruned into it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What every container is: a learned source of labelled images with a ledger; and the way from its values to pixels."""
 
-from __future__ import annotations
-
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import replace

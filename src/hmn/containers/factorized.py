@@ -1,7 +1,5 @@
 """HaBa: bases of each class pass through hallucinators that all classes share; every pair is an image."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """After FreD: every image is its cosine coefficients at low frequencies, and nothing is shared."""
 
-from __future__ import annotations
-
 import heapq
 import math
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The hierarchical memory network: memories of the data set, of classes and of images, one decoder."""
 
-from __future__ import annotations
-
 from typing import Any, Self, final
 
 import torch

@@ -1,7 +1,5 @@
 """DDiF: every image is a small sinusoidal network from a pixel's place to its colour."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """LinBa: every image is a linear combination of bases that all classes share, enlarged."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from typing import Self, final

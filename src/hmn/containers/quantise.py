@@ -10,8 +10,6 @@ so int4 cuts large ones off where that makes the squared error of the row least.
 first in the low half, each as q + 8; a row of odd length ends in half a byte of zero.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

@@ -51,11 +51,7 @@ class Ledger(NamedTuple):
         return bytes_of(self.stored_floats, dtype)
 
     def check(self) -> None:
-        """Refuse a container over its budget.
-
-        Raises:
-            UserError: more floats than the budget, with the excess named.
-        """
+        """Refuse a container over its budget. Raises UserError: more floats than the budget, with the excess named."""
         if (excess := self.num_floats - self.budget) > 0:
             raise UserError(
                 f"the container needs {self.num_floats:,} floats, {excess:,} more than the budget of {self.budget:,}: "
@@ -181,10 +177,8 @@ class Shape(ABC):
 
     @classmethod
     def _filled(cls, candidates: Iterable[Self]) -> list[Self]:
-        """The candidates, each with the fewest images, that fit the budget, with as many images as it holds.
-
-        Raises:
-            UserError: none fits.
+        """The candidates, each with the fewest images, that fit the budget, with as many images as it holds. Raises
+        UserError: none fits.
         """
         leanest = [(lean.ledger().num_floats, lean) for lean in candidates]
         found = []

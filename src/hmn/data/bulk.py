@@ -58,10 +58,8 @@ class Bulk(NamedTuple):
 
 
 def decode_all(items: Iterable[Item], count: int, options: DataOptions, *, title: str) -> Bulk:
-    """Decode `count` items in order.
-
-    Raises:
-        UserError: an image is bad (unless options.skip_bad), none is good, or sizes differ without a size.
+    """Decode `count` items in order. Raises UserError: an image is bad (unless options.skip_bad), none is good, or
+    sizes differ without a size.
     """
     stream = enumerate(iter(items))
     with warnings.catch_warnings(), Bar(title, count, options.progress) as bar:

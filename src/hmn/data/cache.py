@@ -8,8 +8,6 @@ A file is moved into place when it is whole, so that no reader, second process o
 is checked on loading; a damaged file is decoded again. A folder that cannot be written costs a warning, not the run.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging
@@ -69,9 +67,7 @@ def cached(
     **extra: object,
 ) -> Decoded:
     """The data set of these named files from disk, or from `read`, which is then stored, unless options forbid it.
-
-    Raises:
-        UserError: a file cannot be read, and skip_bad is off.
+    Raises UserError: a file cannot be read, and skip_bad is off.
     """
     if not options.cache:
         return read()

@@ -10,8 +10,6 @@ is grey. `size`: None demands that all images are equally large; a number takes 
 it (bilinear, antialiased), which is resizing the short side and cropping the centre, up to rounding.
 """
 
-from __future__ import annotations
-
 import io
 from contextlib import nullcontext
 from pathlib import Path
@@ -41,10 +39,8 @@ class DecodedImage(NamedTuple):
 def decode_image(data: bytes | Path | Picture, name: str, *, size: int | None, channels: int | None) -> DecodedImage:
     """Decode one file, or an image that Pillow has opened, to uint8 [c, h, w].
 
-    With channels=None c is 3 and grey is repeated.
-
-    Raises:
-        UnreadableImage: the file is absent, truncated, no image, too large, or has no 8-bit meaning.
+    With channels=None c is 3 and grey is repeated. Raises UnreadableImage: the file is absent, truncated, no image, too
+    large, or has no 8-bit meaning.
     """
     try:
         encoded = data.read_bytes() if isinstance(data, Path) else data

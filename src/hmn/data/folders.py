@@ -1,7 +1,5 @@
 """Image trees: class folders, split by folder or by seed; the base of the ImageNet layouts."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -30,11 +28,9 @@ class Listing(NamedTuple):
 def read_folders(root: Path, options: DataOptions) -> Decoded:
     """Read `root/train/<class>/` with `root/test|val/<class>/`, or `root/<class>/` to be split by a seed.
 
-    Classes are the folders of the training tree in sorted order; images may lie deeper inside them. Hidden
-    files and files that are not images by their suffix are passed over.
-
-    Raises:
-        UserError: no class folders, an empty class, a test class that training lacks, or a bad image.
+    Classes are the folders of the training tree in sorted order; images may lie deeper inside them. Hidden files and
+    files that are not images by their suffix are passed over. Raises UserError: no class folders, an empty class, a
+    test class that training lacks, or a bad image.
     """
     train_root, test_root = split_folders(root, lambda folder: folder.is_dir() and bool(subfolders(folder)))
     names = class_folders(train_root)

@@ -1,7 +1,5 @@
 """Tiny ImageNet in its own layout, and ImageNet-10 out of an ImageNet tree."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -40,10 +38,8 @@ def is_tiny_imagenet(root: Path) -> bool:
 def read_tiny_imagenet(root: Path, options: DataOptions) -> Decoded:
     """Read Tiny ImageNet: classes are the wnids in sorted order, named by words.txt; val/ is the test set.
 
-    Without val/val_annotations.txt the test set is split off by seed.
-
-    Raises:
-        UserError: wnids.txt names a class without images, or the annotations name an unknown class or file.
+    Without val/val_annotations.txt the test set is split off by seed. Raises UserError: wnids.txt names a class without
+    images, or the annotations name an unknown class or file.
     """
     wnids = read_wnids(root)
     train = list_classes(root / "train", wnids, options)
@@ -113,10 +109,8 @@ def has_one_of_ten(folder: Path) -> bool:
 def read_imagenet10(root: Path, options: DataOptions) -> Decoded:
     """Read the ten classes out of an ImageNet tree, at 224 x 224 unless another size is set.
 
-    `root/train/<wnid>` with `root/val/<wnid>`; or `root/<wnid>`, to be split by a seed.
-
-    Raises:
-        UserError: one of the ten folders is missing or empty, or val/ is not sorted into class folders.
+    `root/train/<wnid>` with `root/val/<wnid>`; or `root/<wnid>`, to be split by a seed. Raises UserError: one of the
+    ten folders is missing or empty, or val/ is not sorted into class folders.
     """
     if options.size is None:
         options = replace(options, size=PUBLISHED["imagenet-10"].image_shape[1])

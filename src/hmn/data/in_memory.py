@@ -1,7 +1,5 @@
 """Images that a program already holds: arrays, torch Datasets and the Hub's data sets, checked as files are."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -40,10 +38,8 @@ class Pairs(NamedTuple):
 def read_in_memory(
     source: Any, test: Any, options: DataOptions, *, class_names: Sequence[str] | None, where: str
 ) -> Decoded:
-    """The images of `hmn.data.load.load_data` that are no path; test is None where none came along.
-
-    Raises:
-        UserError: something else than `PAIRS`, misshapen or differing images, or labels out of range.
+    """The images of `hmn.data.load.load_data` that are no path; test is None where none came along. Raises UserError:
+    something else than `PAIRS`, misshapen or differing images, or labels out of range.
     """
     if isinstance(source, Mapping):
         source, found = splits_of_hub(source, where)

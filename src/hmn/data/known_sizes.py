@@ -1,7 +1,5 @@
 """Sizes of data that are not here, from their name or from flags: enough to plan with."""
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 
@@ -41,10 +39,8 @@ def size_of(
 ) -> DataSize:
     """The size of data by name, with what is given in the place of what is published.
 
-    `shape` is as in "3x224x224" (channels, height, width); then `side`, in pixels, makes images square.
-
-    Raises:
-        UserError: something is neither given nor published, or makes no sense.
+    `shape` is as in "3x224x224" (channels, height, width); then `side`, in pixels, makes images square. Raises
+    UserError: something is neither given nor published, or makes no sense.
     """
     known = PUBLISHED.get(name)
     image_shape = parsed_shape(shape) if shape is not None else known.image_shape if known else None

@@ -3,8 +3,6 @@
 From what a reader gives to `Splits`: every class present, labels 0..k-1, a test split.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -79,12 +77,10 @@ def load_data(
 def load_images(path: str, options: DataOptions | None = None, *, like: RealData) -> RealData:
     """Training images from a path, to be trained on in place of `like`, with its classes and normalisation.
 
-    For exported, chosen or compressed images: one image of a class is enough, classes may be missing, and
-    nothing is split off; where the path holds a test split too, it is left alone. Classes are matched by
-    name, or by number where the names are 0, 1, 2, ... Images keep their size and get the channels of `like`.
-
-    Raises:
-        UserError: the images are absent or bad, or their classes or shape are not those of `like`.
+    For exported, chosen or compressed images: one image of a class is enough, classes may be missing, and nothing is
+    split off; where the path holds a test split too, it is left alone. Classes are matched by name, or by number where
+    the names are 0, 1, 2, ... Images keep their size and get the channels of `like`. Raises UserError: the images are
+    absent or bad, or their classes or shape are not those of `like`.
     """
     options = replace(options or DataOptions(), size=None, channels=like.image_shape[0])
     found = check_path(path)

@@ -1,7 +1,5 @@
 """Data sets by name: where to look for them, and what to say when they are not there."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -33,10 +31,8 @@ NAMES = ("digits", *FOLDERS_OF)
 
 
 def data_root(data_dir: Path | None) -> Path:
-    """Where names are looked up: the folder given, else $HMN_DATA, else the platform's data folder for hmn.
-
-    Raises:
-        UserError: the folder given, or $HMN_DATA, is not a folder.
+    """Where names are looked up: the folder given, else $HMN_DATA, else the platform's data folder for hmn. Raises
+    UserError: the folder given, or $HMN_DATA, is not a folder.
     """
     told, source = (data_dir, "--data-dir") if data_dir is not None else (os.environ.get("HMN_DATA"), "$HMN_DATA")
     if told:
@@ -48,10 +44,8 @@ def data_root(data_dir: Path | None) -> Path:
 
 
 def read_named(name: str, options: DataOptions) -> tuple[Decoded, Path | None]:
-    """Find and read a data set of `NAMES`; returns it and the folder that it was found in.
-
-    Raises:
-        UserError: it is nowhere (the line says what to do), or does not look like the data set of that name.
+    """Find and read a data set of `NAMES`; returns it and the folder that it was found in. Raises UserError: it is
+    nowhere (the line says what to do), or does not look like the data set of that name.
     """
     if name == "digits":
         return read_digits(options), None

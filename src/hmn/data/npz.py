@@ -1,7 +1,5 @@
 """NumPy archives: arrays found by their usual names; among them the digits that are embedded here."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -22,11 +20,9 @@ TEST_WORDS = [word for word, split in SPLIT_OF_WORD.items() if split != TRAIN]
 def read_npz(path: Path, options: DataOptions) -> Decoded:
     """Read `images`/`labels`, `x`/`y`, `data`/`target`; or split, as `x_train`, `train_images`, `y_test` ...
 
-    Images: uint8, other integers in 0..255, or floats in [0, 1] (times 255 and rounded); [n, h, w], NHWC or
-    NCHW with 1 or 3 channels. Labels: integers [n] or [n, 1], or strings; `class_names` may name integers.
-
-    Raises:
-        UserError: the file is damaged, arrays are missing or misshapen, values are NaN or out of range.
+    Images: uint8, other integers in 0..255, or floats in [0, 1] (times 255 and rounded); [n, h, w], NHWC or NCHW with 1
+    or 3 channels. Labels: integers [n] or [n, 1], or strings; `class_names` may name integers. Raises UserError: the
+    file is damaged, arrays are missing or misshapen, values are NaN or out of range.
     """
 
     def read() -> Decoded:

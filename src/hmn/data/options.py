@@ -12,9 +12,7 @@ from hmn.errors import UserError
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """How to find and read a data set. The verbs' data flags are made from it, with the lines below as their help.
-
-    Raises:
-        UserError: a size below 1, channels other than 1 or 3, a seed outside 0..2^63 - 1, or a share outside (0, 1).
+    Raises UserError: a size below 1, channels other than 1 or 3, a seed outside 0..2^63 - 1, or a share outside (0, 1).
     """
 
     data_dir: Path | None = None

@@ -1,7 +1,5 @@
 """Parquet in the Hugging Face Hub's layout: images as encoded bytes in a column, labels in another."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,10 +50,8 @@ def find_shards(root: Path) -> dict[str, list[Path]]:
 def read_parquet(root: Path, options: DataOptions) -> Decoded:
     """Read shards train-*, test-* (else validation-*); one file, or shards of no split, are split by a seed.
 
-    A folder with test or validation shards alone is refused: what is to be trained on is missing.
-
-    Raises:
-        UserError: a shard is missing or damaged, columns cannot be told, rows are bad; or no pyarrow.
+    A folder with test or validation shards alone is refused: what is to be trained on is missing. Raises UserError: a
+    shard is missing or damaged, columns cannot be told, rows are bad; or no pyarrow.
     """
     shards = find_shards(root)
     if not shards:

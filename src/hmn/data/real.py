@@ -18,11 +18,8 @@ from hmn.runtime.device import moved, resident
 @final
 @dataclass(frozen=True, eq=False)
 class RealData(HeldImages):
-    """Labelled images as they were stored, 8 bits a channel, all in memory. A `Source`.
-
-    Raises:
-        UserError: pixels are not uint8 [n, c, h, w] with 1 or 3 channels, labels are not int64 [n], or one
-            is outside 0..len(class_names) - 1.
+    """Labelled images as they were stored, 8 bits a channel, all in memory. A `Source`. Raises UserError: pixels are
+    not uint8 [n, c, h, w] with 1 or 3 channels, labels are not int64 [n], or one is outside 0..len(class_names) - 1.
     """
 
     pixels: Tensor
@@ -102,10 +99,8 @@ class Splits:
 def stratified_indices(labels: Tensor, *, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Indices (rest, taken) of labels int64 [n]; of each class round(share * images) are taken, at least 1.
 
-    At least one image of each class is left over too. Both come in storage order; same seed, same split.
-
-    Raises:
-        UserError: share is outside (0, 1), or a class that has images has only one.
+    At least one image of each class is left over too. Both come in storage order; same seed, same split. Raises
+    UserError: share is outside (0, 1), or a class that has images has only one.
     """
     if not 0 < share < 1:
         raise UserError(f"split share {share}: expected a fraction between 0 and 1, for example 0.2")
@@ -123,10 +118,8 @@ def stratified_indices(labels: Tensor, *, share: float, seed: int) -> tuple[Tens
 def split_validation(data: RealData, *, share: float, seed: int) -> tuple[RealData, RealData]:
     """Training data cut into (rest, validation) by seed, class by class; `share` of each class validates.
 
-    Settings such as beta are chosen on the validation part, never on the test set.
-
-    Raises:
-        UserError: share is outside (0, 1), or a class has only one image.
+    Settings such as beta are chosen on the validation part, never on the test set. Raises UserError: share is outside
+    (0, 1), or a class has only one image.
     """
     try:
         rest, validation = stratified_indices(data.labels.cpu(), share=share, seed=seed)
@@ -136,10 +129,8 @@ def split_validation(data: RealData, *, share: float, seed: int) -> tuple[RealDa
 
 
 def balanced_indices(labels: Tensor, per_class: int, generator: torch.Generator) -> Tensor:
-    """A random choice of `per_class` images of each class present in labels [n], class by class: int64 [m].
-
-    Raises:
-        UserError: per_class is below 1, or a class has fewer images than that.
+    """A random choice of `per_class` images of each class present in labels [n], class by class: int64 [m]. Raises
+    UserError: per_class is below 1, or a class has fewer images than that.
     """
     if per_class < 1:
         raise UserError(f"per_class={per_class}: expected at least 1 image per class")

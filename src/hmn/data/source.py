@@ -4,8 +4,6 @@ What its images are normalised with is what is usual for a known data set (docs/
 measured.
 """
 
-from __future__ import annotations
-
 import hashlib
 from abc import ABC
 from typing import NamedTuple, Protocol, runtime_checkable

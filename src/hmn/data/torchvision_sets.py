@@ -1,7 +1,5 @@
 """CIFAR-10, CIFAR-100, SVHN, MNIST and Fashion-MNIST as torchvision stores them; downloads when asked."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,11 +32,9 @@ VISION_SETS = {
 
 
 def read_torchvision(name: str, root: Path, options: DataOptions) -> Decoded:
-    """Read both splits of a torchvision data set from root; `download` first fetches what is absent or damaged.
-
-    Raises:
-        UserError: torchvision is missing, or the files are absent, damaged (torchvision knows checksums) or
-            cannot be downloaded.
+    """Read both splits of a torchvision data set from root; `download` first fetches what is absent or damaged. Raises
+    UserError: torchvision is missing, or the files are absent, damaged (torchvision knows checksums) or cannot be
+    downloaded.
     """
     try:
         from torchvision import datasets

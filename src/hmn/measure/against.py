@@ -1,7 +1,5 @@
 """Everything that `hmn evaluate` compares its target with."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -44,11 +42,7 @@ def chosen_against(
     images: str | None,
     stored: str | None,
 ) -> Against:
-    """The flags of `hmn evaluate`.
-
-    Raises:
-        UserError: a name that is none, or a flag that would do nothing.
-    """
+    """The flags of `hmn evaluate`. Raises UserError: a name that is none, or a flag that would do nothing."""
     names = [name for name in (against or "").split(",") if name]
     for name in names:
         if name not in AGAINST:
@@ -62,11 +56,7 @@ def chosen_against(
 
 
 def check_against(target: Any, first: Candidate, splits: Splits, against: Against) -> None:
-    """Refuse comparisons that make no sense for the target, before any training.
-
-    Raises:
-        UserError: so.
-    """
+    """Refuse comparisons that make no sense for the target, before any training. Raises UserError: so."""
     check_stored(target, against.stored)
     for name in CORESETS:
         if name in against.names and first.condensed is None:
@@ -78,10 +68,8 @@ def check_against(target: Any, first: Candidate, splits: Splits, against: Agains
 
 
 def stored_dtypes(text: str | None) -> tuple[str, ...]:
-    """The ways to store floats that --stored names, each once, in the order of `DTYPES`.
-
-    Raises:
-        UserError: another name, or none.
+    """The ways to store floats that --stored names, each once, in the order of `DTYPES`. Raises UserError: another
+    name, or none.
     """
     names = [name for name in (text or "").split(",") if name]
     for name in names if names or text is None else [repr(text)]:
@@ -91,10 +79,8 @@ def stored_dtypes(text: str | None) -> tuple[str, ...]:
 
 
 def check_stored(target: Any, dtypes: tuple[str, ...]) -> None:
-    """Refuse what cannot be measured, before any training.
-
-    Raises:
-        UserError: the target is no condensed folder, or was rounded already.
+    """Refuse what cannot be measured, before any training. Raises UserError: the target is no condensed folder, or was
+    rounded already.
     """
     if not dtypes:
         return
@@ -111,9 +97,7 @@ def check_stored(target: Any, dtypes: tuple[str, ...]) -> None:
 
 def stored_candidate(path: Path, dtype: str, target: Candidate) -> Candidate:
     """The images that come back where the target is stored as `dtype`, at the bytes of its values, scales included.
-
-    Raises:
-        UserError: values too large for the dtype.
+    Raises UserError: values too large for the dtype.
     """
     exact = load_container(path)
     container, num_bytes = as_stored(exact, dtype)

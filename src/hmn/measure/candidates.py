@@ -1,7 +1,5 @@
 """What `hmn evaluate` trains on: a condensed folder, a data set, or other images."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -59,11 +57,9 @@ def target_of(
 ) -> tuple[Candidate, Splits]:
     """The target, and the data that it is tested on: its own where `data` names no other.
 
-    With on="validation" that is a tenth of the training images, which real images to train on then lack.
-    A container that was condensed from the whole training split has seen that tenth.
-
-    Raises:
-        UserError: the target or its data cannot be read.
+    With on="validation" that is a tenth of the training images, which real images to train on then lack. A container
+    that was condensed from the whole training split has seen that tenth. Raises UserError: the target or its data
+    cannot be read.
     """
     flags = flags or DataOptions()
     if isinstance(target, str | PathLike):
@@ -77,10 +73,8 @@ def target_of(
 
 
 def condensed(path: Path, data: Any, flags: DataOptions, on: Split) -> tuple[Candidate, Splits]:
-    """A condensed folder, and the data to test it on.
-
-    Raises:
-        UserError: the folder or the data cannot be read, or the data have other classes.
+    """A condensed folder, and the data to test it on. Raises UserError: the folder or the data cannot be read, or the
+    data have other classes.
     """
     stored = info(need_artifact(path))
     run = read_run(path)
@@ -134,10 +128,8 @@ def of_evaluation(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_classes(path: Path, made_from: Sequence[str], name: str, tested_on: Sequence[str]) -> None:
-    """Refuse test data of other classes than the container's. Plain numbers may stand for any names.
-
-    Raises:
-        UserError: another number of classes, or other names.
+    """Refuse test data of other classes than the container's. Plain numbers may stand for any names. Raises UserError:
+    another number of classes, or other names.
     """
     named = [names for names in (made_from, tested_on) if not all(text.isdigit() for text in names)]
     if len(made_from) != len(tested_on) or (len(named) == 2 and list(made_from) != list(tested_on)):

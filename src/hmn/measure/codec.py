@@ -12,8 +12,6 @@ files of one format, quality and size have in common, and what says how long the
 Where one image ends and the next begins is not counted either; two bytes an image would say it.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, get_args
@@ -106,11 +104,7 @@ def images_in_bytes(
 
 
 def check_format(format: str) -> None:
-    """Refuse a format that is unknown, or that this Pillow was built without.
-
-    Raises:
-        UserError: so.
-    """
+    """Refuse a format that is unknown, or that this Pillow was built without. Raises UserError: so."""
     if format not in FORMATS:
         raise UserError(f"codec {format}: expected {', '.join(FORMATS)}.")
     if format != "jpeg" and not features.check(format):

@@ -2,8 +2,6 @@
 made on a part of the training images that is kept from training.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Sequence
@@ -55,10 +53,8 @@ class CodecSettings:
 
 
 def codec_flags(codec: str | None, quality: str | None, side: str | None, images: str | None) -> list[CodecSettings]:
-    """What --codec, --codec-quality, --codec-side and --codec-images ask for, a format each.
-
-    Raises:
-        UserError: a format, a number or a way to choose that is none.
+    """What --codec, --codec-quality, --codec-side and --codec-images ask for, a format each. Raises UserError: a
+    format, a number or a way to choose that is none.
     """
     formats = ["webp"] if codec is None else list(dict.fromkeys(name for name in codec.split(",") if name))
     for name in formats or ["''"]:
@@ -75,10 +71,8 @@ def codec_flags(codec: str | None, quality: str | None, side: str | None, images
 
 
 def numbers(flag: str, text: str | None, most: int | None) -> tuple[int, ...] | None:
-    """Whole numbers joined by commas, each once; () for auto, None for None.
-
-    Raises:
-        UserError: something else, or a number out of range.
+    """Whole numbers joined by commas, each once; () for auto, None for None. Raises UserError: something else, or a
+    number out of range.
     """
     if text is None or text == "auto":
         return None if text is None else ()
@@ -93,10 +87,8 @@ def numbers(flag: str, text: str | None, most: int | None) -> tuple[int, ...] | 
 
 
 def check_codec(codec: CodecSettings, data: RealData) -> None:
-    """Refuse a format or a side that cannot be, before any training.
-
-    Raises:
-        UserError: this Pillow does not write the format, or a side is larger than the images'.
+    """Refuse a format or a side that cannot be, before any training. Raises UserError: this Pillow does not write the
+    format, or a side is larger than the images'.
     """
     check_format(codec.format)
     shorter = min(data.image_shape[1:])

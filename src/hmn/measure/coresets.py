@@ -189,19 +189,15 @@ class Chooser:
 
     @cached_property
     def cut(self) -> tuple[Chooser, RealData]:
-        """A chooser of the images less a validation tenth of each class, and that tenth.
-
-        Raises:
-            UserError: a class has only one image.
+        """A chooser of the images less a validation tenth of each class, and that tenth. Raises UserError: a class has
+        only one image.
         """
         rest, validation = split_validation(self.data, share=VALIDATION_SHARE, seed=VALIDATION_SEED)
         return Chooser(rest), validation
 
     def choose(self, method: Selection, per_class: int) -> Tensor:
         """Indices of `per_class` images of each class, class by class, the first chosen first: int64 [classes * it].
-
-        Raises:
-            UserError: a class has fewer images.
+        Raises UserError: a class has fewer images.
         """
         if method == "random":
             return select(self.data, method, per_class, seed=SUBSET_SEED)

@@ -1,7 +1,5 @@
 """The trainings behind an accuracy: how networks are trained, and what is reported of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal

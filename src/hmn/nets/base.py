@@ -1,7 +1,5 @@
 """What every network here has, and the parts that they share."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,10 +72,8 @@ def record_masks(net: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def replay_masks(net: nn.Module) -> Iterator[None]:
-    """Inside, the calls reuse the recorded masks from the first on, in order, and start over after the last.
-
-    Raises:
-        ValueError: a gate holds no masks.
+    """Inside, the calls reuse the recorded masks from the first on, in order, and start over after the last. Raises
+    ValueError: a gate holds no masks.
     """
     if any(not gate.masks for gate in gates(net)):
         raise ValueError("replay_masks: nothing was recorded; run the network inside record_masks first.")

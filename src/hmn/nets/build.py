@@ -1,7 +1,5 @@
 """Networks by name, and those of the timm library, which are known by nothing else."""
 
-from __future__ import annotations
-
 import re
 from typing import Any, final
 
@@ -24,16 +22,13 @@ def build_net(
 ) -> Net:
     """A freshly initialised network on the CPU for images of shape (channels, height, width).
 
-    `name` is convnetD of any depth D, one of NET_NAMES, or timm/NAME. `width` is the number of channels of
-    the first convolution (densenet121: the growth rate). The weights come from `generator` alone: the global
-    random state is neither read nor moved.
+    `name` is convnetD of any depth D, one of NET_NAMES, or timm/NAME. `width` is the number of channels of the first
+    convolution (densenet121: the growth rate). The weights come from `generator` alone: the global random state is
+    neither read nor moved.
 
     ConvNet and ResNetAP-10 have instance norm. ResNet-18, VGG and DenseNet-121 have BatchNorm, as IDC's
-    cross-architecture tables have; DC, DSA and MTT give ResNet-18 and VGG-11 instance norm: add "-in" to the
-    name for that.
-
-    Raises:
-        UserError: unknown name, a width that is not positive or not wanted, images too small for the network.
+    cross-architecture tables have; DC, DSA and MTT give ResNet-18 and VGG-11 instance norm: add "-in" to the name for
+    that. Raises UserError: unknown name, a width that is not positive or not wanted, images too small for the network.
     """
     if num_classes < 1:
         raise UserError(f"num_classes={num_classes}: a network needs at least one class.")
@@ -74,10 +69,8 @@ def _build(name: str, num_classes: int, image_shape: tuple[int, int, int], given
 
 @final
 class TimmNet(Net):
-    """A timm model, untrained; its feature is what timm's own forward_features gives.
-
-    Raises:
-        UserError: timm is not installed, has no such model, or the model cannot take such images.
+    """A timm model, untrained; its feature is what timm's own forward_features gives. Raises UserError: timm is not
+    installed, has no such model, or the model cannot take such images.
     """
 
     def __init__(self, name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> None:

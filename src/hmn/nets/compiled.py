@@ -5,8 +5,6 @@ later process pays a few seconds. Environment: HMN_COMPILE=0 switches it off; TO
 keeps its files (here, where it is not set, in hmn's own cache folder, which outlives a restart, unlike torch's choice).
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import time

@@ -1,7 +1,5 @@
 """ConvNet-D: the network that this field condenses and evaluates with."""
 
-from __future__ import annotations
-
 from typing import NamedTuple, final
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """DenseNet-121 with a stem for small images."""
 
-from __future__ import annotations
-
 from typing import final
 
 import torch

@@ -1,7 +1,5 @@
 """ResNetAP-10 (IDC's network for ImageNet) and ResNet-18."""
 
-from __future__ import annotations
-
 import math
 from typing import final
 

@@ -1,7 +1,5 @@
 """VGG-11 and VGG-16 with one linear layer, as small images have them."""
 
-from __future__ import annotations
-
 from typing import final
 
 from torch import Tensor, nn

@@ -6,8 +6,6 @@ histograms reach the number of epochs, which margins of mixed images could not. 
 on.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import zipfile

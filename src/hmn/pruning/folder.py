@@ -1,7 +1,5 @@
 """A pruned artifact: a condensed folder with fewer images, complete in itself, and the record of what went and why."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from dataclasses import replace

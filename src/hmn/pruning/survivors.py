@@ -3,8 +3,6 @@
 Source: section 3 and Algorithm 1 of arXiv:2310.07506.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -29,10 +27,8 @@ def double_end_keep(aum: Tensor, *, keep: int, hard_share: float) -> Tensor:
     """Indices of one class's images that survive pruning at both ends, int64 [keep], in storage order.
 
     Of the images removed, floor(hard_share * removed) have the lowest AUM, the rest the highest. Of equal AUMs the
-    earlier image counts as the lower one. Source: Algorithm 1 of arXiv:2310.07506, whose beta is `hard_share`.
-
-    Raises:
-        UserError: keep is outside 1..n, hard_share outside [0, 1], or an AUM is no number.
+    earlier image counts as the lower one. Source: Algorithm 1 of arXiv:2310.07506, whose beta is `hard_share`. Raises
+    UserError: keep is outside 1..n, hard_share outside [0, 1], or an AUM is no number.
     """
     if not 1 <= keep <= len(aum):
         raise UserError(f"keep={keep}, but this class stores {len(aum)} images: choose 1..{len(aum)}.")
@@ -129,10 +125,8 @@ def share_of(count: int, share: float) -> int:
 
 
 def counts_at_rate(present: Sequence[int], rate: float, copies: int = 1) -> tuple[int, ...]:
-    """Survivors of each class where it loses floor(rate * images) of those present, but never the last one.
-
-    Raises:
-        UserError: rate is outside [0, 1).
+    """Survivors of each class where it loses floor(rate * images) of those present, but never the last one. Raises
+    UserError: rate is outside [0, 1).
     """
     if not 0 <= rate < 1:
         raise UserError(f"pruning rate {rate}: expected a fraction from 0 to below 1, such as 0.3.")
@@ -141,10 +135,8 @@ def counts_at_rate(present: Sequence[int], rate: float, copies: int = 1) -> tupl
 
 
 def counts_to(present: Sequence[int], count: int, copies: int = 1) -> tuple[int, ...]:
-    """Survivors of each class: `count`, or all where fewer are present.
-
-    Raises:
-        UserError: count is below 1, or above what every class stores, or no multiple of the copies.
+    """Survivors of each class: `count`, or all where fewer are present. Raises UserError: count is below 1, or above
+    what every class stores, or no multiple of the copies.
     """
     if count % copies:
         asked = f"{count} images per class"
@@ -155,10 +147,8 @@ def counts_to(present: Sequence[int], count: int, copies: int = 1) -> tuple[int,
 
 
 def counts_in_budget(container: Container) -> tuple[int, ...]:
-    """Survivors of each class: the largest number, the same for all, whose container is within its budget.
-
-    Raises:
-        UserError: the container cannot be pruned image by image, or one image a class is too much already.
+    """Survivors of each class: the largest number, the same for all, whose container is within its budget. Raises
+    UserError: the container cannot be pruned image by image, or one image a class is too much already.
     """
     check_prunable(container)
     labels, copies, budget = container.labels.cpu(), container.copies, container.ledger().budget
@@ -177,10 +167,8 @@ def counts_in_budget(container: Container) -> tuple[int, ...]:
 
 
 def check_prunable(container: Container) -> None:
-    """Refuse a container whose images are not independent of each other.
-
-    Raises:
-        UserError: with the container's own reason.
+    """Refuse a container whose images are not independent of each other. Raises UserError: with the container's own
+    reason.
     """
     if container.shape.not_prunable is not None:
         raise UserError(f"this container cannot be pruned image by image: {container.shape.not_prunable}")

@@ -1,7 +1,5 @@
 """What `hmn prune` works on: a condensed folder with its AUM, its data, and how networks are trained on it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,10 +76,8 @@ def read_target(run: Path, *, aum: Path | None, needs_aum: bool) -> Target:
 
 
 def surviving_counts(target: Target, *, to: int | None, rate: float | None) -> PerClass:
-    """Survivors of each class: to a count, at a rate, or else as many as fit the budget.
-
-    Raises:
-        UserError: both are given, a value is out of range, or nothing is left to remove.
+    """Survivors of each class: to a count, at a rate, or else as many as fit the budget. Raises UserError: both are
+    given, a value is out of range, or nothing is left to remove.
     """
     if to is not None and rate is not None:
         raise UserError("--to is a number of images per class and --rate a share to remove: give one of them.")

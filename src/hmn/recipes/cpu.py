@@ -8,8 +8,6 @@ are not: there the container is condensed by IDC's gradient matching, as in the 
 one objective. docs/methods.md has the settings in a table, and how long each took.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import Any

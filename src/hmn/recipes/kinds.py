@@ -3,8 +3,6 @@
 Files elsewhere add theirs too: HMN_PLUGINS holds their paths, joined as PATH's are. Every process of a sweep has it.
 """
 
-from __future__ import annotations
-
 import ast
 import os
 import re

@@ -1,7 +1,5 @@
 """Recipes of the methods as published. docs/methods.md has every number with its source, and the deviations."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Recipes by name, each of which states its cost; the recipe of a run: a named one or a file's, changed by flags."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -62,10 +60,8 @@ def recipe(name: str, *, minutes: float | None = None, **data: Any) -> Recipe:
 
 
 def resolve(name: str | None, from_file: Mapping[str, Any], own: Mapping[str, Any], fitted: Fitted) -> Recipe:
-    """The recipe of a run with every setting: a named one or a whole file, then one's own settings put over it.
-
-    Raises:
-        UserError: no such recipe, or a setting of one's own that its objective does not read.
+    """The recipe of a run with every setting: a named one or a whole file, then one's own settings put over it. Raises
+    UserError: no such recipe, or a setting of one's own that its objective does not read.
     """
     if "cost" in from_file:
         found = changed(_renamed(whole_recipe({**from_file, "ipc": fitted.ipc}), fitted), own)

@@ -1,7 +1,5 @@
 """What recipes are made from: the data that one is fitted to, its networks, DSA's augmentation, rates in pixels."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, final
 

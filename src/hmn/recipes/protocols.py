@@ -1,7 +1,5 @@
 """Named ways to train on a condensed set, so that accuracies say how they were taken."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

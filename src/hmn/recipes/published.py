@@ -1,7 +1,5 @@
 """Accuracies that papers report, to be shown beside measured ones and never in their place."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final

@@ -1,7 +1,5 @@
 """Ranges of settings, which stand in their annotations: `lr: Positive = 0.01`."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, NamedTuple
 

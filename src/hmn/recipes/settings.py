@@ -1,7 +1,5 @@
 """Every setting of the program, apart from what it configures: `hmn --help` shows them and must not import torch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal

@@ -1,7 +1,5 @@
 """Settings by their dotted paths: from flags, the environment and TOML files into dataclasses."""
 
-from __future__ import annotations
-
 import ast
 import difflib
 import inspect

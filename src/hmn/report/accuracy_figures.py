@@ -1,7 +1,5 @@
 """Figures of accuracies: against pruning rate, training iterations, time and bytes, and by learning-rate schedule."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -72,10 +70,8 @@ def _pruning_panel(axis: Any, study: Mapping[str, Any], found: list[tuple[Any, S
 
 
 def iterations(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
-    """Test accuracy against training iterations, a line a method and budget. Source: Fig. 1 of the supplement.
-
-    Raises:
-        UserError: an evaluation was made without --curve, or there are too many lines to tell apart.
+    """Test accuracy against training iterations, a line a method and budget. Source: Fig. 1 of the supplement. Raises
+    UserError: an evaluation was made without --curve, or there are too many lines to tell apart.
     """
     curves, rows, spreads = [], [], []
     for path, given in zip_longest(paths, labels):
@@ -107,10 +103,8 @@ def iterations(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
 
 
 def minutes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
-    """Accuracy against the processor's minutes of condensing, a line a label: a recipe, where none is given.
-
-    Raises:
-        UserError: a result is not of a condensation, or they were not all taken alike.
+    """Accuracy against the processor's minutes of condensing, a line a label: a recipe, where none is given. Raises
+    UserError: a result is not of a condensation, or they were not all taken alike.
     """
     lines: dict[str, list[tuple[float, Spread]]] = {}
     taken: dict[tuple[Any, ...], Path] = {}
@@ -145,10 +139,8 @@ def minutes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
 
 
 def schedules(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
-    """Accuracy by learning-rate schedule, cosine against multi-step. Source: Table 2 of the supplement.
-
-    Raises:
-        UserError: a set was trained with one of the schedules alone, or twice with the same.
+    """Accuracy by learning-rate schedule, cosine against multi-step. Source: Table 2 of the supplement. Raises
+    UserError: a set was trained with one of the schedules alone, or twice with the same.
     """
     groups: dict[str, dict[str, Spread]] = {}
     rows = []
@@ -191,10 +183,8 @@ def _schedule_table(groups: Mapping[str, Mapping[str, Spread]]) -> str:
 def accuracy_by_bytes(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
     """Test accuracy against bytes stored: a line a method and budget, from float32 on the right to the fewest bits.
 
-    The whole training set is left out. Labels name the comparisons, where there are several.
-
-    Raises:
-        UserError: nothing is done yet, or there are too many lines to tell apart.
+    The whole training set is left out. Labels name the comparisons, where there are several. Raises UserError: nothing
+    is done yet, or there are too many lines to tell apart.
     """
     lines: list[tuple[str, str, list[tuple[float, Spread]]]] = []
     rows: list[Sequence[Any]] = []

@@ -1,7 +1,5 @@
 """Line charts as SVG for the page: no library, no fixed colours, so that they follow light and dark."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

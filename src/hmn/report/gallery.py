@@ -1,7 +1,5 @@
 """The images of pages: which are shown, as what pictures, and what the script is told; the page of suspicious ones."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """What a report says of one run, from the files in its folder and from results that belong to it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,10 +56,8 @@ class RunFacts:
 
 
 def gather_run(path: Path) -> RunFacts:
-    """Read a run's folder.
-
-    Raises:
-        UserError: the container, its profile or its history are damaged, or the profile is of another container.
+    """Read a run's folder. Raises UserError: the container, its profile or its history are damaged, or the profile is
+    of another container.
     """
     stored = info(path)
     images = load(path)
@@ -98,10 +94,7 @@ def assign(runs: Sequence[RunFacts], results: Sequence[Path]) -> None:
     """Give each result to the run whose container it is of.
 
     Results know the container's checksum; older ones, the command that condensed it. One that knows neither goes to the
-    only run that there is, and the page says so.
-
-    Raises:
-        UserError: a file is no result, or of none of the runs.
+    only run that there is, and the page says so. Raises UserError: a file is no result, or of none of the runs.
     """
     for file in results:
         found = read_json(file)

@@ -1,7 +1,5 @@
 """Figures of margins and of the images behind them: AUM histograms, extremes per class, grids of high, low, random."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -34,10 +32,8 @@ Rows = dict[int, Tensor]
 
 
 def aum_histogram(paths: Sequence[Path], labels: Sequence[str]) -> Drawn:
-    """How the margins of several sources spread, a panel a source. Source: Figs. 3 and 4 of the supplement.
-
-    Raises:
-        UserError: a path has no profile, or they hold margins of different kinds.
+    """How the margins of several sources spread, a panel a source. Source: Figs. 3 and 4 of the supplement. Raises
+    UserError: a path has no profile, or they hold margins of different kinds.
     """
     profiles = [profile_of(path) for path in paths]
     kinds = {profile.margin for profile in profiles}

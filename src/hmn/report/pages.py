@@ -1,7 +1,5 @@
 """Runs, and a comparison of methods, as self-contained pages of HTML: templates beside this file, filled in."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import itertools

@@ -1,7 +1,5 @@
 """Reading results and histories: every file is checked before use. What a figure or a page says of their numbers."""
 
-from __future__ import annotations
-
 import json
 import math
 import statistics
@@ -48,11 +46,7 @@ class Spread(NamedTuple):
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        UserError: no such file, or it holds something else.
-    """
+    """A JSON object from a file. Raises UserError: no such file, or it holds something else."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -75,11 +69,7 @@ def kind_of(result: Mapping[str, Any]) -> str | None:
 
 
 def read_result(path: Path, kind: str) -> dict[str, Any]:
-    """A result of a kind.
-
-    Raises:
-        UserError: it cannot be read, or is another kind of file, or damaged.
-    """
+    """A result of a kind. Raises UserError: it cannot be read, or is another kind of file, or damaged."""
     found = read_json(path)
     if kind_of(found) != kind:
         raise UserError(f"{path}: not a result of this kind; expected a file of `{MADE_BY[kind]}`.")
@@ -110,10 +100,8 @@ def rows_of(evaluation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def spread_of(accuracy: Mapping[str, Any]) -> Spread:
-    """Mean, deviation and number of the values under "values", which decide.
-
-    Raises:
-        ValueError: there are none, or one is no number.
+    """Mean, deviation and number of the values under "values", which decide. Raises ValueError: there are none, or one
+    is no number.
     """
     values = [float(value) for value in accuracy["values"]]
     if not values or not all(math.isfinite(value) for value in values):
@@ -150,10 +138,8 @@ def means_words(spreads: Sequence[Spread]) -> str:
 
 
 def read_history(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """Steps done and loss of every record of a run, by phase: "start" (reconstruction), "condense" (matching).
-
-    Raises:
-        UserError: there is no history, or it is damaged.
+    """Steps done and loss of every record of a run, by phase: "start" (reconstruction), "condense" (matching). Raises
+    UserError: there is no history, or it is damaged.
     """
     path = run / HISTORY
     try:

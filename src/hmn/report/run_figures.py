@@ -1,7 +1,5 @@
 """Figures of runs: how the loss fell, and how long stored containers take to generate their images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

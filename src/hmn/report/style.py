@@ -4,8 +4,6 @@ Colours are Okabe and Ito's, which people with any common colour blindness tell 
 a line style and a hatch of its own, so that it is known in grey.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import math
@@ -166,10 +164,8 @@ def caption(figure: Figure, text: str) -> None:
 
 
 def check_free(stem: Path, suffixes: Sequence[str], *, force: bool) -> None:
-    """Refuse to write over files, before anything is read.
-
-    Raises:
-        UserError: one of them is there and `force` is not given.
+    """Refuse to write over files, before anything is read. Raises UserError: one of them is there and `force` is not
+    given.
     """
     for suffix in suffixes:
         path = stem.with_name(stem.name + suffix)
@@ -181,10 +177,8 @@ def check_free(stem: Path, suffixes: Sequence[str], *, force: bool) -> None:
 def write(drawn: Drawn, stem: Path) -> list[Path]:
     """Write `stem` with .svg, .png and .csv (and .md where there is a table); returns the paths.
 
-    The same numbers give the same bytes on the same version of matplotlib.
-
-    Raises:
-        UserError: the folder cannot be written.
+    The same numbers give the same bytes on the same version of matplotlib. Raises UserError: the folder cannot be
+    written.
     """
     contents = {".svg": _rendered(drawn.figure, "svg"), ".png": _rendered(drawn.figure, "png"), ".csv": _csv(drawn)}
     if drawn.markdown is not None:

@@ -1,7 +1,5 @@
 """What the verbs print: results on stdout, progress and notes on stderr."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import sys

@@ -5,8 +5,6 @@ CUDA; matching is always float32). What is decided here is tested by its logic o
 where there is one.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -27,9 +25,7 @@ FREE_BYTES_KEPT = 2 * 2**30
 
 def device_for(told: str | None, *, cuda: bool, mps: bool) -> str:
     """The device's type: what HMN_DEVICE told, else CUDA where torch finds it, else the CPU; Apple's only where told.
-
-    Raises:
-        UserError: an unknown device, or one that is not there.
+    Raises UserError: an unknown device, or one that is not there.
     """
     if not told:
         return "cuda" if cuda else "cpu"
@@ -55,10 +51,8 @@ def choose_device() -> str:
 
 
 def precision_for(told: str | None, device: str) -> Precision:
-    """How networks are trained on a device of this type: what HMN_PRECISION told, else float32.
-
-    Raises:
-        UserError: an unknown precision, or another than float32 off CUDA (bfloat16 is 15 times slower on a CPU).
+    """How networks are trained on a device of this type: what HMN_PRECISION told, else float32. Raises UserError: an
+    unknown precision, or another than float32 off CUDA (bfloat16 is 15 times slower on a CPU).
     """
     if told and told not in get_args(Precision):
         raise UserError(f"HMN_PRECISION={told}: expected one of {', '.join(get_args(Precision))}.")

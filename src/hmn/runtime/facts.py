@@ -1,7 +1,5 @@
 """What a number was taken with: versions, commit and machine. Every reported result carries them."""
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess

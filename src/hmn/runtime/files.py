@@ -5,8 +5,6 @@ always safe. One that is damaged or foreign is measured and written again; a fol
 warning, not the run.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging
@@ -25,10 +23,8 @@ _log = logging.getLogger(__name__)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, finds either the old content or all of the new.
-
-    Raises:
-        OSError: the folder is absent, read-only or full; the old file is untouched.
+    """Write a file so that a reader, or a crash, finds either the old content or all of the new. Raises OSError: the
+    folder is absent, read-only or full; the old file is untouched.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -56,10 +52,8 @@ def write_json(path: Path, content: Any, *, sort_keys: bool = False) -> None:
 
 
 def write_output(path: Path, content: bytes, name: Path | None = None) -> None:
-    """Write a file that a person asked for, and its folder.
-
-    Raises:
-        UserError: it cannot be written; the line calls it `name`, where that is not the path itself.
+    """Write a file that a person asked for, and its folder. Raises UserError: it cannot be written; the line calls it
+    `name`, where that is not the path itself.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,6 @@
 Imports no torch: every start of hmn reads it.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
@@ -37,10 +35,8 @@ class ProcessLost(ConnectionError):
 
 
 def launched() -> Place:
-    """What torchrun says of this process; the only one where nothing started it as one of several.
-
-    Raises:
-        UserError: the variables are no numbers.
+    """What torchrun says of this process; the only one where nothing started it as one of several. Raises UserError:
+    the variables are no numbers.
     """
     if any(name not in os.environ for name in ENVIRONMENT):
         return ALONE
@@ -52,21 +48,13 @@ def launched() -> Place:
 
 
 def check_alone(why: str, *, instead: str = "give the same command to hmn, without torchrun") -> None:
-    """Refuse to be one of several processes.
-
-    Raises:
-        UserError: torchrun started more than this one.
-    """
+    """Refuse to be one of several processes. Raises UserError: torchrun started more than this one."""
     if launched().size > 1:
         raise UserError(f"{why}: {instead}.")
 
 
 def check_flags(*, resume: bool, force: bool, checkpoint_seconds: float | None = None) -> None:
-    """Refuse what no run and no study can be asked for, before anything is read.
-
-    Raises:
-        UserError: as it says.
-    """
+    """Refuse what no run and no study can be asked for, before anything is read. Raises UserError: as it says."""
     if force and resume:
         raise UserError("--force begins anew and --resume goes on: give one of them.")
     if checkpoint_seconds is not None and not checkpoint_seconds >= 0:

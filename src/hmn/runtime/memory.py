@@ -1,7 +1,5 @@
 """Memory of this process as the system counts it: resident now, the peak since a moment, and what can be given back."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os

@@ -5,8 +5,6 @@ function from `sum_in_place` on is collective: all processes call it, in the sam
 such as DistributedDataParallel are not used: they do nothing for gradients taken by torch.autograd.grad.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -186,19 +184,15 @@ def from_first(value: T) -> T:
 
 
 def on_first(work: Callable[[], T]) -> T:
-    """`work` done by the first process alone; its result, or the mistake that it met, on all of them.
-
-    Raises:
-        UserError, OSError: what `work` raised.
+    """`work` done by the first process alone; its result, or the mistake that it met, on all of them. Raises UserError,
+    OSError: what `work` raised.
     """
     return from_first(agreed(lambda: work() if is_first() else None))  # type: ignore[return-value]  # the first has it
 
 
 def agreed(work: Callable[[], T]) -> T:
-    """`work` done by every process; where one of them meets a mistake, all of them raise it.
-
-    Raises:
-        UserError, OSError: what `work` raised, on whichever process.
+    """`work` done by every process; where one of them meets a mistake, all of them raise it. Raises UserError, OSError:
+    what `work` raised, on whichever process.
     """
     value, mistake = None, None
     try:

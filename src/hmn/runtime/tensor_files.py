@@ -1,7 +1,5 @@
 """Checkpoints: nested dictionaries of tensors and plain values in one safetensors file, never a pickle."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -25,11 +23,7 @@ def save_checkpoint(path: Path, tree: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What `save_checkpoint` wrote.
-
-    Raises:
-        UserError: the file is damaged or not a checkpoint of this version.
-    """
+    """What `save_checkpoint` wrote. Raises UserError: the file is damaged or not a checkpoint of this version."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -3,8 +3,6 @@
 The folder keeps what the study consists of (sweep.json), so that resuming goes on with the same, and only with it.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -64,9 +62,7 @@ class Study:
 
     def open(self, *, resume: bool, force: bool) -> None:
         """See whether the study may go on with the one in its folder, or remove it; nothing changes before `run`.
-
-        Raises:
-            UserError: the folder is in use, or another's, or there is nothing to resume, or another study is there.
+        Raises UserError: the folder is in use, or another's, or there is nothing to resume, or another study is there.
         """
         if self.out.exists() and not self.out.is_dir():
             raise UserError(f"--out {self.out}: a file is there; name a folder.")

@@ -1,7 +1,5 @@
 """Tasks of the workers of studies: condense and evaluate, choose real images, train a network on images there are."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -201,10 +199,8 @@ class TrainOn:
     """Seed of the network, and of random pruning."""
 
     def sources(self) -> tuple[Source, RealData, int]:
-        """What is trained on, what is tested on, and the bytes of the first.
-
-        Raises:
-            UserError: they cannot be read, or are no longer the same.
+        """What is trained on, what is tested on, and the bytes of the first. Raises UserError: they cannot be read, or
+        are no longer the same.
         """
         place, data = Path(self.place), self.data
         if self.kind != "condensed":

@@ -1,7 +1,5 @@
 """Where runs work: on this machine, on Ray or on Slurm, and how many at a time."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path

@@ -56,10 +56,8 @@ class AugmentParams:
 
 
 def operations(strategy: str) -> frozenset[str]:
-    """The operations that a strategy such as "color_crop_cutout" lists; none of them for "none".
-
-    Raises:
-        UserError: an operation is not known.
+    """The operations that a strategy such as "color_crop_cutout" lists; none of them for "none". Raises UserError: an
+    operation is not known.
     """
     listed = frozenset(strategy.lower().split("_")) if strategy.lower() not in ("", "none") else frozenset()
     unknown = sorted(listed.difference(_OPERATIONS))
@@ -143,11 +141,9 @@ def _alone(params: AugmentParams, turn: Tensor) -> AugmentParams:
 def apply(images: Tensor, params: AugmentParams) -> Tensor:
     """Normalised images [b, c, h, w], changed row by row as `params` (b rows) says; differentiable in them.
 
-    Order: flip, brightness, saturation, contrast, the chosen one of crop / scale / rotate, cutout. What lies
-    outside of the image is zero. Saturation is the identity for one channel.
-
-    Raises:
-        ValueError: there are not as many rows of parameters as images.
+    Order: flip, brightness, saturation, contrast, the chosen one of crop / scale / rotate, cutout. What lies outside of
+    the image is zero. Saturation is the identity for one channel. Raises ValueError: there are not as many rows of
+    parameters as images.
     """
     if len(params) != len(images):
         raise ValueError(f"{len(params)} rows of parameters for {len(images)} images: give one for each.")

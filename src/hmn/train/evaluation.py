@@ -102,11 +102,9 @@ def train_and_test(
 ) -> Accuracies:
     """Trains a fresh network per seed on `source` and takes its accuracy on `test` after the last epoch.
 
-    A container is rendered once. Test images are normalised with the training source's constants. `on_epoch`
-    gets (seed, record). `curve` asks for accuracies on the way, in no one's time.
-
-    Raises:
-        UserError: source and test differ in classes or image shape, no seed is given, or a setting is wrong.
+    A container is rendered once. Test images are normalised with the training source's constants. `on_epoch` gets
+    (seed, record). `curve` asks for accuracies on the way, in no one's time. Raises UserError: source and test differ
+    in classes or image shape, no seed is given, or a setting is wrong.
     """
     if not seeds:
         raise UserError("evaluate needs at least one seed.")

@@ -5,8 +5,6 @@ NCHW: in eager mode on two cores (Zen 3, torch 2.14.1) a training step of ConvNe
 0.262 / 0.083 / 0.023 s at widths 128 / 64 / 32, and 0.286 / 0.100 / 0.029 s in channels_last.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
@@ -78,17 +76,15 @@ def train(
 ) -> Iterator[EpochRecord]:
     """Trains `net` in place on `source`, an epoch per record, with all randomness from `generator` (CPU).
 
-    SGD with momentum and weight decay; images are shuffled, augmented (parameters per image, one choice of
-    crop / scale / rotate per batch) and mixed by CutMix. A short last batch is kept; a single left-over image
-    joins the batch before it, because BatchNorm cannot train on one.
+    SGD with momentum and weight decay; images are shuffled, augmented (parameters per image, one choice of crop / scale
+    / rotate per batch) and mixed by CutMix. A short last batch is kept; a single left-over image joins the batch before
+    it, because BatchNorm cannot train on one.
 
-    With `margin`, a record holds the margin of every image for its own label, of the very forward pass that trained
-    on it: before the step, on the augmented image, and in a mixed batch on the mixed one.
+    With `margin`, a record holds the margin of every image for its own label, of the very forward pass that trained on
+    it: before the step, on the augmented image, and in a mixed batch on the mixed one.
 
-    Source: supplement C.2 of arXiv:2310.07506; IDC (arXiv:2205.14959) and its public code.
-
-    Raises:
-        UserError: the source is empty, or a setting is out of its range.
+    Source: supplement C.2 of arXiv:2310.07506; IDC (arXiv:2205.14959) and its public code. Raises UserError: the source
+    is empty, or a setting is out of its range.
     """
     check_training(source, config)
     device = torch.device(device) if device is not None else next(net.parameters()).device

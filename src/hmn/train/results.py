@@ -1,7 +1,5 @@
 """What is said of every result: its spread over repeats, and what it was taken with."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from datetime import UTC, datetime

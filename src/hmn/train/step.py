@@ -4,8 +4,6 @@ A ConvNet on the CPU goes through `hmn.nets.convnet_cpu`. On CUDA, with HMN_COMP
 differ by rounding, so a run says which it took, and the same choice gives the same bits.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Callable, Sequence

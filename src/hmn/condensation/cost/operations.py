@@ -5,8 +5,6 @@ on narrow networks they take as much time. A convolution counts as its direct fo
 less.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

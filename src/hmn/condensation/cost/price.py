@@ -6,8 +6,6 @@ training of networks beside it. Peak memory is the largest of the phases' peaks,
 benchmarks/bench_plan.py compares predictions with runs.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -101,10 +99,8 @@ class Price(NamedTuple):
     memory: Memory | None
 
     def reckoned(self, *, gpus: int, tflops: float) -> Reckoned:
-        """What it would take on so many GPUs of an assumed rate that share the classes.
-
-        Raises:
-            UserError: no GPU, or no rate.
+        """What it would take on so many GPUs of an assumed rate that share the classes. Raises UserError: no GPU, or no
+        rate.
         """
         operations = self.estimate.operations_per_sweep, self.estimate.total_operations
         held = None if self.memory is None else self.memory.device(gpus)

@@ -1,7 +1,5 @@
 """Trials: parts of a run on its own container and network, with their seconds and the process's peak memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial

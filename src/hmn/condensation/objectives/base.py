@@ -1,7 +1,5 @@
 """An objective: how generated images should change, which the loop asks for step by step."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -6,8 +6,6 @@ matching's own derivative, for which a ConvNet on the CPU has passes of its own 
 Source: TESLA (arXiv:2211.10586) section 3, whose student's weights are constants in the derivative too.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple

@@ -4,8 +4,6 @@ One forward and one backward pass, no trained network: DM takes a freshly initia
 Source: DM (arXiv:2110.04181), equation 5, and its code (main_DM.py).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -12,8 +12,6 @@ trajectory error). So networks are trained on the generated images as they stand
 students may start where the first ended and should come where the second led.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

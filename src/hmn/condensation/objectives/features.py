@@ -5,8 +5,6 @@ than gradient matching. Source: the class means of CAFE (arXiv:2203.01531) and D
 every stage of networks trained on real data; docs/log.md has what it gave here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -11,8 +11,6 @@ IDC's (condense.py: dist), summed over convolution kernels; cosine is DC's and D
 arXiv:2102.08259; utils.py: distance_wb), over filters, with the linear layer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple

@@ -5,8 +5,6 @@ augmentation for both sides of a class, and a network that is trained as condens
 Source: supplement C.2 of arXiv:2310.07506; the loop of IDC (arXiv:2205.14959).
 """
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping

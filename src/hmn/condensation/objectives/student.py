@@ -6,8 +6,6 @@ Source: Remember the Past (arXiv:2206.02916) section 3.2 and its code (models/co
 momentum 0 and a learned learning rate it is what MTT (arXiv:2203.11932) needs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace

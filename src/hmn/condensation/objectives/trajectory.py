@@ -1,7 +1,5 @@
 """Trajectory matching (MTT): a student on generated images should go where an expert on real images went."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Unrolled training (LinBa as published): the loss on real images after a training on generated ones."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from typing import final

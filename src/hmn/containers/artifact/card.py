@@ -1,7 +1,5 @@
 """The README.md of an artifact: what it is, its cost and use, with the front matter that the Hub reads."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Generated images in forms that others read: class folders of PNG, npz, Parquet in the Hub's layout."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -3,8 +3,6 @@
 It is one JSON string under "hmn" in the header's metadata.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -86,10 +84,8 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_description(file: Path, header: dict[str, Any]) -> dict[str, Any]:
-    """Fields of ArtifactInfo that the header's metadata holds.
-
-    Raises:
-        UserError: no description, one from a newer version, a field of the wrong type, or an absurd size.
+    """Fields of ArtifactInfo that the header's metadata holds. Raises UserError: no description, one from a newer
+    version, a field of the wrong type, or an absurd size.
     """
     text = header.get("__metadata__", {}).get(FORMAT_NAME)
     if text is None:

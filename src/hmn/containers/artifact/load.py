@@ -7,8 +7,6 @@ Layout of the file: 8 bytes (length of the header, little endian), the header (J
 type, shape and offsets), the values. Source: https://github.com/huggingface/safetensors, "Format".
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os
@@ -112,10 +110,8 @@ def _container(found: ArtifactInfo, content: bytes) -> Container:
 
 
 def read(path: str | os.PathLike[str]) -> tuple[ArtifactInfo, bytes]:
-    """The description of an artifact and the bytes of its file, once description, sizes and checksum agree.
-
-    Raises:
-        UserError: nothing there, not an artifact, from a newer version, damaged, or absurdly large.
+    """The description of an artifact and the bytes of its file, once description, sizes and checksum agree. Raises
+    UserError: nothing there, not an artifact, from a newer version, damaged, or absurdly large.
     """
     file = _file_at(path)
     try:

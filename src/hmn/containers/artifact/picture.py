@@ -1,7 +1,5 @@
 """Pictures of images: a grid with a class a row, enlarged until it can be read; the rounding to 8 bits."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,10 +21,8 @@ FONT_SIZE = 14
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Pixels in [0, 1] as 0..255, rounded to the nearest; values outside are clipped. uint8 passes unchanged.
-
-    Raises:
-        UserError: a pixel is not finite.
+    """Pixels in [0, 1] as 0..255, rounded to the nearest; values outside are clipped. uint8 passes unchanged. Raises
+    UserError: a pixel is not finite.
     """
     if images.dtype == torch.uint8:
         return images
@@ -97,11 +93,7 @@ def png_bytes(picture: Image.Image) -> bytes:
 
 
 def save_png(picture: Image.Image, path: Path) -> None:
-    """Write a picture as PNG, whole or not at all.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
+    """Write a picture as PNG, whole or not at all. Raises UserError: the file cannot be written."""
     write_output(path, png_bytes(picture))
 
 

@@ -1,7 +1,5 @@
 """Names of the files in a run's folder, and what a folder is by the files in it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,21 +33,13 @@ def is_artifact(path: Path) -> bool:
 
 
 def check_finished(path: Path) -> None:
-    """Refuse the folder of a run that has not ended.
-
-    Raises:
-        UserError: there is a checkpoint, and no container.
-    """
+    """Refuse the folder of a run that has not ended. Raises UserError: there is a checkpoint, and no container."""
     if (path / CHECKPOINT).is_file() and not is_artifact(path):
         raise UserError(f"{path} holds an unfinished run: finish it with --resume.")
 
 
 def need_artifact(path: Path) -> Path:
-    """The path, if a finished condensation is there.
-
-    Raises:
-        UserError: it is not there, or not finished.
-    """
+    """The path, if a finished condensation is there. Raises UserError: it is not there, or not finished."""
     if is_artifact(path):
         return path
     if not path.exists():

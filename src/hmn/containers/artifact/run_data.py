@@ -1,7 +1,5 @@
 """The data of a run: a data set that is no condensed folder, with a part of it held out where that is asked for."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path

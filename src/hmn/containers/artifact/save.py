@@ -9,8 +9,6 @@
 The same container and settings give the same bytes.
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import json
@@ -99,9 +97,7 @@ def save(
 
 def as_stored(container: Container, dtype: str) -> tuple[Container, int]:
     """The container that a file of `dtype` gives back, finalised and on the CPU, and the bytes of the values in it.
-
-    Raises:
-        UserError: values that are not finite or too large for the dtype.
+    Raises UserError: values that are not finite or too large for the dtype.
     """
     final, state = _finalised(container)
     stored = _encoded(state, dtype)

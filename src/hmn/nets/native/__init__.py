@@ -4,8 +4,6 @@ Building takes a few seconds, once for each version of hmn, compiler and process
 folder. Environment: HMN_COMPILE=0 does without it; CC names the compiler; HMN_CACHE moves the cache folder.
 """
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """From methods and budgets to cells: all that is made and trained, settled and checked before any of it begins."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

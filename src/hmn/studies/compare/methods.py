@@ -1,7 +1,5 @@
 """The methods that a comparison is asked for: real images, recipes, containers under one, folders made before."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -46,10 +44,8 @@ class ComparedMethod:
 
 
 def read_methods(words: str, *, recipe: str | None, overrides: Sequence[str]) -> list[ComparedMethod]:
-    """The methods of --methods, in its order, those that are always needed behind them.
-
-    Raises:
-        UserError: an unknown name, one that is given twice, a path that holds nothing, or a --set of no method.
+    """The methods of --methods, in its order, those that are always needed behind them. Raises UserError: an unknown
+    name, one that is given twice, a path that holds nothing, or a --set of no method.
     """
     found: dict[str, ComparedMethod] = {}
     for word in words.split(","):

@@ -2,8 +2,6 @@
 was measured, what it cost, and what is published beside it.
 """
 
-from __future__ import annotations
-
 import math
 import shlex
 import statistics

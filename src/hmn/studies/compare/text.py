@@ -1,7 +1,5 @@
 """A comparison of methods as text: the columns of its table, Markdown, and the notes that belong to it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

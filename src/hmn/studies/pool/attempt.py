@@ -1,7 +1,5 @@
 """A run of a study, an attempt at it, which leaves a record in the run's folder, and what is asked of a backend."""
 
-from __future__ import annotations
-
 import math
 import os
 import sys

@@ -5,8 +5,6 @@ breaks the whole pool and takes the other runs with it, and no public call reach
 death is one run's, peak memory and threads are one run's, and `terminate` lets a run write its checkpoint.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

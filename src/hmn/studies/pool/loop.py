@@ -1,7 +1,5 @@
 """The loop of a sweep: hands runs to a backend, keeps their outcomes, and stops in good order."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections import deque

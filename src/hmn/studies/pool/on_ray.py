@@ -1,7 +1,5 @@
 """Runs on Ray: on a cluster, or on this machine alone."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Sequence
@@ -22,10 +20,8 @@ class RayPool(Backend):
     def __init__(self, *, address: str | None, slots: int, threads: int, gpus: float = 0.0) -> None:
         """Connect to a cluster ("auto", host:port or ray://host:port), or, with None, start Ray on this machine.
 
-        Of `slots` runs at a time each reserves `threads` CPUs, and `gpus` accelerators or a share of one.
-
-        Raises:
-            UserError: nothing answers at the address.
+        Of `slots` runs at a time each reserves `threads` CPUs, and `gpus` accelerators or a share of one. Raises
+        UserError: nothing answers at the address.
         """
         import ray
 

@@ -1,7 +1,5 @@
 """Runs as Slurm jobs, through submitit."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,10 +20,8 @@ ONE_TASK = ("nodes", "tasks_per_node", "ntasks_per_node")
 def slurm_parameters(words: str | None) -> dict[str, Any]:
     """Parameters for submitit from words such as "partition=gpu,gpus=1,timeout_min=600,mem_gb=16".
 
-    "cluster=local" tries the same on this machine.
-
-    Raises:
-        UserError: not name=value, or a parameter by which several processes would work on one run.
+    "cluster=local" tries the same on this machine. Raises UserError: not name=value, or a parameter by which several
+    processes would work on one run.
     """
     found: dict[str, Any] = {}
     for pair in [] if words is None else words.split(","):
@@ -51,10 +47,8 @@ class SlurmPool(Backend):
     def __init__(self, folder: Path, *, workers: int, threads: int, parameters: Mapping[str, Any]) -> None:
         """Make the executor for `workers` jobs at a time on `threads` CPUs each, with `slurm_parameters`.
 
-        What submitit stores and jobs print goes into `folder`, which all machines must see under this path.
-
-        Raises:
-            UserError: there is no Slurm, or a parameter is unknown or of the wrong kind.
+        What submitit stores and jobs print goes into `folder`, which all machines must see under this path. Raises
+        UserError: there is no Slurm, or a parameter is unknown or of the wrong kind.
         """
         import submitit
 

@@ -1,7 +1,5 @@
 """The trainings that choose between prunings, the choice of beta from them, and what its noise allows to say."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import statistics

@@ -2,8 +2,6 @@
 over budget and its profile, too, as one command that goes on where it broke off.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike

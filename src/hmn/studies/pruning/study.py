@@ -1,7 +1,5 @@
 """A study of pruning: test accuracy at several rates, random and double-end, with beta chosen on validation."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

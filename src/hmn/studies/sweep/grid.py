@@ -1,7 +1,5 @@
 """From the flags of `hmn sweep` to its runs: the settings that vary, their values, and every run settled."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence

@@ -4,8 +4,6 @@ for each setting of everything else.
 Times and machines are not in it, so that it does not tell a sweep that was broken and resumed from one that was not.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json
