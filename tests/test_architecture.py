@@ -128,6 +128,17 @@ def test_a_condensation_leads_through_few_files_which_the_document_names(tmp_pat
     assert [file for file in way if f"`{file}`" not in (ROOT / "docs" / "architecture.md").read_text()] == []
 
 
+@pytest.mark.parametrize("path", MODULES, ids=IDS)
+def test_long_functions_say_where_the_next_thought_begins(path: Path) -> None:
+    """A function of more than 15 lines, its docstring not counted, has a comment."""
+    lines = path.read_text().splitlines()
+    for node in ast.walk(ast.parse("\n".join(lines))):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            inside = lines[body[0].lineno - 1 : body[-1].end_lineno] if body else []
+            assert len(inside) <= 15 or any("# " in line for line in inside), f"{path.name}: {node.name}"
+
+
 @pytest.mark.parametrize("path", [*MODULES, *DOCUMENTS], ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_names_in_documents_exist(path: Path) -> None:
     """Every `hmn.X.Y` between backticks can be imported; docs/log.md tells of what was."""

@@ -80,6 +80,7 @@ def condense(
     how |= {"images": images, "over_budget": over_budget, "hold_out": hold_out, "dtype": dtype}
     how |= {"options": flags.data_options(data_flags), "settings": method.given()}
     run: dict[str, Any] = {"out": out, "resume": resume, "force": force, "checkpoint_seconds": checkpoint_seconds}
+    # One of three: a plan, a container with the pruning after it, or a container.
     beta = checked_beta(prune, flag="--prune")
     with joined():
         if dry_run:
@@ -111,6 +112,7 @@ def summarise(done: Condensed, *, as_json: bool) -> None:
         about |= {"quantisation_error": stored.quantisation_error}
         print_json({**about, "over_budget": None if over is None else asdict(over), **shape_facts(stored.shape)})
         return
+    # On the screen, with the command that comes next.
     excess = "" if over is None else f", {over.excess_floats:,} over: prune it"
     facts = {
         "images": f"{stored.shape.num_images:,} ({stored.shape.images_each()} per class)",

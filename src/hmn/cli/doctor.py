@@ -34,6 +34,7 @@ def doctor(*, json: flags.Json = False) -> None:
         else "handed back: training pays page faults",
         "ConvNets": found["convnet_path"],
     }
+    # Four groups of lines, a blank one between them.
     told = {
         "versions": {**found["versions"], "commit": found["commit"] or "none: not a checkout"},
         "machine": machine,

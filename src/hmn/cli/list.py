@@ -32,6 +32,7 @@ def list(name: str | None = None, /, *, json: flags.Json = False) -> None:
         for kind, lines in kinds.items():
             print_facts(kind, lines)
         return
+    # One name: what it is, and its settings.
     known = [*CONFIGS, *(each for lines in kinds.values() for each in lines)]
     if name not in known:
         raise UserError(f"hmn list {name}: nothing is called so{nearest(name, known)}")

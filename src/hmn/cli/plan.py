@@ -81,6 +81,7 @@ def plan(
             raise UserError("--gpus and --tflops are for an estimate of time, and a ledger has none: leave them out.")
         print_account(target, options, absent, recipe=recipe, **how, as_json=json)
         return
+    # Data that are not here are stood in for by blank images of their sizes.
     splits = stand_ins(target, options, absent)
     how |= {"recipe": recipe, "options": options, "gpus": gpus, "tflops": tflops}
     planned = hmn.plan(splits or target, **how)
@@ -103,6 +104,7 @@ def print_account(target: str, options: DataOptions, absent: Mapping[str, Any], 
     from hmn.containers.artifact.load import info
     from hmn.containers.artifact.place import is_artifact
 
+    # A folder has its sizes; for data a container is chosen.
     facts: dict[str, Any]
     if is_artifact(Path(target)):
         if how["ipc"] is not None or how["images"] is not None or how["settings"]:
@@ -157,6 +159,7 @@ def print_plan(
     """What would be done, why, and what it would take; `about` is more of it for JSON."""
     job, settings = planned.job, planned.recipe
     objective, sweeps, train = settings.condense.objective, settings.condense.num_sweeps, job.splits.train
+    # JSON holds everything; the screen what a person asks first.
     if as_json:
         over = None if job.over_budget is None else asdict(job.over_budget)
         facts = {"data": job.splits.name, "ipc": settings.ipc, "reason": job.chosen.reason, "over_budget": over}
@@ -177,6 +180,7 @@ def print_plan(
     print_facts("plan", words | ({} if following is None else {"next": following}))
     title = "estimate for this machine, from parts of a sweep timed just now"
     print_facts(title, price_facts(planned.estimate, settings))
+    # What GPUs would take is reckoned from operations alone.
     if (reckoned := planned.reckoned) is not None:
         gpus = f"{reckoned.gpus} GPU{'s' if reckoned.gpus > 1 else ''}"
         rate = f"{reckoned.tflops_per_gpu:g} TFLOP/s each (--tflops), nothing lost between them"

@@ -134,6 +134,7 @@ def study_of(asked: StudyFlags, beta: Beta, repeats: int, choose_on: flags.On) -
     for word in methods:
         if word not in flags.LISTED["prunings"]:
             raise UserError(f"--methods {word}: expected {_METHODS}, joined by commas.")
+    # Every rate is a share, and one that is given twice is taken once.
     rates = []
     for word in asked.rates.split(","):
         try:

@@ -115,6 +115,7 @@ def print_runs(whole: Sweep, *, as_json: bool) -> None:
     if as_json:
         print_json({"out": str(whole.out), "workers": workers, "threads_per_run": threads, **whole.plan()})
         return
+    # A row for each evaluation, with the values that vary in columns of their own.
     payloads = {run.name: run.payload for run in whole.runs}
     names = short_names(whole.grid)
     heads = ("run", *names.values(), "ipc", "images per class", "floats", "sweeps", "evaluated on")

@@ -38,6 +38,7 @@ def check_recipe(recipe: Recipe, *, image_shape: tuple[int, int, int], num_class
     if recipe.condense.learned_as != "float32" and why is not None:
         what = f"condense.learned_as {recipe.condense.learned_as}"
         raise UserError(f"{what}: {why}; expected float32, or another --container.")
+    # Then what only its own table knows: protocols, augmentations, networks.
     network, evaluate = recipe.condense.network, recipe.evaluate
     if evaluate.protocol not in PROTOCOLS:
         what = f"evaluate.protocol {evaluate.protocol!r}: unknown training protocol"

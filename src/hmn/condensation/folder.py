@@ -41,6 +41,7 @@ def examine(out: Path, identity: Mapping[str, str], *, resume: bool, force: bool
         return "done"
     if resume:
         raise UserError(f"{out}: nothing to resume there; run without --resume to begin.")
+    # Nothing is gone on with: whatever lies there must be ours, and may only go if that was said.
     if is_own(out):
         if force:
             return "new"

@@ -188,6 +188,7 @@ def check_split(config: CondenseConfig, real: RealData) -> None:
     if config.step_per == "class":
         why = "condense.step_per class takes the classes one after another, which cannot be divided between"
         raise UserError(f"{why} {size} processes: choose sweep, or run without torchrun.")
+    # What would need the values, or the images, of all processes at once.
     if config.learned_as != "float32":
         why = f"condense.learned_as {config.learned_as}: a scale may be that of a whole tensor, which is divided"
         raise UserError(f"{why} between {size} processes: choose float32, or run without torchrun.")

@@ -108,6 +108,7 @@ def number_labels(
     elif class_names is None:
         num_classes = count_classes(training.astype(np.int64), where=where, skip_bad=skip_bad)
         class_names = tuple(map(str, range(num_classes)))
+    # Whatever they were, they are numbers now, and the names say how many there may be.
     found = []
     for part, labels in zip(raw, numbered, strict=True):
         labels = labels.astype(np.int64)

@@ -137,6 +137,7 @@ def evaluation_report(candidates: Sequence[Candidate], training: Training, on: S
     target = candidates[0]
     with ProgressView() as view:
         first, *others = [_row(candidate, training, view) for candidate in candidates]
+    # How it was made and measured, then the target, then what it is compared with.
     return {
         **provenance(),
         **{name: getattr(target, name) for name in REPORTED},
@@ -162,6 +163,7 @@ def _row(candidate: Candidate, training: Training, view: ProgressView) -> dict[s
         words = f"seed {seed}, {record.train_accuracy:.0f} % in training"
         view.show(candidate.name, seed * training.steps + record.step, training.seeds * training.steps, words)
 
+    # All seeds one after the other, with one line of progress.
     seeds, curve = range(training.seeds), training.curve_on(candidate.test)
     result = training.evaluate(candidate.source, candidate.test, seeds, on_epoch=show, curve=curve)
     points = [{"step": point.step, **spread(point.values)} for point in result.curve]

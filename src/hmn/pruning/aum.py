@@ -240,6 +240,7 @@ def load_profile(place: Path, *, sha256: str | None) -> Profile:
     except DAMAGED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: not a profile, or damaged ({reason}): write it again with hmn profile.") from None
+    # A profile of other images would prune at random.
     if sha256 is not None and found.sha256 != sha256:
         raise UserError(
             f"{path}: the AUM of other images (SHA-256 {found.sha256[:12]}..., these are {sha256[:12]}...): "

@@ -152,6 +152,7 @@ class ProgressView:
             if not self._console.quiet:
                 listener(Progress(phase, done, total, detail))
             return
+        # The time left is told from the pace of this phase, as it went so far.
         now = time.monotonic()
         first, first_done = self._began.setdefault(phase, (now, done))
         left = (now - first) / (done - first_done) * (total - done) if done > first_done else None

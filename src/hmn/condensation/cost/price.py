@@ -185,6 +185,7 @@ def measured_memory(
     if resting is None or loaded is None or None in [one.peak_bytes for one in (*steps.values(), *starts.values())]:
         return None
 
+    # Every trial held something on top of what rests.
     def above(timed: Timed) -> float:
         return max(0.0, (timed.peak_bytes or 0) - resting)
 

@@ -86,6 +86,7 @@ def _take(net: nn.Module, weights: Weights, images: Tensor, step: StudentStep, *
             return torch.autograd.grad(gradient_along(net, weights, rows, step, along)[0], rows)[0]
 
         return _Taken(step_gradients(net, weights, rows.detach(), step), by_torch, 0)
+    # In C the pass is kept for the derivative, or taken again where that would hold too much.
     assert isinstance(net, ConvNet)
     targets = mean_targets(step.labels, fast.classes)
     passed = fast.gradients(shown, targets, keep=keep, everything=True)

@@ -63,6 +63,7 @@ def gradient_match(net: nn.Module, real: Batch, generated: Batch, *, distance: D
     parameters = matched_parameters(net, distance)
     device, image_grad = generated.images.device, torch.empty_like(generated.images)
     total = torch.zeros((), device=device)
+    # A class is compared with itself alone.
     for label in generated.labels.unique():
         of_class, chosen = (moved((side.labels == label).nonzero()[:, 0], device) for side in (real, generated))
         real_part = Batch(real.images[of_class], label.to(device).expand(len(of_class)))

@@ -129,6 +129,7 @@ def _ledger(
     """Contents of ledger.json."""
     ledger, shape = final.ledger(), final.shape
     scales = sum(value.nbytes for name, value in stored.items() if name.endswith(SCALE_SUFFIX))
+    # Sizes are counted twice: in floats, as the field does, and in bytes as they lie in the file.
     return {
         "format": FORMAT_NAME,
         "format_version": version_of(shape, dtype),

@@ -68,6 +68,7 @@ def _method(word: str, recipe: str | None) -> ComparedMethod:
     label, sign, place = word.partition("=")
     if sign:
         return _labelled(label, Path(place).expanduser(), word)
+    # A name: of real images, of a container where a recipe goes with all, or of a recipe.
     containers = CONTAINERS.names()
     if word in REAL:
         return ComparedMethod(name=word, kind=REAL[word])
@@ -90,6 +91,7 @@ def _labelled(label: str, place: Path, word: str) -> ComparedMethod:
         if not place.is_file():
             raise UserError(f"--methods {word}: {place}: no such file.")
         return ComparedMethod(name=label, kind="file", config=place.resolve())
+    # A folder that was condensed, or several of them in one.
     folders = [place]
     if not is_artifact(place):
         if not place.is_dir():

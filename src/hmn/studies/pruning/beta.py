@@ -200,6 +200,7 @@ def search_beta(
     def at(left: PerClass, beta: float) -> Repeated:
         return Repeated(pruning=Pruning(method="double-end", counts=left, beta=beta), on=on)
 
+    # Every training of every count first, so that they share processes; then a choice for each count.
     found = trials.run("trainings of the search", [at(left, beta) for left in counts for beta in BETAS], repeats)
     entries = []
     for left in counts:

@@ -105,6 +105,7 @@ def study_facts(target: Target, trials: Trials) -> dict[str, Any]:
     seen = {"condensed_from": read_run(target.run).get("condensed_from"), "validation_seen": not target.held_out}
     sizes = {"images_per_class": in_short(target.counts), "in_budget_images_per_class": in_short(target.in_budget)}
     aum = None if target.profile is None else target.profile.facts()
+    # What was measured, by which training, on which images, and what was pruned.
     return {
         "kind": STUDY_KIND,
         **provenance(),
