@@ -129,6 +129,12 @@ def test_a_condensation_leads_through_few_files_which_the_document_names(tmp_pat
 
 
 @pytest.mark.parametrize("path", MODULES, ids=IDS)
+def test_docstrings_say_what_a_thing_is(path: Path) -> None:
+    """None begins with a part of something that is not named."""
+    assert re.findall(r'"""Of ', path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=IDS)
 def test_long_functions_say_where_the_next_thought_begins(path: Path) -> None:
     """A function of more than 15 lines, its docstring not counted, has a comment."""
     lines = path.read_text().splitlines()

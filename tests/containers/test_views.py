@@ -65,7 +65,7 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def container(
     image_shape: tuple[int, int, int] = (3, 8, 10), coefficients: int = 70, *, views: int = 2, seed: int = 0
 ) -> Frequency:
-    """Of three classes with 3, 1 and 2 stored images."""
+    """A container of three classes with 3, 1 and 2 stored images."""
     shape = FrequencyShape(
         image_shape=image_shape,
         images_per_class=tuple(count * views // 2 for count in COUNTS),

@@ -31,7 +31,7 @@ def data(num_images: int = 24) -> RealData:
 
 
 def slow_herding(features: Tensor, count: int) -> list[int]:
-    """Of the images left, the one with which the mean of the chosen ones is nearest to the mean of all."""
+    """Choose, one by one, the image left with which the mean of the chosen ones is nearest to the mean of all."""
     rows = [row.double() for row in features]
     mean, chosen = sum(rows) / len(rows), []
     for _ in range(count):

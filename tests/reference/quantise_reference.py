@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def scale_slow(row: list[float]) -> float:
-    """Of 1, 0.95, ... 0.3 times the largest magnitude over 7, what leaves the least squared error; 1 for zeros."""
+    """The one of 1, 0.95, ... 0.3 times the largest magnitude over 7 that leaves the least squared error; 1 for zeros."""
     largest = max(abs(value) for value in row) / 7
     if largest == 0:
         return 1.0
@@ -13,7 +13,7 @@ def scale_slow(row: list[float]) -> float:
 
 
 def squared_error(row: list[float], scale: float) -> float:
-    """Of a row against what 15 levels of this scale give back."""
+    """Squared error of a row against what 15 levels of this scale give back."""
     return sum((value - scale * level) ** 2 for value, level in zip(row, levels_slow(row, scale), strict=True))
 
 

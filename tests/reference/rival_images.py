@@ -18,7 +18,7 @@ from hmn.data.source import Normalisation
 
 Array = np.ndarray
 AXES = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
-"""Of the container `frequency`: red, green and blue of its three channels."""
+"""Red, green and blue of the three channels of the container `frequency`."""
 
 
 def pixels(container: Pixels) -> Tensor:

@@ -50,11 +50,11 @@ class Errors(NamedTuple):
     """Relative errors (2-norm) of a sweep's whole container gradient against float64 double backward."""
 
     same_masks: float
-    """Of the product, where float64 holds the ReLU masks that float32 found."""
+    """The product's, where float64 holds the ReLU masks that float32 found."""
     free_masks: float
-    """Of the product, where float64 finds its own masks."""
+    """The product's, where float64 finds its own masks."""
     plain_float32: float
-    """Of double backward in float32, where float64 finds its own masks: what rounding alone does."""
+    """Double backward's in float32, where float64 finds its own masks: what rounding alone does."""
 
 
 def relative_errors(state: CondenseState, *, steps: int) -> Iterator[Errors]:

@@ -37,7 +37,7 @@ KINDS = ("color", "crop", "scale", "rotate", "flip", "cutout")
 
 
 def active(params: AugmentParams) -> list[set[str]]:
-    """Of each row, the operations that it may have done to an image."""
+    """The operations that each row may have done to an image."""
     found: list[set[str]] = [{("", "crop", "scale", "rotate")[choice]} - {""} for choice in params.choice.tolist()]
     nothing = {"flip": False, "color": [0.0, 1.0, 1.0], "shift": [0, 0], "hole": [0, 0, 0, 0]}
     names = {"flip": "flip", "color": "color", "shift": "crop", "hole": "cutout"}

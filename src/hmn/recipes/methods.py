@@ -109,7 +109,7 @@ class Way(NamedTuple):
     expert_epochs: int
     max_start_epoch: int
     lr: float
-    """Of the images, normalised."""
+    """Learning rate of the normalised images."""
     lr_lr: float
     student_lr: float
     batch: int | None = None

@@ -29,7 +29,7 @@ class Fitted:
 
     @property
     def side(self) -> int:
-        """Of an image, the shorter one."""
+        """The shorter side of an image, in pixels."""
         return min(self.image_shape[1:])
 
 

@@ -117,7 +117,7 @@ class CondenseConfig:
     generated_per_class: Count = 128
     """At most this many generated images of a class a sweep (a random choice where there are more)."""
     optimizer: Literal["adam", "sgd"] = "adam"
-    """Of the container, while it is matched."""
+    """What steps the container along its gradients while it is matched."""
     lr: Positive = 0.01
     beta1: Momentum = 0.9
     """adam only."""

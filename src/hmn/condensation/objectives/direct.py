@@ -19,7 +19,7 @@ from hmn.nets.convnet_cpu import mean_targets, prepared
 from hmn.train.step import by_parameter
 
 KEPT_BYTES = 2**30
-"""Of the passes there, for the way back; what is more is computed again."""
+"""Bytes of passes that are kept for the way back; what is more is computed again."""
 
 
 def differentiate_directly(
@@ -69,7 +69,7 @@ class _Taken(NamedTuple):
 
     gradients: Weights
     derivative: Callable[[Weights], Tensor]
-    """Of <gradient of the step's loss, some weights> by the step's images."""
+    """Derivative of <gradient of the step's loss, some weights> by the step's images."""
     kept_bytes: int
 
 

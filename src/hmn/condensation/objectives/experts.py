@@ -77,7 +77,7 @@ class TrajectorySettings:
     strayed_every: Count = 30
     """Iterations from one such network to the next; the oldest makes way."""
     strayed_share: Share = 0.5
-    """Of the students, as soon as there is one."""
+    """Share of the students that start from such a network, as soon as there is one."""
     strayed_steps: Count = 1300
     """Steps on the container's images at most; as many as a random number says, at the student's rate."""
 
