@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+import hmn
 import hmn.condensation.objectives.experts
 from hmn.cli.main import main
 from hmn.condensation.check import check_recipe
-from hmn.condensation.cost.price import estimate, price
+from hmn.condensation.cost.price import price
 from hmn.condensation.folder import forget_experts
 from hmn.condensation.loop import condensing
 from hmn.condensation.run import condense_run, new_state
@@ -357,7 +358,6 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     refused(capsys, [*sweep, "--vary", "condense.objective=gradient,unrolled", *FEW_STEPS], "unrolled.student_steps 2")
 
 
-def test_price_refuses_bad_settings() -> None:
-    recipe = settings("unrolled")
+def test_plan_refuses_bad_settings() -> None:
     with pytest.raises(UserError, match=r"unrolled.student_steps 0"):
-        estimate(SPLITS, shape_of(recipe), replace(recipe, settings={**recipe.settings, "student_steps": 0}))
+        hmn.plan("digits", ipc=1, settings={"condense.objective": "unrolled", "unrolled.student_steps": 0})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def scale_slow(row: list[float]) -> float:
-    """The one of 1, 0.95, ... 0.3 times the largest magnitude over 7 that leaves the least squared error; 1 for zeros."""
+    """The one of 1, 0.95, ... 0.3 times the largest magnitude over 7 with the least squared error; 1 for zeros."""
     largest = max(abs(value) for value in row) / 7
     if largest == 0:
         return 1.0

@@ -112,9 +112,10 @@ class MethodFlags:
         found: dict[str, Any] = {}
         known = settings_of(Recipe)
         for path, text in flatten({table: keys for table, keys in vars(self.tables).items() if keys}):
+            flag = "--" + path.replace("_", "-")
             if (setting := find(known, path)) is None:
-                raise UserError(f"--{path}: no setting is called so{nearest(path, known)}")
-            found[path] = convert(setting, text, origin=f"--{path}")
+                raise UserError(f"{flag}: no setting is called so{nearest(path, known)}")
+            found[path] = convert(setting, text, origin=flag)
         # The short flags count more.
         named = {**more, "container": self.container, "condense.objective": self.objective}
         return found | {path: value for path, value in named.items() if value is not None}
