@@ -133,7 +133,7 @@ class Study:
 
 
 def _read_plan(out: Path) -> dict[str, Any] | None:
-    """The plan of the study in a folder; None where there is none. UserError: it is of another version, or damaged."""
+    """The plan of the study in a folder; None where there is none. Raises UserError: another version, or damaged."""
     try:
         found: dict[str, Any] = json.loads((out / PLAN).read_text(encoding="utf-8"))
         if found["format"] != FORMAT or not isinstance(found["identity"], dict):

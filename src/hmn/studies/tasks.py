@@ -84,9 +84,7 @@ class Condensation:
 
 
 def condense_and_evaluate(run: Condensation, folder: Path) -> dict[str, Any]:
-    """Condense into the folder, then train and test; returns the mean accuracies in per cent, one an evaluation.
-
-    What is there already is not done again.
+    """Condense into the folder, then train and test, as far as that is not done: mean accuracies in per cent.
 
     Raises:
         UserError: as `hmn condense` and `hmn evaluate` do.
@@ -199,9 +197,7 @@ class TrainOn:
     """Seed of the network, and of random pruning."""
 
     def sources(self) -> tuple[Source, RealData, int]:
-        """What is trained on, what is tested on, and the bytes of the first. Raises UserError: they cannot be read, or
-        are no longer the same.
-        """
+        """What is trained on, what is tested on, and the bytes of the first. Raises UserError: they have changed."""
         place, data = Path(self.place), self.data
         if self.kind != "condensed":
             splits = data.splits()
@@ -226,7 +222,7 @@ class TrainOn:
 
 
 def train_on(run: TrainOn, folder: Path) -> dict[str, Any]:
-    """Train one network and test it; nothing but the outcome is left in `folder`. UserError: as `TrainOn.sources`.
+    """Train one network and test it; nothing but the outcome is left in `folder`. Raises UserError: as `TrainOn.sources`.
 
     Returns:
         accuracies (one, in per cent), images and bytes trained on, optimizer steps, test images, seconds of training.

@@ -46,12 +46,10 @@ class Where:
         check_alone(f"{what} starts processes of its own")
         check_at_least(1, workers=self.workers, threads_per_run=self.threads_per_run)
         # Flags of one backend say nothing to another.
-        ray = {"address": self.address, "gpus-per-run": self.gpus_per_run}
-        for needs, flags in (("ray", ray), ("slurm", {"slurm": self.slurm})):
-            for flag, value in flags.items():
-                if value is not None and self.backend != needs:
-                    words = f"is for --backend {needs}, and this is --backend {self.backend}."
-                    raise UserError(f"--{flag} {value}: {words}")
+        for needs, name in (("ray", "address"), ("ray", "gpus_per_run"), ("slurm", "slurm")):
+            if (value := getattr(self, name)) is not None and self.backend != needs:
+                flag = f"--{name.replace('_', '-')} {value}"
+                raise UserError(f"{flag}: is for --backend {needs}, and this is --backend {self.backend}.")
         if self.gpus_per_run is not None and not 0 <= self.gpus_per_run < float("inf"):
             raise UserError(f"--gpus-per-run {self.gpus_per_run}: expected 0 or more.")
         package = PACKAGES.get(self.backend)
@@ -81,7 +79,7 @@ class Where:
         return 1 if self.is_cluster else max(1, num_cores() // workers)
 
     def pool(self, out: Path, *, workers: int, threads: int) -> Backend:
-        """The backend, connected to, with nothing started. UserError: it cannot be reached, or a parameter is wrong."""
+        """The backend, connected to; nothing is started. Raises UserError: it cannot be reached, or a parameter is wrong."""
         from hmn.runtime.device import choose_device
 
         if self.backend == "ray":

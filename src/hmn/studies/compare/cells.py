@@ -77,7 +77,7 @@ class Cell:
 def settle_cells(
     methods: Sequence[ComparedMethod], budgets: Sequence[int], settings: ComparisonSettings, splits: Splits
 ) -> list[Cell]:
-    """Every cell of the table. UserError: a method does not fit the data or a budget."""
+    """Every cell of the table. Raises UserError: a method does not fit the data or a budget."""
     for codec in settings.codecs.values():
         check_codec(codec, splits.train)
     found: list[Cell] = []

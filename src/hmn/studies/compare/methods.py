@@ -44,9 +44,7 @@ class ComparedMethod:
 
 
 def read_methods(words: str, *, recipe: str | None, overrides: Sequence[str]) -> list[ComparedMethod]:
-    """The methods of --methods, in its order, those that are always needed behind them. Raises UserError: an unknown
-    name, one that is given twice, a path that holds nothing, or a --set of no method.
-    """
+    """The methods of --methods, in its order, those that are always needed behind them; with their --set."""
     found: dict[str, ComparedMethod] = {}
     for word in words.split(","):
         method = _method(word.strip(), recipe)
@@ -126,7 +124,7 @@ def _read_overrides(flags: Sequence[str], methods: Mapping[str, ComparedMethod])
 
 
 def read_budgets(words: str) -> list[int]:
-    """The images per class of --ipc, in order. UserError: not numbers, below 1, or one twice."""
+    """The images per class of --ipc, in order. Raises UserError: not numbers, below 1, or one twice."""
     found = []
     for word in words.split(","):
         if not word.strip().isdigit() or int(word) < 1:

@@ -129,14 +129,14 @@ class Comparison:
     def _table(self, found: Mapping[str, Trained]) -> dict[str, Any]:
         """The table, but for the facts of the command, from what became of each cell by its name."""
         main = [cell for cell in self.cells if cell.dtype == FULL]
-        whole = next(found[cell.name] for cell in main if cell.source == "whole")
-        random = {cell.ipc: found[cell.name] for cell in main if cell.method.name == "random"}
+        whole = next(found[cell.name].accuracies for cell in main if cell.source == "whole")
+        random = {cell.ipc: found[cell.name].accuracies for cell in main if cell.method.name == "random"}
         # The whole training set and random images are what the score of every row is reckoned against.
         rows = []
         for cell in main:
             others = [other for other in self.cells if (other.method, other.ipc) == (cell.method, cell.ipc)]
             stored = {other.dtype: _stored_form(found[other.name]) for other in others if other.dtype != FULL}
-            score = _robust_score(found[cell.name], whole, random.get(cell.ipc))
+            score = score_rounds(found[cell.name].accuracies, whole=whole, random=random.get(cell.ipc, ()))
             rows.append({**self._row(cell, found[cell.name]), "stored": stored, "label_robust_score": score})
         train, training = self.splits.train, self.settings.training
         shape = {"classes": train.num_classes, "image_shape": list(train.image_shape)}
@@ -218,13 +218,6 @@ def _stored_form(done: Trained) -> dict[str, Any]:
     return {**sizes, "accuracy_percent": done.accuracy, "reason": done.reason}
 
 
-def _robust_score(done: Trained, whole: Trained, random: Trained | None) -> dict[str, Any] | None:
-    """The label-robust score, where all that it needs was trained."""
-    if random is None or not (done.accuracies and whole.accuracies and random.accuracies):
-        return None
-    return score_rounds(done.accuracies, whole=whole.accuracies, random=random.accuracies)
-
-
 def label_robust_score(small: float, *, whole: float, random: float) -> float:
     """DD-Ranking's label-robust score: what a small set keeps of the whole set's accuracy, and how far it leads chance.
 
@@ -244,7 +237,9 @@ def label_robust_score(small: float, *, whole: float, random: float) -> float:
     return (math.exp(alpha) - math.exp(-1)) / (math.e - math.exp(-1))
 
 
-def score_rounds(small: Sequence[float], *, whole: Sequence[float], random: Sequence[float]) -> dict[str, Any]:
-    """Mean and sample standard deviation over rounds, as in DD-Ranking; accuracies are in per cent, one a seed."""
+def score_rounds(small: Sequence[float], *, whole: Sequence[float], random: Sequence[float]) -> dict[str, Any] | None:
+    """Mean and sample standard deviation over rounds, as in DD-Ranking, of per cents, one a seed; None without them."""
+    if not (small and whole and random):
+        return None
     triples = zip(small, whole, random, strict=True)
     return spread([label_robust_score(a / 100, whole=b / 100, random=c / 100) for a, b, c in triples])

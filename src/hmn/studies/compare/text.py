@@ -5,6 +5,7 @@ from typing import Any
 
 from hmn.recipes.published import Published, remark
 
+COMPARISON_FORMAT = "hmn-comparison-1"
 TEXT_COLUMNS = ("method", "container", "objective")
 """The others hold numbers."""
 BUDGET, ACCURACY, SIZES = "IPC", "accuracy %", ("floats", "bytes", "images")
@@ -174,6 +175,3 @@ def _escaped(text: str) -> str:
     for sign in "\\`*_<>|[]":
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())
-
-
-COMPARISON_FORMAT = "hmn-comparison-1"

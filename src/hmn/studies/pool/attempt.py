@@ -1,15 +1,13 @@
 """A run of a study, an attempt at it, which leaves a record in the run's folder, and what is asked of a backend."""
 
-import math
 import os
 import sys
 import time
 import traceback
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, Protocol, final
 
 from filelock import FileLock, Timeout
 
@@ -142,35 +140,20 @@ def use_threads(threads: int) -> None:
         sys.modules["torch"].set_num_threads(threads)
 
 
-class Running(ABC):
+class Running(Protocol):
     """An attempt that was handed over."""
 
-    asked_to_stop: float | None = None
-    """When it last was."""
-    ask_again_seconds = math.inf
-
-    @abstractmethod
     def done(self) -> bool:
         """Whether it has ended, in whatever way; does not wait."""
 
-    @abstractmethod
     def outcome(self) -> Outcome:
         """How it ended; asked once it is done."""
 
-    @abstractmethod
-    def ask_to_stop(self) -> None:
-        """Have it save its progress and end."""
-
     def stop(self) -> None:
-        """Ask it to stop, where that was not done just now: the loop calls this until it is done."""
-        now = time.monotonic()
-        if self.asked_to_stop is None or now - self.asked_to_stop >= self.ask_again_seconds:
-            self.asked_to_stop = now
-            self.ask_to_stop()
+        """Ask it to save its progress and end. Asked again and again until it is done."""
 
     def kill(self) -> None:
-        """End it at once, where that can be done."""
-        self.stop()
+        """End it at once."""
 
 
 def judged(job: Running, folder: Path, stopping: bool) -> Outcome:
@@ -187,15 +170,15 @@ def judged(job: Running, folder: Path, stopping: bool) -> Outcome:
     return outcome
 
 
-class Backend(ABC):
+class Backend:
     """Where attempts are made."""
 
     slots: int
     """Attempts that it takes at a time."""
 
-    @abstractmethod
     def start(self, attempts: Sequence[Attempt]) -> list[Running]:
         """Hand attempts over, no more than there are free slots."""
+        raise NotImplementedError
 
-    def close(self) -> None:  # noqa: B027 - most hold nothing
-        """Let go of what it holds; every job is done."""
+    def close(self) -> None:
+        """Let go of what it holds, most of them nothing; every job is done."""

@@ -53,12 +53,10 @@ class LocalPool(Backend):
 
 
 @final
-class _LocalJob(Running):
-    # A signal that comes as a condensation ends is lost, and an evaluation would follow.
-    ask_again_seconds = _REPEAT_SECONDS
-
+class _LocalJob:
     def __init__(self, process: BaseProcess, folder: Path) -> None:
         self._process, self._folder = process, folder
+        self._stopped_at = float("-inf")
 
     def done(self) -> bool:
         return self._process.exitcode is not None
@@ -76,8 +74,11 @@ class _LocalJob(Running):
         how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         return failed(f"its process {how}: see {self._folder / LOG}.")
 
-    def ask_to_stop(self) -> None:
-        self._process.terminate()
+    def stop(self) -> None:
+        # Again every second: a signal that comes as a condensation ends is lost, and an evaluation would follow.
+        if time.monotonic() - self._stopped_at >= _REPEAT_SECONDS:
+            self._stopped_at = time.monotonic()
+            self._process.terminate()
 
     def kill(self) -> None:
         self._process.kill()

@@ -78,7 +78,7 @@ def run_sweep(
 
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Inside, no other sweep works in the folder, which is made where it is absent. UserError: one does already."""
+    """Inside, no other sweep works in the folder, which is made where it is absent. Raises UserError: one does."""
     out.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(out / LOCK).acquire(timeout=0)

@@ -52,9 +52,9 @@ def _call(attempt: Attempt) -> Outcome:
 
 
 @final
-class _RayJob(Running):
+class _RayJob:
     def __init__(self, ray: Any, reference: Any) -> None:
-        self._ray, self._reference = ray, reference
+        self._ray, self._reference, self._stopped = ray, reference, False
 
     def done(self) -> bool:
         ready, _ = self._ray.wait([self._reference], timeout=0)
@@ -69,9 +69,11 @@ class _RayJob(Running):
         except self._ray.exceptions.RayError as error:
             return failed(f"Ray: {type(error).__name__}: {gist(error)}")
 
-    def ask_to_stop(self) -> None:
-        # Never again: Ray interrupts the task as Ctrl-C does, and a second one keeps a run from writing its checkpoint.
-        self._ray.cancel(self._reference)
+    def stop(self) -> None:
+        # Once: Ray interrupts the task as Ctrl-C does, and a second Ctrl-C keeps a run from writing its checkpoint.
+        if not self._stopped:
+            self._stopped = True
+            self._ray.cancel(self._reference)
 
     def kill(self) -> None:
         self._ray.cancel(self._reference, force=True)

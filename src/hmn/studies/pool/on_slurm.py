@@ -88,15 +88,15 @@ class SlurmPool(Backend):
 
 
 @final
-class _SlurmJob(Running):
+class _SlurmJob:
     def __init__(self, job: Any, folder: Path) -> None:
-        self._job, self._folder = job, folder
+        self._job, self._folder, self._stopped = job, folder, False
 
     def done(self) -> bool:
         return bool(self._job.done())
 
     def outcome(self) -> Outcome:
-        if self.asked_to_stop is not None and not self._job.paths.result_pickle.exists():
+        if self._stopped and not self._job.paths.result_pickle.exists():
             return read_outcome(self._folder) or Outcome(status="interrupted")  # result() would wait 15 s for each
         try:
             found: Outcome = self._job.result()
@@ -106,6 +106,10 @@ class _SlurmJob(Running):
             job = f"Slurm: job {self._job.job_id}"
             return read_outcome(self._folder) or failed(f"{job}: {words} (state {self._job.state})")
 
-    def ask_to_stop(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self._job.cancel(check=False)
+    def stop(self) -> None:
+        if not self._stopped:
+            self._stopped = True
+            with contextlib.suppress(OSError, ValueError):
+                self._job.cancel(check=False)
+
+    kill = stop

@@ -67,7 +67,7 @@ class Trials:
         steps: int | None,
     ) -> None:
         """Trainings in `folder`, tested on `data` in the place of the run's own, trained as `given` (flags, None where
-        not given) for `steps` in the place of the protocol's. UserError: data or settings cannot be used.
+        not given) for `steps` in the place of the protocol's. Raises UserError: data or settings cannot be used.
         """
         self.candidate, _ = target_of(str(target.run), data=data, flags=flags)
         self.training = choose_training(self.candidate, given, steps)
@@ -93,9 +93,7 @@ class Trials:
         self.study.open(resume=resume and (self.study.out / PLAN).exists(), force=force)
 
     def run(self, what: str, trials: Sequence[Repeated], repeats: int) -> dict[Repeated, list[float]]:
-        """Accuracies in per cent of each trial's trainings, one a seed from 0 on; raises as `Study.run`, and where a
-        training failed (UserError).
-        """
+        """Accuracies in per cent of each trial's trainings, one a seed from 0 on. Raises UserError: one failed."""
         names = {(trial, seed): trial.name(seed) for trial in dict.fromkeys(trials) for seed in range(repeats)}
         runs = [SweepRun(name=name, payload=self._training(*which)) for which, name in names.items()]
         outcomes = self.study.run(what, runs, train_on, quiet=True)

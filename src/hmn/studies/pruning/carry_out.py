@@ -65,12 +65,6 @@ class PruneOrder:
         return self.out is not None and self.method == "double-end" and self.beta == "auto"
 
     @property
-    def needs_aum(self) -> bool:
-        """Whether it takes the images' AUM."""
-        studied = self.study is not None and {*self.study.methods} - {"random"}
-        return bool(studied) or (self.out is not None and self.method != "random")
-
-    @property
     def trials(self) -> Path:
         """Folder of the trainings."""
         if self.out is not None:
@@ -179,7 +173,8 @@ def prune(
 def carry_out(order: PruneOrder) -> Pruned:
     """Do what is ordered, as `prune`; trainings that are done already are not repeated."""
     out, study, trials = order.out, order.study, None
-    target = read_target(order.run, aum=order.aum, needs_aum=order.needs_aum)
+    ways = {*(study.methods if study is not None else ()), *([order.method] if out is not None else ())}
+    target = read_target(order.run, aum=order.aum, needs_aum=bool(ways - {"random"}))
     counts = None if out is None else surviving_counts(target, to=order.to, rate=order.rate)
     _check_places(order, target)
     if study is not None or order.searches:

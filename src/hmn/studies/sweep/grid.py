@@ -41,7 +41,7 @@ class Point:
 
 
 def read_config(path: Path | None) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """Settings of a TOML file, and the grid in its table `vary`. UserError: there are values that are not lists."""
+    """Settings of a TOML file, and the grid in its table `vary`. Raises UserError: values that are not lists."""
     if path is None:
         return {}, {}
     content = read_toml(path)
@@ -57,9 +57,7 @@ def read_config(path: Path | None) -> tuple[dict[str, Any], dict[str, list[Any]]
 
 
 def read_flags(flags: Sequence[str]) -> dict[str, list[Any]]:
-    """The grid of --vary name=value,value,... flags. UserError: another form, an unknown setting, one given twice, or
-    a value of another kind.
-    """
+    """The grid of --vary name=value,value,... flags."""
     grid: dict[str, list[Any]] = {}
     for flag in flags:
         name, sign, words = flag.partition("=")
@@ -126,9 +124,7 @@ def text(value: Any) -> str:
 def settle_runs(
     grid: Mapping[str, Sequence[Any]], given: RunSettings, splits: Splits
 ) -> tuple[list[SweepRun], list[Point]]:
-    """Every run with all its settings, and the points of the grid in order. UserError: no ipc, too many runs, or a
-    combination that `hmn condense` would refuse.
-    """
+    """Every run with all its settings, checked as `hmn condense` checks them, and the points of the grid in order."""
     points = product(grid)
     if len(points) > MAX_RUNS:
         raise UserError(f"the grid has {len(points):,} points: expected at most {MAX_RUNS:,}; leave some values out.")

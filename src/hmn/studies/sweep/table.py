@@ -80,9 +80,7 @@ class Sweep:
         return {**about, "groups": groups_of(rows), "runs": rows}, facts
 
     def _row(self, point: Point, outcome: Outcome) -> dict[str, Any]:
-        """What the table says of a point, nothing that a second attempt would change; a run that failed may have
-        evaluated others.
-        """
+        """What the table says of a point; a run that failed may have evaluated others."""
         report = json_object(self.out / point.run / point.evaluation)
         measured = {name: report.get(name) for name in MEASURED}
         if report:
