@@ -222,7 +222,7 @@ class TrainOn:
 
 
 def train_on(run: TrainOn, folder: Path) -> dict[str, Any]:
-    """Train one network and test it; nothing but the outcome is left in `folder`. Raises UserError: as `TrainOn.sources`.
+    """Train one network and test it; nothing but the outcome is left in the folder. Raises UserError: as the sources.
 
     Returns:
         accuracies (one, in per cent), images and bytes trained on, optimizer steps, test images, seconds of training.

@@ -79,7 +79,7 @@ class Where:
         return 1 if self.is_cluster else max(1, num_cores() // workers)
 
     def pool(self, out: Path, *, workers: int, threads: int) -> Backend:
-        """The backend, connected to; nothing is started. Raises UserError: it cannot be reached, or a parameter is wrong."""
+        """The backend, connected to; nothing is started. Raises UserError: out of reach, or a wrong parameter."""
         from hmn.runtime.device import choose_device
 
         if self.backend == "ray":
