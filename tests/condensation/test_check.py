@@ -246,7 +246,7 @@ def test_a_full_disk_is_one_line(
     out = tmp_path / "out"
     refused(capsys, [*QUICK, "--out", str(out), *TINY], f"No space left on device: {out}/checkpoint", code=1)
     assert not list(out.iterdir())
-    monkeypatch.setattr("hmn.cli.evaluate.write_atomically", lambda *_: full(0))
+    monkeypatch.setattr("hmn.cli.evaluate.write_json", lambda *_: full(0))
     evaluate = ["evaluate", "digits", "--subset", "2", "--steps", "2", "--width", "2", "--seeds", "1", "--json"]
     assert main([*evaluate, "--out", str(tmp_path / "x.json")]) == 1
     text, errors = capsys.readouterr()

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from hmn.condensation.cost.price import Memory, absent_bytes, estimate, per_image, price
+import hmn
+from hmn.condensation.cost.price import Memory, absent_bytes, per_image, price
 from hmn.condensation.cost.trial import blank_splits, extended
 from hmn.condensation.loop import condensing
 from hmn.condensation.objectives import matching
@@ -89,10 +90,9 @@ def small_job(**values: Any) -> tuple[Splits, HmnShape, Recipe]:
     return splits, shape, replace(base, condense=condense)
 
 
-def test_estimate_refuses_bad_settings() -> None:
-    splits, shape, settings = small_job()
-    with pytest.raises(UserError, match="lr"):
-        estimate(splits, shape, replace(settings, condense=replace(settings.condense, lr=-1.0)))
+def test_a_plan_refuses_bad_settings() -> None:
+    with pytest.raises(UserError, match=r"condense\.lr"):
+        hmn.plan("digits", ipc=1, settings={"condense.lr": -1.0})
 
 
 def test_stand_ins_take_no_memory() -> None:
