@@ -16,6 +16,16 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_of_the_user() -> Iterator[None]:
+    """Tests run as where no HMN_* variable is set, but for those that say how tests are run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("HMN_")]:
+            if name not in ("HMN_TEST_DATA", "HMN_COMPILE", "HMN_CACHE"):
+                patch.delenv(name)
+        yield
+
+
 @pytest.fixture
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of hmn's that is the test's own, but for the C code, which takes seconds to build: once for all tests."""

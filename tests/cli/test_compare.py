@@ -41,13 +41,6 @@ FLAGS = ["--ipc", "1", "--recipe", "quick", "--checkpoint-seconds", "0.1", *PROT
 DEADLINE_SECONDS = 300.0
 
 
-@pytest.fixture(autouse=True)
-def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("HMN_") and name not in ("HMN_TEST_DATA", "HMN_COMPILE"):
-            monkeypatch.delenv(name)
-
-
 @contextlib.contextmanager
 def started(out: Path, *flags: str) -> Iterator[subprocess.Popen[str]]:
     """A comparison in a process group of its own, as a terminal starts it; whatever the test does, it ends with it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -42,13 +41,6 @@ TINY = [
 ]
 KINDS = ("pixels", "mosaic", "factorized", "linear", "inr", "frequency")
 DIGITS = ["condense", "digits", "--ipc", "10", "--recipe", "quick"]
-
-
-@pytest.fixture(autouse=True)
-def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("HMN_") and name not in ("HMN_TEST_DATA", "HMN_COMPILE"):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,9 +80,6 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("HMN_") and name not in ("HMN_TEST_DATA", "HMN_COMPILE"):
-            monkeypatch.delenv(name)
     monkeypatch.setattr("hmn.studies.pruning.beta.BETAS", (0.0, 0.5))  # two of the grid's ten
 
 

@@ -59,13 +59,6 @@ DEADLINE_SECONDS = 300.0
 TOKEN = "SWEEP_TEST_TOKEN"
 
 
-@pytest.fixture(autouse=True)
-def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("HMN_") and name != "HMN_TEST_DATA":
-            monkeypatch.delenv(name)
-
-
 def sweep_into(out: Path) -> list[str]:
     return ["sweep", "digits", "--out", str(out), "--workers", "2", *TINY]
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +21,8 @@ QUICK = ["condense", "digits", "--ipc", "2", "--recipe", "quick"]
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("HMN_") and name not in ("HMN_TEST_DATA", "HMN_CACHE"):
-            monkeypatch.delenv(name)
+def _own_folders(own_cache: Path) -> None:
+    """No caches of the user who runs the tests."""
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -44,13 +43,6 @@ LOOPS = {
     "trajectory": replace(AS_INT4, objective="trajectory"),
     "unrolled": replace(AS_INT4, objective="unrolled"),
 }
-
-
-@pytest.fixture(autouse=True)
-def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("HMN_") and name not in ("HMN_TEST_DATA", "HMN_COMPILE"):
-            monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -47,9 +46,6 @@ KINDS: dict[str, str] = {"unrolled": "linear", "trajectory": "factorized"}
 
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("HMN_") and name != "HMN_TEST_DATA":
-            monkeypatch.delenv(name)
     monkeypatch.setenv("HMN_COMPILE", "0")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -53,13 +52,6 @@ DIGITS = [
     "4",
 ]
 """Eight images of eight values for each class, as sixteen."""
-
-
-@pytest.fixture(autouse=True)
-def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("HMN_") and name not in ("HMN_TEST_DATA", "HMN_COMPILE"):
-            monkeypatch.delenv(name)
 
 
 def container(

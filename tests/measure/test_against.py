@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,9 +33,6 @@ QUICK = ["--steps", "3", "--width", "4", "--seeds", "2", "--json"]
 
 @pytest.fixture(autouse=True)
 def _own_settings_and_quick_features(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("HMN_") and name not in ("HMN_TEST_DATA", "HMN_COMPILE", "HMN_CACHE"):
-            monkeypatch.delenv(name)
     monkeypatch.setattr(cli_coresets, "FEATURE_STEPS", 5)
     monkeypatch.setattr(cli_coresets, "FEATURE_WIDTH", 4)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 from dataclasses import asdict
 from html.parser import HTMLParser
@@ -22,13 +21,6 @@ from hmn.report.pages import comparison_page
 from hmn.studies.compare.methods import read_budgets, read_methods
 from hmn.studies.compare.table import label_robust_score, score_rounds
 from hmn.studies.compare.text import cells, heads, in_order, markdown, notes
-
-
-@pytest.fixture(autouse=True)
-def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("HMN_") and name not in ("HMN_TEST_DATA", "HMN_COMPILE"):
-            monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
