@@ -37,7 +37,7 @@ def read_digits(options: DataOptions) -> Decoded:
     digits.npz stores the values 0..16; here 16 becomes 255.
     """
     with resources.files("hmn.data").joinpath("digits.npz").open("rb") as stream, np.load(stream) as stored:
-        images = (stored["images"].astype(np.int64) * 255 + 8) // 16
+        images = ((stored["images"].astype(np.int64) * 255 + 8) // 16).astype(np.uint8)
         return decode_arrays({"images": images, "labels": stored["labels"]}, options, None, where="digits")
 
 
