@@ -1,4 +1,4 @@
-"""`hmn ledger` and `hmn plan` beside what tests/test_cli.py has: unfinished runs, other sizes, the command to go on."""
+"""`hmn ledger` and `hmn plan` beside tests/cli/test_main.py: unfinished runs, other sizes, the command to go on."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""Condensations of the containers besides HMN, in one process or in each of several: tests/test_distributed_rivals.py.
+"""Condensations of the containers besides HMN, in one process or in each of several, for test_processes.py beside it.
 
     python -m tests.condensation.rank_tasks FILE
 

@@ -14,7 +14,7 @@ from hmn.recipes.named import DEFAULT_RECIPE, RECIPES
 from hmn.recipes.protocols import PROTOCOLS
 from hmn.recipes.published import SMALLER
 from hmn.recipes.settings import Dtype, Recipe
-from hmn.recipes.values import _field_docs, convert, find, flatten, nearest, settings_of
+from hmn.recipes.values import convert, field_docs, find, flatten, nearest, settings_of
 
 Verb = TypeVar("Verb", bound=Callable[..., int | None])
 LISTED = {
@@ -55,7 +55,7 @@ def with_names(verb: Verb) -> Verb:
 
 def _flags_of_data() -> Any:
     """A class like `DataOptions` for what flags may give: None is a flag that was not given."""
-    hints, docs = get_type_hints(DataOptions), _field_docs(DataOptions)
+    hints, docs = get_type_hints(DataOptions), field_docs(DataOptions)
     columns: list[tuple[str, Any, None]] = []
     for name in (each.name for each in fields(DataOptions) if each.name not in ("progress", "cache")):
         columns.append((name, Annotated[hints[name] | None, Parameter(help=docs[name], negative=())], None))

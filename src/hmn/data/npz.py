@@ -37,6 +37,7 @@ def read_digits(options: DataOptions) -> Decoded:
     digits.npz stores the values 0..16; here 16 becomes 255.
     """
     with resources.files("hmn.data").joinpath("digits.npz").open("rb") as stream, np.load(stream) as stored:
+        # Bytes already here: a later cast lays a single channel out otherwise, and torch's convolutions round by that.
         images = ((stored["images"].astype(np.int64) * 255 + 8) // 16).astype(np.uint8)
         return decode_arrays({"images": images, "labels": stored["labels"]}, options, None, where="digits")
 

@@ -33,7 +33,7 @@ class Setting(NamedTuple):
 
 def settings_of(cls: type, prefix: str = "") -> dict[str, Setting]:
     """Every leaf of a dataclass tree by its path, in the order of the code."""
-    hints, docs = get_type_hints(cls), _field_docs(cls)
+    hints, docs = get_type_hints(cls), field_docs(cls)
     found: dict[str, Setting] = {}
     for field in fields(cls):
         path = prefix + field.name
@@ -60,7 +60,7 @@ def find(known: Mapping[str, Setting], path: str, *, load: bool = False) -> Sett
 
 
 @cache
-def _field_docs(cls: type) -> dict[str, str]:
+def field_docs(cls: type) -> dict[str, str]:
     """The string under each field of a class, which Python itself does not keep."""
     body = ast.parse(inspect.getsource(cls)).body[0]
     assert isinstance(body, ast.ClassDef)

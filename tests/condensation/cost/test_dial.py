@@ -34,8 +34,8 @@ def planned(capsys: pytest.CaptureFixture[str], tmp_path: Path, *more: str) -> d
 def test_minutes_less_experts_and_fitting_are_iterations(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("hmn.condensation.cost.price.estimate", timed)
-    monkeypatch.setattr("hmn.condensation.job.price", lambda *given: Price(timed(*given), None))
+    for caller in ("cost.price", "job"):
+        monkeypatch.setattr(f"hmn.condensation.{caller}.price", lambda *given: Price(timed(*given), None))
     assert planned(capsys, tmp_path)["condense"]["epochs"] == 400
     found = planned(capsys, tmp_path, "--minutes", "20")
     assert (found["name"], found["minutes"], found["condense"]["epochs"]) == ("fast", 20.0, (1200 - 8 - 100) / 2)
@@ -66,5 +66,7 @@ def test_a_timed_run_repeats_from_its_recipe_and_resumes(monkeypatch: pytest.Mon
     command = ["--recipe", "fast", "--minutes", "0.05", *SHORT]
     first = condensed("timed", *command)
     assert condensed("again", "--config", str(tmp_path / "timed" / "recipe.toml")) == first
-    monkeypatch.setattr("hmn.condensation.cost.price.estimate", timed)  # another moment of the machine
+    monkeypatch.setattr(  # another moment of the machine
+        "hmn.condensation.cost.price.price", lambda *given: Price(timed(*given), None)
+    )
     assert condensed("timed", *command, "--resume") == first

@@ -37,11 +37,6 @@ class NetOperations(NamedTuple):
         """Forward, and backward to the image with the weights fixed."""
         return 2 * self.forward
 
-    @property
-    def both_gradients(self) -> int:
-        """Forward, and backward to weights and image at once."""
-        return (1 + BACKWARD) * self.forward
-
 
 def net_operations(
     name: str, *, width: int | None, num_classes: int, image_shape: tuple[int, int, int]

@@ -107,11 +107,6 @@ class Price(NamedTuple):
         return reckon(*operations, gpus=gpus, tflops=tflops)._replace(memory_bytes_per_gpu=held)
 
 
-def estimate(splits: Splits, shape: Shape, recipe: Recipe) -> Estimate:
-    """Predict the time, peak memory and operations of a run on this machine, in about ten seconds."""
-    return price(splits, shape, recipe).estimate
-
-
 def price(
     splits: Splits,
     shape: Shape,
@@ -229,7 +224,7 @@ def in_minutes(recipe: Recipe, splits: Splits, shape: Shape, *, begun: Path | No
     if recorded.get("minutes") == recipe.minutes:
         return replace(recipe, condense=replace(config, epochs=recorded["condense.epochs"]))
     note("timing some steps on this machine, about ten seconds ...")
-    priced = estimate(splits, shape, recipe)
+    priced = price(splits, shape, recipe).estimate
     iterations = priced.seconds_per_sweep * config.num_sweeps
     left = recipe.minutes * 60 - priced.timing_seconds - (priced.total_seconds - iterations)
     found = max(MIN_ITERATIONS, int(left / priced.seconds_per_sweep))
