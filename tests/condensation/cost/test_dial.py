@@ -34,7 +34,7 @@ def planned(capsys: pytest.CaptureFixture[str], tmp_path: Path, *more: str) -> d
 def test_minutes_less_experts_and_fitting_are_iterations(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    for caller in ("cost.price", "job"):
+    for caller in ("job", "cost.price"):  # in this order: job must not be loaded with the other one replaced
         monkeypatch.setattr(f"hmn.condensation.{caller}.price", lambda *given: Price(timed(*given), None))
     assert planned(capsys, tmp_path)["condense"]["epochs"] == 400
     found = planned(capsys, tmp_path, "--minutes", "20")
